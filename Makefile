@@ -1,0 +1,43 @@
+# Everything is installed into .venv from the project's own files; Python 3.11+ with venv, make and git are enough.
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := groups store activities workflows starter devstack tests benchmarks worker.py configuration.py
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check up format lint types bench clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: .venv/installed ## a live group conversation: joins, leaves, a killed worker, and the proof
+	$(BIN)/tertulia demo
+
+up: .venv/installed ## the whole stack in the foreground (Temporal, Postgres, model, worker)
+	$(BIN)/tertulia up
+
+test: .venv/installed ## the test suite, on a real Temporal server and a real Postgres
+	$(BIN)/pytest
+
+lint: .venv/installed
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+
+types: .venv/installed
+	$(BIN)/mypy $(SOURCES)
+
+check: lint types test ## format, lint, types, tests
+
+format: .venv/installed ## rewrite the code in the house's format
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+bench: .venv/installed ## what a turn costs, against a plain loop in the same run
+	$(BIN)/python -m benchmarks
+
+clean: ## remove the virtual environment and the embedded stack's data
+	rm -rf .venv .tertulia

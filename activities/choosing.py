@@ -1,0 +1,153 @@
+"""A manager's choice of the next speaker: a forced tool call, with a second chance for a bad answer."""
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, JsonValue, ValidationError
+from temporalio import activity
+
+from activities.contracts import ActivityName, ChooseSpeaker, SpeakerChoice
+from activities.errors import ModelError, fail_model_attempt
+from activities.heartbeat import heartbeating
+from activities.provider import Completion, ModelProvider
+from groups.errors import NotFound, brief
+from groups.events import Usage
+from groups.prompt import ChatMessage, manager_prompt
+from groups.roster import MemberRef
+from groups.window import window
+from store.database import Database
+from store.selections import SelectionRecord, commit_selection, find_selection
+from store.transcript import read_window
+from store.turns import Table, read_table
+
+CHOOSE = "choose_next_participant"
+FINISH = "finish"
+REASON_LIMIT = 300
+
+
+class BadAnswer(Exception):
+    """The manager's answer chooses nobody; the text is fed back to it."""
+
+
+class _ChooseArguments(BaseModel):
+    participant: str
+    reason: str = ""
+
+
+class _FinishArguments(BaseModel):
+    reason: str = ""
+
+
+class Choosing:
+    """The activities on the model queue that ask managers."""
+
+    def __init__(self, database: Database, provider: ModelProvider) -> None:
+        self._database = database
+        self._provider = provider
+
+    @activity.defn(name=ActivityName.CHOOSE_SPEAKER)
+    async def choose_speaker(self, work: ChooseSpeaker) -> SpeakerChoice:
+        """Ask the manager, or return what it chose if this choice is committed already."""
+        async with heartbeating():
+            if activity.info().attempt > 1:
+                earlier = await find_selection(self._database, work.conversation_id, work.round, work.turn)
+                if earlier:
+                    return _choice(work, earlier)
+            table = await read_table(self._database, work.conversation_id, work.manager_id)
+            if table is None:
+                raise NotFound(f"the managing agent {work.manager_id!r} no longer exists")
+            try:
+                record = await self._ask(work, table)
+            except ModelError as error:
+                fail_model_attempt(error, attempt=activity.info().attempt, attempts=work.model_attempts)
+            record = await commit_selection(self._database, work.conversation_id, work.round, work.turn, record)
+            return _choice(work, record)
+
+    async def _ask(self, work: ChooseSpeaker, table: Table) -> SelectionRecord:
+        view = window(table.last_seq, table.chars, max_messages=work.context.messages, max_tokens=work.context.tokens)
+        heard = await read_window(self._database, work.conversation_id, view, table.last_seq)
+        names = [candidate.name for candidate in work.candidates]
+        prompt = manager_prompt(table.agent, table.company, heard, names)
+        tools, usage, complaint = _tools(names), Usage(), ""
+        for attempt in range(1, work.max_selection_attempts + 1):
+            completion = await self._provider.complete(
+                table.agent.model, prompt, timeout_seconds=work.timeout_seconds, tools=tools
+            )
+            usage += completion.usage
+            try:
+                return _read_answer(completion, work.candidates, usage, attempt)
+            except BadAnswer as bad:
+                complaint = str(bad)
+                prompt = [*prompt, *_feedback(completion, complaint, names)]
+        reason = f"after {work.max_selection_attempts} attempts the manager had chosen nobody: {complaint}"
+        return _record("failed", None, reason, usage, work.max_selection_attempts)
+
+
+def _read_answer(
+    completion: Completion, candidates: Sequence[MemberRef], usage: Usage, attempts: int
+) -> SelectionRecord:
+    if not completion.tool_calls:
+        raise BadAnswer("no tool was called")
+    call = completion.tool_calls[0]
+    try:
+        if call.name == FINISH:
+            reason = _FinishArguments.model_validate_json(call.arguments).reason
+            return _record("finished", None, reason, usage, attempts)
+        if call.name != CHOOSE:
+            raise BadAnswer(f"there is no tool {brief(call.name, 60)!r}")
+        answer = _ChooseArguments.model_validate_json(call.arguments)
+    except ValidationError:
+        raise BadAnswer(f"the arguments of {call.name} do not fit its parameters") from None
+    for candidate in candidates:
+        if candidate.name.casefold() == answer.participant.strip().casefold():
+            return _record("chosen", candidate, answer.reason, usage, attempts)
+    raise BadAnswer(f"{brief(answer.participant, 60)!r} cannot be chosen now")
+
+
+def _record(outcome: str, candidate: MemberRef | None, reason: str, usage: Usage, attempts: int) -> SelectionRecord:
+    return SelectionRecord.model_validate(
+        {
+            "outcome": outcome,
+            "agent_id": candidate.agent_id if candidate else None,
+            "reason": brief(reason.replace("\0", "").encode("utf-8", "replace").decode(), REASON_LIMIT),
+            "attempts": attempts,
+            **usage.model_dump(),
+        }
+    )
+
+
+def _feedback(completion: Completion, complaint: str, names: Sequence[str]) -> list[ChatMessage]:
+    answered = completion.text or "; ".join(f"{call.name}({call.arguments})" for call in completion.tool_calls)
+    return [
+        ChatMessage(role="assistant", content=brief(answered, 200) or "(nothing)"),
+        ChatMessage(role="user", content=f"That does not work: {complaint}. You can choose: {', '.join(names)}."),
+    ]
+
+
+def _tools(names: Sequence[str]) -> list[dict[str, JsonValue]]:
+    reason: JsonValue = {"type": "string", "description": "why, in one short sentence"}
+    participant: JsonValue = {"type": "string", "enum": list(names)}
+    return [
+        _tool(CHOOSE, "Give the floor to a participant.", {"participant": participant, "reason": reason}),
+        _tool(FINISH, "End the round: all that was asked for is done.", {"reason": reason}),
+    ]
+
+
+def _tool(name: str, description: str, properties: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    parameters: JsonValue = {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+    return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
+
+
+def _choice(work: ChooseSpeaker, record: SelectionRecord) -> SpeakerChoice:
+    names = {candidate.agent_id: candidate.name for candidate in work.candidates}
+    who = names.get(record.agent_id, str(record.agent_id)) if record.agent_id else f"({record.outcome})"
+    usage = Usage(
+        prompt_tokens=record.prompt_tokens,
+        completion_tokens=record.completion_tokens,
+        model_calls=record.model_calls,
+    )
+    return SpeakerChoice(who=who, why=record.reason, outcome=record.outcome, agent_id=record.agent_id, usage=usage)

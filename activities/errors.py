@@ -1,0 +1,109 @@
+"""What an activity's failure looks like to Temporal: classified once, and short before it enters a history.
+
+ModelError             what a model's provider did instead of answering
+├── retryable          408, 409, 429 (its `retry-after` honoured), 5xx, broken connections, timeouts, unusable answers
+└── not retryable      every other 4xx: the request itself is refused
+"""
+
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, NoReturn
+
+import openai
+from sqlalchemy.exc import StatementError
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ExecuteActivityInput,
+    Interceptor,
+)
+
+from groups.errors import ErrorType, TertuliaError, brief
+
+RETRYABLE_STATUS = frozenset({408, 409, 429})
+MAX_RETRY_AFTER = timedelta(minutes=10)
+
+
+class ModelError(Exception):
+    """A model gave no usable answer."""
+
+    def __init__(self, message: str, *, retryable: bool, retry_after: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.retry_after = retry_after
+        """How long the provider asks to wait."""
+
+
+def classify(error: openai.APIError) -> ModelError:
+    """What an error of the openai client means for a further attempt."""
+    if isinstance(error, openai.APIStatusError):
+        status = error.status_code
+        retryable = status in RETRYABLE_STATUS or status >= 500
+        message = f"the model's provider answered {status}: {brief(_provider_message(error), 300)}"
+        return ModelError(message, retryable=retryable, retry_after=_retry_after(error))
+    if isinstance(error, openai.APITimeoutError):
+        return ModelError("the model did not answer in time", retryable=True)
+    cause = f" ({brief(str(error.__cause__), 200)})" if error.__cause__ else ""
+    return ModelError(f"no connection to the model's provider{cause}", retryable=True)
+
+
+def _provider_message(error: openai.APIStatusError) -> str:
+    body = error.body
+    if isinstance(body, dict) and isinstance(message := body.get("message"), str):
+        return message
+    return error.message
+
+
+def _retry_after(error: openai.APIStatusError) -> timedelta | None:
+    headers = error.response.headers
+    value = headers.get("retry-after-ms")
+    try:
+        if value is not None:
+            delay = timedelta(milliseconds=float(value))
+        elif (value := headers.get("retry-after")) is None:
+            return None
+        else:
+            delay = timedelta(seconds=float(value)) if _is_number(value) else _until(value)
+    except (ValueError, OverflowError):
+        return None
+    return min(max(delay, timedelta()), MAX_RETRY_AFTER)
+
+
+def _is_number(value: str) -> bool:
+    return value.replace(".", "", 1).isdigit()
+
+
+def _until(http_date: str) -> timedelta:
+    when = parsedate_to_datetime(http_date)
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)) - datetime.now(UTC)
+
+
+def fail_model_attempt(error: ModelError, *, attempt: int, attempts: int) -> NoReturn:
+    """Tell Temporal whether this attempt is followed by another.
+
+    Raises:
+        ApplicationError: always; not retryable once `attempts` are spent.
+    """
+    raise ApplicationError(
+        brief(str(error)),
+        type=ErrorType.MODEL if error.retryable else ErrorType.MODEL_REFUSED,
+        non_retryable=not error.retryable or attempt >= attempts,
+        next_retry_delay=error.retry_after,
+    ) from None
+
+
+class BriefErrors(Interceptor):
+    """Turns what activities raise into short application errors: no statement, no prompt, no megabyte in a history."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _BriefErrors(next)
+
+
+class _BriefErrors(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        try:
+            return await super().execute_activity(input)
+        except TertuliaError as error:
+            raise ApplicationError(brief(str(error)), type=ErrorType.NOT_FOUND, non_retryable=True) from None
+        except StatementError as error:
+            raise ApplicationError(brief(f"the database: {error.orig or error}"), type=ErrorType.DATABASE) from None

@@ -1,0 +1,94 @@
+"""Reads and writes of the database that call no model: opening, membership, messages from outside, closing."""
+
+from datetime import UTC, datetime
+
+from temporalio import activity
+
+from activities.contracts import (
+    ActivityName,
+    ApplyMembership,
+    CloseConversation,
+    ClosedConversation,
+    FindNewcomer,
+    LoadConversation,
+    LoadedConversation,
+    RecordedPosts,
+    RecordFailedTurn,
+    RecordPosts,
+    TurnResult,
+)
+from activities.speaking import record_of
+from groups.errors import InvalidDefinition
+from groups.group import check_members
+from groups.roster import MemberRef
+from store.conversations import close_conversation, open_conversation
+from store.database import Database
+from store.definitions import agents_of, find_agent, find_group
+from store.membership import apply_changes
+from store.transcript import record_posts
+from store.turns import TurnRecord, commit_turn
+
+
+class Keeping:
+    """The activities on the workflow's own queue."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @activity.defn(name=ActivityName.LOAD_CONVERSATION)
+    async def load_conversation(self, work: LoadConversation) -> LoadedConversation:
+        """Read the group and open the conversation; done again, it changes nothing."""
+        group = await find_group(self._database, work.group)
+        manager_id = getattr(group.manager_config, "manager_agent_id", None)
+        wanted = [*group.agent_ids, *([manager_id] if manager_id else [])]
+        agents = await agents_of(self._database, wanted)
+        check_members(group, agents)
+        if not group.agent_ids:
+            raise InvalidDefinition(f"Empty group: {group.name!r} has no agents to talk")
+        members = tuple(MemberRef(agent_id=agent.id, name=agent.name) for agent in agents if agent.id != manager_id)
+        await open_conversation(self._database, work.conversation_id, group.id, members, group.settings)
+        return LoadedConversation(
+            group_id=group.id,
+            group_name=group.name,
+            description=group.description,
+            manager_config=group.manager_config,
+            settings=group.settings,
+            members=members,
+        )
+
+    @activity.defn(name=ActivityName.FIND_NEWCOMER)
+    async def find_newcomer(self, work: FindNewcomer) -> MemberRef:
+        """The agent of that id or name."""
+        agent = await find_agent(self._database, work.who)
+        return MemberRef(agent_id=agent.id, name=agent.name)
+
+    @activity.defn(name=ActivityName.APPLY_MEMBERSHIP)
+    async def apply_membership(self, work: ApplyMembership) -> None:
+        """Write changes of the roster and their audit; done again, it changes nothing."""
+        await apply_changes(self._database, work.conversation_id, work.changes, work.first_epoch, work.roster)
+
+    @activity.defn(name=ActivityName.RECORD_POSTS)
+    async def record_posts(self, work: RecordPosts) -> RecordedPosts:
+        """Append messages from outside, each once."""
+        return RecordedPosts(last_seq=await record_posts(self._database, work.conversation_id, work.posts))
+
+    @activity.defn(name=ActivityName.RECORD_FAILED_TURN)
+    async def record_failed_turn(self, work: RecordFailedTurn) -> TurnResult:
+        """Keep that a turn failed; if it was committed after all, the words stand."""
+        record = TurnRecord(
+            **record_of(work),
+            outcome="failed",
+            error=work.error,
+            seq=work.seq,
+            attempt=work.attempts,
+            started_at=datetime.now(UTC),
+        )
+        earlier = await commit_turn(self._database, work.conversation_id, record, seq_before=work.seq, text=None)
+        turn = earlier or record
+        return TurnResult(said=turn.error or f"({turn.outcome})", outcome=turn.outcome, seq=turn.seq)
+
+    @activity.defn(name=ActivityName.CLOSE_CONVERSATION)
+    async def close_conversation(self, work: CloseConversation) -> ClosedConversation:
+        """Let every member's cursor catch up, and keep the final status."""
+        last_seq = await close_conversation(self._database, work.conversation_id, work.stop_reason, work.final_status)
+        return ClosedConversation(last_seq=last_seq)

@@ -1,0 +1,125 @@
+"""The model's provider: one chat completion, through the openai client, against any compatible endpoint."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import httpx2
+import openai
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from activities.errors import ModelError, classify
+from groups.agents import ModelSettings
+from groups.events import Usage
+from groups.prompt import ChatMessage
+
+
+class ToolCall(BaseModel):
+    """A function that the model wants called; `arguments` is JSON text as the model wrote it."""
+
+    name: str
+    arguments: str
+
+
+class _ToolCallEnvelope(BaseModel):
+    function: ToolCall
+
+
+class _Message(BaseModel):
+    content: str | None = None
+    tool_calls: list[_ToolCallEnvelope] | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Usage(BaseModel):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class _ChatCompletion(BaseModel):
+    model: str | None = None
+    choices: list[_Choice]
+    usage: _Usage | None = None
+
+
+class Completion(BaseModel):
+    """A model's answer."""
+
+    text: str
+    tool_calls: tuple[ToolCall, ...]
+    finish_reason: str | None
+    model: str
+    usage: Usage
+
+
+class ModelProvider:
+    """A client of one endpoint; retries belong to Temporal, so it makes none of its own.
+
+    Args:
+        base_url: the endpoint, up to `/v1`; None for the client's own default.
+        api_key: the endpoint's key.
+        default_model: for agents that name no model.
+    """
+
+    def __init__(self, base_url: str | None, api_key: str, default_model: str) -> None:
+        self._client = openai.AsyncOpenAI(base_url=base_url, api_key=api_key, max_retries=0)
+        self._default_model = default_model
+
+    async def close(self) -> None:
+        """Close the client's connections."""
+        await self._client.close()
+
+    async def complete(
+        self,
+        settings: ModelSettings,
+        messages: Sequence[ChatMessage],
+        *,
+        timeout_seconds: float,
+        tools: Sequence[Mapping[str, JsonValue]] = (),
+    ) -> Completion:
+        """Ask for one completion; with `tools`, the model must call one of them.
+
+        Raises:
+            ModelError: there is no usable answer.
+        """
+        model = settings.model or self._default_model
+        body: dict[str, Any] = {"model": model, "messages": messages, **settings.extra}
+        if settings.temperature is not None:
+            body["temperature"] = settings.temperature
+        if settings.max_tokens is not None:
+            body["max_completion_tokens"] = settings.max_tokens
+        if tools:
+            body |= {"tools": tools, "tool_choice": "required"}
+        content = await self._post(body, timeout_seconds)
+        return _completion(content, model)
+
+    async def _post(self, body: dict[str, Any], timeout_seconds: float) -> bytes:
+        # The typed method transforms every message of the prompt, which costs more than the whole rest of a turn.
+        try:
+            response = await self._client.post(
+                "/chat/completions", cast_to=httpx2.Response, body=body, options={"timeout": timeout_seconds}
+            )
+        except openai.APIError as error:
+            raise classify(error) from error
+        return response.content
+
+
+def _completion(content: bytes, model: str) -> Completion:
+    try:
+        answer = _ChatCompletion.model_validate_json(content)
+    except ValidationError:
+        raise ModelError("the model's answer is not a chat completion", retryable=True) from None
+    if not answer.choices:
+        raise ModelError("the model's answer holds no choice", retryable=True)
+    choice = answer.choices[0]
+    usage = answer.usage or _Usage()
+    return Completion(
+        text=choice.message.content or "",
+        tool_calls=tuple(call.function for call in choice.message.tool_calls or ()),
+        finish_reason=choice.finish_reason,
+        model=answer.model or model,
+        usage=Usage(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens, model_calls=1),
+    )

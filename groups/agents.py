@@ -1,0 +1,57 @@
+"""An agent is a row, never code: who it is, what it is good at, and with which model it speaks."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, JsonValue, PositiveInt, StringConstraints
+
+from groups.ids import AgentId
+from groups.model import Definition
+
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f:]")
+
+
+def _printable(name: str) -> str:
+    if _CONTROL_CHARACTERS.search(name):
+        raise ValueError("a name has no colon and no control characters: it stands before the words in the transcript")
+    return name
+
+
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64), AfterValidator(_printable)]
+"""A display name: 1 to 64 characters on one line, without a colon."""
+
+Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+"""An id: letters, digits, `.`, `_` and `-`, 128 characters at most."""
+
+
+class MemoryBlock(Definition):
+    """A labelled text that stands in the prompt of its agent, or of all members of a group that shares it."""
+
+    label: Name
+    value: str = Field(default="", max_length=20_000)
+
+
+class ModelSettings(Definition):
+    """How an agent's model is called."""
+
+    model: str | None = Field(default=None, min_length=1, max_length=200)
+    """The provider's name of the model; without one, the worker's `TERTULIA_MODEL`."""
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    max_tokens: PositiveInt | None = None
+    """The most tokens that one answer may have; without it, the provider's own limit."""
+    extra: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further fields of the request, passed on as they are (`reasoning_effort`, `top_p`, …)."""
+
+
+class Agent(Definition):
+    """Someone who can take part in a group, or manage one."""
+
+    id: AgentId
+    name: Name
+    """Unique among all agents: the words in a transcript bear it."""
+    description: str = Field(default="", max_length=2_000)
+    """What it is good at, in a line: a manager and the other members read this."""
+    instructions: str = Field(default="", max_length=100_000)
+    """The persona: what the model is told about who it is."""
+    model: ModelSettings = ModelSettings()
+    memory: tuple[MemoryBlock, ...] = ()

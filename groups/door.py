@@ -1,0 +1,232 @@
+"""Where commands come in: each is checked, and either refused with nothing changed or taken in with a receipt.
+
+Law: what the door has accepted cannot fail later. A change of members is checked against the roster as it will be once
+all changes accepted before it are applied.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from groups.commands import (
+    AddMember,
+    AnyCommand,
+    MuteMember,
+    Pause,
+    PostMessage,
+    Receipt,
+    Rejection,
+    RemoveMember,
+    ReorderMembers,
+    ReplaceMember,
+    Resume,
+    RosterCommand,
+    Stop,
+    UnmuteMember,
+    UpdateSettings,
+)
+from groups.errors import CommandRefused, ConversationClosed
+from groups.group import GroupSettings, ManagerConfig
+from groups.ids import CommandId
+from groups.machine import expected_roster
+from groups.model import explain
+from groups.roster import (
+    AnyRosterChange,
+    Member,
+    MemberAdded,
+    MemberMuted,
+    MemberRef,
+    MemberRemoved,
+    MemberReplaced,
+    MembersReordered,
+    MemberUnmuted,
+    changed_roster,
+)
+from groups.state import (
+    MAX_PENDING_BYTES,
+    MAX_PENDING_CHANGES,
+    RECENT_REJECTIONS,
+    REMEMBERED_COMMANDS,
+    ConversationState,
+    Post,
+    StopRequest,
+)
+
+_MANAGER: TypeAdapter[ManagerConfig] = TypeAdapter(ManagerConfig)
+_FIXED = {"manager_type", "manager_agent_id"}
+
+Accepted = tuple[ConversationState, Receipt]
+
+
+def newcomer(command: AnyCommand) -> str | None:
+    """The agent, by id or name, whom the command brings in and whom only the database knows."""
+    match command:
+        case AddMember(agent=who) | ReplaceMember(replacement=who):
+            return who
+        case _:
+            return None
+
+
+def accept(
+    state: ConversationState,
+    name: str,
+    command: AnyCommand,
+    command_id: CommandId,
+    *,
+    joining: MemberRef | None = None,
+) -> Accepted:
+    """Take `command` in.
+
+    Args:
+        state: the conversation now.
+        name: the command's name, as in `COMMANDS`.
+        command: what is asked.
+        command_id: the command's own id, or the one its carrier gave it.
+        joining: the agent that `newcomer` named, found in the database.
+
+    Returns:
+        The state with the command taken in, and the receipt. A repeated id changes nothing and gets its first receipt.
+
+    Raises:
+        CommandRefused: it cannot be taken; the message says why.
+        ConversationClosed: the conversation is closing or closed.
+    """
+    if first := state.receipts.get(command_id):
+        return state, first
+    if state.stop or state.phase in ("terminating", "closed"):
+        raise ConversationClosed(f"conversation {state.conversation_id!r} is closed; it takes no {name}")
+    taken, detail, epoch = _take(state, command, command_id, joining)
+    receipt = Receipt(command_id=command_id, command=name, detail=detail, epoch=epoch)
+    receipts = {**state.receipts, command_id: receipt}
+    for oldest in list(receipts)[: max(len(receipts) - REMEMBERED_COMMANDS, 0)]:
+        del receipts[oldest]
+    return taken.model_copy(update={"receipts": receipts}), receipt
+
+
+def reject(state: ConversationState, name: str, command_id: str | None, reason: str) -> ConversationState:
+    """Remember that a signal was refused: it has no caller to answer."""
+    rejection = Rejection(command=name, command_id=command_id, reason=reason)
+    return state.model_copy(update={"rejected": (*state.rejected, rejection)[-RECENT_REJECTIONS:]})
+
+
+def _take(
+    state: ConversationState, command: AnyCommand, command_id: CommandId, joining: MemberRef | None
+) -> tuple[ConversationState, str, int | None]:
+    match command:
+        case PostMessage():
+            return _post(state, command, command_id)
+        case UpdateSettings():
+            return _update_settings(state, command), "the new settings hold from the next turn boundary on", None
+        case Pause(reason=reason):
+            if state.paused_because is not None:
+                raise CommandRefused("the conversation is already paused")
+            return state.model_copy(update={"paused_because": reason}), "pauses at the next turn boundary", None
+        case Resume():
+            if state.paused_because is None:
+                raise CommandRefused("the conversation is not paused")
+            return state.model_copy(update={"paused_because": None}), "goes on", None
+        case Stop(reason=reason):
+            stop = StopRequest(reason="operator_stop", explanation=reason or "an operator stopped the conversation")
+            return state.model_copy(update={"stop": stop}), "closes at the next turn boundary", None
+        case _:
+            return _change_roster(state, command, command_id, joining)
+
+
+def _post(
+    state: ConversationState, post: PostMessage, command_id: CommandId
+) -> tuple[ConversationState, str, int | None]:
+    limit = state.settings.max_message_chars
+    if not post.text.strip():
+        raise CommandRefused("text: a message has at least one visible character")
+    if "\0" in post.text:
+        raise CommandRefused("text: a message has no NUL characters")
+    if len(post.text) > limit:
+        raise CommandRefused(f"text: {len(post.text)} characters, but max_message_chars is {limit}")
+    if expected_roster(state).find(post.sender):
+        raise CommandRefused(f"sender: {post.sender!r} is a member; a message from outside bears another name")
+    if len(state.pending_posts) >= state.settings.max_pending_messages:
+        raise CommandRefused(
+            f"{len(state.pending_posts)} messages wait already (max_pending_messages); try again later"
+        )
+    waiting = sum(len(waiting.text.encode()) for waiting in state.pending_posts)
+    if waiting + len(post.text.encode()) > MAX_PENDING_BYTES:
+        raise CommandRefused(f"{waiting} bytes of messages wait already, {MAX_PENDING_BYTES} at most; try again later")
+    pending = (*state.pending_posts, Post(message_id=command_id, sender=post.sender, text=post.text))
+    return state.model_copy(update={"pending_posts": pending}), "enters the transcript at the next turn boundary", None
+
+
+def _update_settings(state: ConversationState, command: UpdateSettings) -> ConversationState:
+    changes: dict[str, Any] = dict(command.model_extra or {})
+    rules, settings = state.manager_config, state.settings
+    known = (type(rules).model_fields.keys() | GroupSettings.model_fields.keys()) - _FIXED
+    if not changes:
+        raise CommandRefused(f"no setting is named; there are {_listed(known)}")
+    if unknown := [name for name in changes if name not in known]:
+        raise CommandRefused(f"{_listed(unknown)}: no such setting; there are {_listed(known)}")
+    of_rules = {name: value for name, value in changes.items() if name in type(rules).model_fields}
+    of_settings = {name: value for name, value in changes.items() if name in GroupSettings.model_fields}
+    try:
+        return state.model_copy(
+            update={
+                "manager_config": _MANAGER.validate_python({**rules.model_dump(), **of_rules}),
+                "settings": GroupSettings.model_validate({**settings.model_dump(), **of_settings}),
+            }
+        )
+    except ValidationError as error:
+        raise CommandRefused(explain(error)) from error
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+def _change_roster(
+    state: ConversationState, command: RosterCommand, command_id: CommandId, joining: MemberRef | None
+) -> tuple[ConversationState, str, int | None]:
+    if len(state.pending_changes) >= MAX_PENDING_CHANGES:
+        raise CommandRefused(f"{MAX_PENDING_CHANGES} changes of members wait already; try again later")
+    if joining and joining.agent_id == getattr(state.manager_config, "manager_agent_id", None):
+        raise CommandRefused(f"{joining.name!r} manages this conversation and cannot take part in it")
+    change = _resolved(state, command, command_id, joining)
+    roster = changed_roster(expected_roster(state), change, state.floor.turn)
+    taken = state.model_copy(update={"pending_changes": (*state.pending_changes, change)})
+    names = ", ".join(member.name for member in roster.members) or "nobody"
+    return taken, f"at the next turn boundary: {names}", roster.epoch
+
+
+def _resolved(
+    state: ConversationState, command: RosterCommand, command_id: CommandId, joining: MemberRef | None
+) -> AnyRosterChange:
+    roster = expected_roster(state)
+    match command:
+        case AddMember():
+            assert joining is not None
+            return MemberAdded(
+                command_id=command_id,
+                member=joining,
+                position=command.position,
+                state=command.state,
+                catch_up=command.catch_up or state.settings.catch_up,
+            )
+        case ReplaceMember():
+            assert joining is not None
+            leaving = _ref(roster.get(command.agent))
+            catch_up = command.catch_up or state.settings.catch_up
+            return MemberReplaced(command_id=command_id, member=leaving, replacement=joining, catch_up=catch_up)
+        case RemoveMember():
+            return MemberRemoved(command_id=command_id, member=_ref(roster.get(command.agent)))
+        case MuteMember():
+            return MemberMuted(command_id=command_id, member=_ref(roster.get(command.agent)))
+        case UnmuteMember():
+            return MemberUnmuted(command_id=command_id, member=_ref(roster.get(command.agent)))
+        case ReorderMembers():
+            return MembersReordered(command_id=command_id, order=_ids(roster.get(who) for who in command.agents))
+
+
+def _ids(members: Iterable[Member]) -> Sequence[Any]:
+    return tuple(member.agent_id for member in members)
+
+
+def _ref(member: Member) -> MemberRef:
+    return MemberRef(agent_id=member.agent_id, name=member.name)

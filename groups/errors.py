@@ -1,0 +1,59 @@
+"""What can be wrong with what a user asks for.
+
+TertuliaError
+├── InvalidDefinition      an agent or group that cannot exist as written
+├── NotFound               no agent, group or conversation of that name or id
+├── CommandRefused         an operator's command that this conversation cannot take
+│   └── ConversationClosed it has ended; nothing more can be posted or changed
+└── Unavailable            a server that is needed does not answer (raised by the client)
+
+`ErrorType` holds the `type` strings of the application errors that cross Temporal; both sides use these constants.
+"""
+
+from enum import StrEnum
+
+
+class TertuliaError(Exception):
+    """The root of every error that is meant for a user to read."""
+
+
+class InvalidDefinition(TertuliaError):
+    """An agent or a group that cannot exist as written."""
+
+
+class NotFound(TertuliaError):
+    """No agent, group or conversation of that name or id."""
+
+
+class CommandRefused(TertuliaError):
+    """An operator's command that this conversation cannot take; nothing has changed."""
+
+
+class ConversationClosed(CommandRefused):
+    """The conversation has ended: nothing more can be posted or changed."""
+
+
+class Unavailable(TertuliaError):
+    """A server that is needed does not answer. Nothing was accepted; trying again with the same id is safe."""
+
+
+class ErrorType(StrEnum):
+    """The `type` of each application error that this project raises across Temporal."""
+
+    REFUSED = "CommandRefused"
+    CLOSED = "ConversationClosed"
+    NOT_FOUND = "NotFound"
+    BUSY = "RollingOver"
+    MODEL = "ModelFailed"
+    MODEL_REFUSED = "ModelRequestRefused"
+    DATABASE = "DatabaseUnavailable"
+
+
+ERROR_TEXT_LIMIT = 500
+"""Characters of an error's text that may enter a workflow history."""
+
+
+def brief(text: str, limit: int = ERROR_TEXT_LIMIT) -> str:
+    """`text` on one line, cut to `limit` characters with an ellipsis."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: max(limit - 1, 0)] + "…"

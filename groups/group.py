@@ -1,0 +1,149 @@
+"""A group: who is meant to talk, who decides who speaks next, and by which rules."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    StringConstraints,
+    model_validator,
+)
+
+from groups.agents import Agent, MemoryBlock, Name
+from groups.errors import InvalidDefinition
+from groups.ids import AgentId, GroupId
+from groups.model import Definition
+from groups.termination import DEFAULT_TERMINATION_TOKEN, Condition
+
+MAX_MEMBERS = 100
+
+CatchUp = Annotated[str, StringConstraints(pattern=r"^(full|none|last:[1-9][0-9]{0,5})$")]
+"""What a joiner gets to read of what was said before: `full`, `none` or `last:N` messages."""
+
+Intake = Literal["interject", "queue", "batch"]
+"""What becomes of a message posted while a round runs: `interject` lets it enter at the next turn boundary; `queue`
+gives each waiting message a round of its own, first in first out; `batch` gives all that wait one round together."""
+
+
+class ManagerRules(Definition):
+    """What every kind of manager has in common."""
+
+    max_turns: PositiveInt | None = Field(default=None, le=1_000_000)
+    """The most turns of one round; without it the kind of manager decides."""
+    termination_token: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = (
+        DEFAULT_TERMINATION_TOKEN
+    )
+    """A participant that says this ends the round; null = no such word."""
+
+
+class RoundRobin(ManagerRules):
+    """Everyone speaks in the order of the roster. `max_turns` defaults to the number of active members."""
+
+    manager_type: Literal["round_robin"] = "round_robin"
+
+
+class Dynamic(ManagerRules):
+    """An agent chooses who speaks next, and may finish the round. `max_turns` defaults to 20."""
+
+    manager_type: Literal["dynamic"] = "dynamic"
+    manager_agent_id: AgentId
+    """The agent that manages; it is none of the participants."""
+    allow_repeated_speaker: bool = False
+    """Whether the last speaker may be chosen again at once."""
+    max_selection_attempts: PositiveInt = Field(default=3, le=10)
+    """How often a manager is asked for one turn before the fallback rule speaks."""
+    starvation_turns: PositiveInt | None = Field(default=20, le=100_000)
+    """A member unheard for this many turns speaks next, whatever the manager would say; null = never."""
+
+
+ManagerConfig = Annotated[RoundRobin | Dynamic, Field(discriminator="manager_type")]
+
+DEFAULT_DYNAMIC_TURNS = 20
+
+
+class GroupSettings(Definition):
+    """How a group's conversations run. `update_settings` changes each of these in a running one."""
+
+    intake: Intake = "interject"
+    catch_up: CatchUp = "full"
+    """What a joiner reads of what came before, unless the command that adds it says otherwise."""
+    termination: Condition | None = None
+    """A further condition that ends a round, beside the manager's `max_turns` and `termination_token`."""
+    context_messages: PositiveInt = Field(default=40, ge=2, le=2_000)
+    """The most messages of the transcript that one prompt holds."""
+    context_tokens: PositiveInt = Field(default=16_000, ge=200, le=2_000_000)
+    """About how many tokens of transcript one prompt holds (estimated at 4 characters a token)."""
+    preview_chars: NonNegativeInt = Field(default=500, le=4_000)
+    """How much of each message a reader of the Temporal UI sees; 0 = no text enters the workflow's history."""
+    max_message_chars: PositiveInt = Field(default=32_000, le=200_000)
+    """The longest message that may be posted; what a member says beyond it is cut."""
+    max_pending_messages: PositiveInt = Field(default=100, le=1_000)
+    """How many posted messages may wait; one more is refused."""
+    turn_timeout_seconds: PositiveFloat = Field(default=180, le=3_600)
+    """How long one attempt at a turn, or at choosing a speaker, may take."""
+    heartbeat_timeout_seconds: PositiveFloat = Field(default=5, ge=1, le=600)
+    """After how long without a sign of life an attempt is given to another worker."""
+    model_attempts: PositiveInt = Field(default=5, le=100)
+    """How often a model that fails is tried for one turn before the turn is skipped."""
+    retry_initial_seconds: PositiveFloat = Field(default=1, le=600)
+    """The pause before the second attempt; each further one is twice as long, 60 s at most. A provider's `retry-after`
+    goes before it."""
+
+
+def _unique(agent_ids: tuple[AgentId, ...]) -> tuple[AgentId, ...]:
+    twice = [agent_id for agent_id, count in Counter(agent_ids).items() if count > 1]
+    if twice:
+        raise ValueError(f"Duplicate agent ids: {', '.join(map(repr, twice))}")
+    return agent_ids
+
+
+class Group(Definition):
+    """An ordered list of agents, a manager, shared memory and settings."""
+
+    id: GroupId
+    name: Name
+    description: str = Field(default="", max_length=10_000)
+    """What the group is for: every member's prompt begins with it."""
+    agent_ids: Annotated[tuple[AgentId, ...], AfterValidator(_unique)] = Field(default=(), max_length=MAX_MEMBERS)
+    manager_config: ManagerConfig = RoundRobin()
+    shared_memory: tuple[MemoryBlock, ...] = ()
+    settings: GroupSettings = GroupSettings()
+    revision: PositiveInt = 1
+    """Grows with every change."""
+
+    @model_validator(mode="after")
+    def _manager_takes_no_part(self) -> Self:
+        config = self.manager_config
+        if isinstance(config, Dynamic) and config.manager_agent_id in self.agent_ids:
+            raise ValueError(f"manager_config.manager_agent_id: {config.manager_agent_id!r} is also a participant")
+        return self
+
+
+def check_members(group: Group, agents: Iterable[Agent]) -> None:
+    """Refuse a group whose agents, or whose manager, do not exist, or of whom two bear one name.
+
+    Raises:
+        InvalidDefinition: with the names or ids that are wrong.
+    """
+    known = {agent.id: agent for agent in agents}
+    config = group.manager_config
+    wanted = [*group.agent_ids, *([config.manager_agent_id] if isinstance(config, Dynamic) else [])]
+    if missing := [agent_id for agent_id in wanted if agent_id not in known]:
+        raise InvalidDefinition(f"group {group.name!r}: no such agent: {', '.join(map(repr, missing))}")
+    names = Counter(known[agent_id].name.casefold() for agent_id in group.agent_ids)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise InvalidDefinition(f"group {group.name!r}: Duplicate agent names: {', '.join(map(repr, twice))}")
+
+
+def visible_from(catch_up: CatchUp, last_seq: int) -> int:
+    """The `seq` after which a joiner may read, given the last `seq` of the transcript when it joins."""
+    if catch_up == "full":
+        return 0
+    if catch_up == "none":
+        return last_seq
+    return max(last_seq - int(catch_up.removeprefix("last:")), 0)

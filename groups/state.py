@@ -1,0 +1,134 @@
+"""The whole state of a conversation in one value, which is also what it continues as new with.
+
+Nothing in it grows with the length of the conversation: what it remembers is bounded by the constants below.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from groups.commands import Receipt, Rejection
+from groups.events import Usage
+from groups.group import GroupSettings, ManagerConfig, RoundRobin
+from groups.ids import CommandId, ConversationId, GroupId
+from groups.model import Record
+from groups.roster import AnyRosterChange, MemberRef, Roster
+from groups.selection import ChosenBy, Floor
+
+Phase = Literal[
+    "initializing",
+    "loading",
+    "ready",
+    "choosing_speaker",
+    "executing",
+    "recording",
+    "paused",
+    "terminating",
+    "closed",
+]
+
+STATE_VERSION = 1
+RECENT_TURNS = 12
+STATE_PREVIEW_CHARS = 200
+"""How much of a message the state itself keeps, for the last turns."""
+RECENT_REJECTIONS = 20
+REMEMBERED_COMMANDS = 256
+MAX_PENDING_CHANGES = 100
+MAX_PENDING_BYTES = 512_000
+"""UTF-8 bytes of text that may wait: the state must fit into one payload of Temporal."""
+
+
+class Post(Record):
+    """A message from outside that waits to enter the transcript."""
+
+    message_id: CommandId
+    sender: str
+    text: str
+
+
+class Chosen(Record):
+    """The speaker of the turn that is about to be taken."""
+
+    member: MemberRef
+    chosen_by: ChosenBy
+    reason: str
+
+
+class Round(Record):
+    """The work that one message, or several, set off."""
+
+    number: int
+    turns: int = 0
+    started_at: datetime
+    usage_before: Usage
+    """The conversation's usage when the round began."""
+    tokens_said: tuple[str, ...] = ()
+    quiet: int = 0
+    """Passes in a row."""
+    failures: int = 0
+    """Failed turns in a row."""
+    finished_because: str | None = None
+    """The manager's reason, once it has ended the round."""
+    chosen: Chosen | None = None
+
+
+class TurnBrief(Record):
+    """One turn, for a reader of `status`, `watch` and the Temporal UI."""
+
+    turn: int
+    speaker: str
+    outcome: str
+    chosen_by: str
+    reason: str
+    said: str
+
+
+class StopRequest(Record):
+    """Why the conversation closes, or closed."""
+
+    reason: str
+    explanation: str
+
+
+class ConversationState(Record):
+    """Everything that a conversation knows between two of its steps."""
+
+    version: int = STATE_VERSION
+    group: str
+    """The group's id or unique name, as the starter gave it."""
+    conversation_id: ConversationId = ConversationId("")
+    """The workflow's id."""
+    close_after_round: bool = False
+    """Close once a round has ended and no message waits."""
+    continue_as_new_after_turns: int | None = Field(default=None, ge=1)
+    """For tests: continue as new after so many turns of one run, not only when the server suggests it."""
+
+    phase: Phase = "initializing"
+    clock: datetime | None = None
+    """The time of the last event."""
+    group_id: GroupId = GroupId("")
+    group_name: str = ""
+    description: str = ""
+    manager_config: ManagerConfig = RoundRobin()
+    settings: GroupSettings = GroupSettings()
+    roster: Roster = Roster()
+    floor: Floor = Floor()
+    last_seq: int = 0
+    rounds: int = 0
+    round: Round | None = None
+    usage: Usage = Usage()
+
+    pending_posts: tuple[Post, ...] = ()
+    pending_changes: tuple[AnyRosterChange, ...] = ()
+    paused_because: str | None = None
+    """Set while an operator's pause, or a want of members, holds the conversation; may be empty text."""
+    stop: StopRequest | None = None
+
+    stop_reason: str | None = None
+    """Why the last round, or the conversation, ended."""
+    stop_explanation: str | None = None
+    recent_turns: tuple[TurnBrief, ...] = ()
+    receipts: dict[CommandId, Receipt] = Field(default_factory=dict)
+    """The first answers to the last commands, oldest first."""
+    rejected: tuple[Rejection, ...] = ()

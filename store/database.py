@@ -1,0 +1,56 @@
+"""The connection to Postgres. Each statement is a transaction of its own, unless `transaction` is asked for."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+from sqlalchemy import Executable, Row
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+DRIVER = "postgresql+psycopg"
+
+
+class Database:
+    """A pool of connections.
+
+    Args:
+        url: `postgresql+psycopg://…`, Postgres 15 or later.
+        pool_size: connections kept open.
+        max_overflow: further ones when all are busy.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 10, max_overflow: int = 20) -> None:
+        # Errors enter workflow histories and logs: the parameters, which hold what was said, stay out of them.
+        self._engine: AsyncEngine = create_async_engine(
+            url, pool_size=pool_size, max_overflow=max_overflow, hide_parameters=True
+        )
+        self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+    async def rows(
+        self, statement: Executable, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    ) -> Sequence[Row[Any]]:
+        """Run one statement, committed at once, and return all rows."""
+        async with self._autocommit.connect() as connection:
+            result = await connection.execute(statement, parameters)
+            return result.all() if result.returns_rows else ()
+
+    async def row(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Row[Any] | None:
+        """As `rows`, for a statement that gives one row or none."""
+        rows = await self.rows(statement, parameters)
+        return rows[0] if rows else None
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """Several statements, committed together or not at all."""
+        async with self._engine.begin() as connection:
+            yield connection

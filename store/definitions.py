@@ -1,0 +1,113 @@
+"""Agents and groups: what people have defined. Saving the same definition twice changes nothing."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from sqlalchemy import Row, Table, delete, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from groups.agents import Agent
+from groups.errors import NotFound
+from groups.group import Group, check_members
+from groups.ids import AgentId, GroupId
+from store.database import Database
+from store.tables import agents, group_members, groups
+
+Outcome = Literal["created", "updated", "unchanged"]
+
+_AGENT_FIELDS = ("id", "name", "description", "instructions", "model", "memory")
+_GROUP_FIELDS = ("id", "name", "description", "manager_config", "shared_memory", "settings")
+
+
+async def save_agent(database: Database, agent: Agent) -> Outcome:
+    """Create the agent, or bring the one of that id up to date."""
+    async with database.transaction() as connection:
+        return await _save(connection, agents, agent.model_dump(mode="json", include=set(_AGENT_FIELDS)))
+
+
+async def save_group(database: Database, group: Group) -> Outcome:
+    """Create the group, or bring the one of that id, its ordered members included, up to date.
+
+    Raises:
+        InvalidDefinition: a member or the manager does not exist, or two members bear one name.
+    """
+    async with database.transaction() as connection:
+        rows = await connection.execute(select(*(agents.c[name] for name in _AGENT_FIELDS)))
+        check_members(group, [_agent(row) for row in rows])
+        values = group.model_dump(mode="json", include=set(_GROUP_FIELDS))
+        order = await _member_ids(connection, group.id)
+        outcome = await _save(connection, groups, values, touch=order != list(group.agent_ids))
+        if order != list(group.agent_ids):
+            await _replace_members(connection, group)
+        return outcome
+
+
+async def _save(connection: AsyncConnection, table: Table, values: dict[str, Any], *, touch: bool = False) -> Outcome:
+    columns = [table.c[name] for name in values]
+    found = (await connection.execute(select(*columns).where(table.c.id == values["id"]).with_for_update())).first()
+    if found is None:
+        await connection.execute(insert(table).values(values))
+        return "created"
+    if dict(found._mapping) == values and not touch:
+        return "unchanged"
+    changed = {**values, "revision": table.c.revision + 1, "updated_at": func.now()}
+    await connection.execute(update(table).where(table.c.id == values["id"]).values(changed))
+    return "updated"
+
+
+async def _member_ids(connection: AsyncConnection, group_id: GroupId) -> list[str]:
+    query = select(group_members.c.agent_id).where(group_members.c.group_id == group_id)
+    return list(await connection.scalars(query.order_by(group_members.c.position)))
+
+
+async def _replace_members(connection: AsyncConnection, group: Group) -> None:
+    await connection.execute(delete(group_members).where(group_members.c.group_id == group.id))
+    rows = [
+        {"group_id": group.id, "agent_id": agent_id, "position": position}
+        for position, agent_id in enumerate(group.agent_ids)
+    ]
+    if rows:
+        await connection.execute(insert(group_members), rows)
+
+
+async def find_agent(database: Database, who: str) -> Agent:
+    """The agent of that id or, else, of that name, whatever its case.
+
+    Raises:
+        NotFound: there is none.
+    """
+    row = await database.row(_by_id_or_name(agents, _AGENT_FIELDS, who))
+    if row is None:
+        raise NotFound(f"no such agent: {who!r}")
+    return _agent(row)
+
+
+async def agents_of(database: Database, agent_ids: Sequence[AgentId]) -> list[Agent]:
+    """These agents, in this order; those that do not exist are left out."""
+    rows = await database.rows(select(*(agents.c[name] for name in _AGENT_FIELDS)).where(agents.c.id.in_(agent_ids)))
+    by_id = {row.id: _agent(row) for row in rows}
+    return [by_id[agent_id] for agent_id in agent_ids if agent_id in by_id]
+
+
+async def find_group(database: Database, which: str) -> Group:
+    """The group of that id or, else, of that name, whatever its case.
+
+    Raises:
+        NotFound: there is none.
+    """
+    row = await database.row(_by_id_or_name(groups, (*_GROUP_FIELDS, "revision"), which))
+    if row is None:
+        raise NotFound(f"no such group: {which!r}; `tertulia apply FILE.yaml` creates groups")
+    order = select(group_members.c.agent_id).where(group_members.c.group_id == row.id)
+    members = [member.agent_id for member in await database.rows(order.order_by(group_members.c.position))]
+    return Group.model_validate({**row._mapping, "agent_ids": members})
+
+
+def _by_id_or_name(table: Table, fields: Sequence[str], which: str) -> Any:
+    matches = or_(table.c.id == which, func.lower(table.c.name) == func.lower(which))
+    by_id_first = (table.c.id == which).desc()
+    return select(*(table.c[name] for name in fields)).where(matches).order_by(by_id_first).limit(1)
+
+
+def _agent(row: Row[Any]) -> Agent:
+    return Agent.model_validate(dict(row._mapping))

@@ -1,0 +1,118 @@
+"""The process that runs workflows and activities: composition, and nothing else."""
+
+import asyncio
+import logging
+import signal
+import sys
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+import uvloop
+from temporalio.client import Client
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+from temporalio.worker import Worker
+
+from activities.choosing import Choosing
+from activities.errors import BriefErrors
+from activities.keeping import Keeping
+from activities.provider import ModelProvider
+from activities.speaking import Speaking
+from configuration import Configuration, ConfigurationError
+from store.database import Database
+from workflows.plugin import TertuliaPlugin
+from workflows.registration import register_search_attributes
+
+_STICKY_TIMEOUT = timedelta(seconds=1)
+"""How long a workflow task waits for a worker that may be dead before any other may take it."""
+_HEARTBEAT_THROTTLE = timedelta(seconds=1)
+_CONCURRENT_DATABASE_ACTIVITIES = 100
+
+logger = logging.getLogger("tertulia.worker")
+
+
+async def connect(configuration: Configuration) -> Client:
+    """A client of the configured Temporal server, with this project's plugin."""
+    runtime = None
+    if configuration.metrics_port is not None:
+        metrics = PrometheusConfig(bind_address=f"0.0.0.0:{configuration.metrics_port}")
+        runtime = Runtime(telemetry=TelemetryConfig(metrics=metrics))
+    connect_config = configuration.temporal_connect_config()
+    return await Client.connect(**connect_config, plugins=[TertuliaPlugin()], runtime=runtime)
+
+
+def workers(
+    client: Client, configuration: Configuration, database: Database, provider: ModelProvider
+) -> tuple[Worker, Worker]:
+    """One worker for workflows and database activities, one for model calls."""
+    keeping = Keeping(database)
+    shutdown = timedelta(seconds=configuration.graceful_shutdown_seconds)
+    conversations = Worker(
+        client,
+        task_queue=configuration.task_queue,
+        activities=[
+            keeping.load_conversation,
+            keeping.find_newcomer,
+            keeping.apply_membership,
+            keeping.record_posts,
+            keeping.record_failed_turn,
+            keeping.close_conversation,
+        ],
+        interceptors=[BriefErrors()],
+        max_concurrent_activities=_CONCURRENT_DATABASE_ACTIVITIES,
+        sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
+        graceful_shutdown_timeout=shutdown,
+    )
+    speaking, choosing = Speaking(database, provider), Choosing(database, provider)
+    models = Worker(
+        client,
+        task_queue=configuration.model_task_queue,
+        activities=[speaking.take_turn, choosing.choose_speaker],
+        interceptors=[BriefErrors()],
+        max_concurrent_activities=configuration.max_concurrent_model_calls,
+        max_task_queue_activities_per_second=configuration.model_calls_per_second,
+        max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
+        default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
+        graceful_shutdown_timeout=shutdown,
+    )
+    return conversations, models
+
+
+async def run(configuration: Configuration, stop: asyncio.Event) -> None:
+    """Work until `stop` is set; then let running model calls finish, within the configured limit."""
+    client = await connect(configuration)
+    await register_search_attributes(client)
+    endpoint = configuration.model_endpoint
+    provider = ModelProvider(endpoint.base_url, endpoint.api_key, configuration.default_model)
+    async with AsyncExitStack() as resources:
+        resources.push_async_callback(provider.close)
+        database = await resources.enter_async_context(Database(configuration.database_url))
+        for worker in workers(client, configuration, database, provider):
+            await resources.enter_async_context(worker)
+        source = "the offline model" if endpoint.offline else endpoint.base_url or "the OpenAI API"
+        logger.info("working on %r; models answered by %s", configuration.task_queue, source)
+        await stop.wait()
+        logger.info("stopping; running model calls may finish")
+
+
+async def _serve() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await run(Configuration.from_environment(), stop)
+
+
+def main() -> int:
+    """Run a worker until SIGTERM or SIGINT; the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    try:
+        uvloop.run(_serve())
+    except (ConfigurationError, RuntimeError) as error:
+        print(f"tertulia worker: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""The workflow: one group conversation, for as long as it lasts.
+
+Law: a loop of decide, carry out, apply. What happens next is decided in `groups`; here it is only done.
+"""
+
+import asyncio
+
+from temporalio import workflow
+from temporalio.exceptions import is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from groups.decisions import Decision, Finished, WaitForInput
+    from groups.ids import ConversationId
+    from groups.machine import apply, begin, cancel, decide
+    from groups.state import ConversationState, TurnBrief
+    from groups.status import ConversationStatus, RosterStatus, roster_status, status_of
+    from workflows.display import changed_attributes, details, search_attributes
+    from workflows.handlers import CommandHandlers, signal_handler, update_handler
+    from workflows.steps import carry_out
+
+
+@workflow.defn(name="GroupConversation")
+class GroupConversation(CommandHandlers):
+    """A durable group conversation. Its id is the conversation's id; its argument is its whole state."""
+
+    @workflow.init
+    def __init__(self, state: ConversationState) -> None:
+        conversation_id = ConversationId(workflow.info().workflow_id)
+        super().__init__(state.model_copy(update={"conversation_id": conversation_id}))
+        self._turns_before = state.floor.turn
+
+    @workflow.run
+    async def run(self, state: ConversationState) -> ConversationStatus:
+        """Talk until the conversation is closed; the result is its final status."""
+        while not isinstance(decision := decide(self.state), Finished):
+            try:
+                await self._step(decision)
+            except (asyncio.CancelledError, Exception) as error:
+                if not is_cancelled_exception(error):
+                    raise
+                self.state = cancel(self.state)
+            if self._should_continue_as_new():
+                await self._continue_as_new()
+        self._show()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return status_of(self.state)
+
+    async def _step(self, decision: Decision) -> None:
+        self.state = begin(self.state, decision)
+        self._show()
+        if isinstance(decision, WaitForInput):
+            await workflow.wait_condition(self._has_work)
+            return
+        event = await carry_out(self.state, decision)
+        self.state = apply(self.state, event)
+
+    def _has_work(self) -> bool:
+        return not isinstance(decide(self.state), WaitForInput) or self._should_continue_as_new()
+
+    def _should_continue_as_new(self) -> bool:
+        limit = self.state.continue_as_new_after_turns
+        if limit is not None and self.state.floor.turn - self._turns_before >= limit:
+            return True
+        return workflow.info().is_continue_as_new_suggested()
+
+    async def _continue_as_new(self) -> None:
+        self.draining = True
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        workflow.continue_as_new(self.state)
+
+    def _show(self) -> None:
+        workflow.set_current_details(details(self.state))
+        updates = changed_attributes(workflow.info().typed_search_attributes, search_attributes(self.state))
+        if updates:
+            workflow.upsert_search_attributes(updates)
+
+    @workflow.query(description="Phase, roster, usage, what waits and what was refused.")
+    def status(self) -> ConversationStatus:
+        return status_of(self.state)
+
+    @workflow.query(description="Who is here, in order.")
+    def roster(self) -> RosterStatus:
+        return roster_status(self.state)
+
+    @workflow.query(description="The last turns: who spoke, why, and the beginning of what was said.")
+    def recent_turns(self) -> list[TurnBrief]:
+        return list(self.state.recent_turns)
+
+    post_message = update_handler("post_message")
+    add_member = update_handler("add_member")
+    remove_member = update_handler("remove_member")
+    replace_member = update_handler("replace_member")
+    reorder_members = update_handler("reorder_members")
+    mute_member = update_handler("mute_member")
+    unmute_member = update_handler("unmute_member")
+    update_settings = update_handler("update_settings")
+    pause = update_handler("pause")
+    resume = update_handler("resume")
+    stop = update_handler("stop")
+
+    signal_post_message = signal_handler("post_message")
+    signal_add_member = signal_handler("add_member")
+    signal_remove_member = signal_handler("remove_member")
+    signal_replace_member = signal_handler("replace_member")
+    signal_reorder_members = signal_handler("reorder_members")
+    signal_mute_member = signal_handler("mute_member")
+    signal_unmute_member = signal_handler("unmute_member")
+    signal_update_settings = signal_handler("update_settings")
+    signal_pause = signal_handler("pause")
+    signal_resume = signal_handler("resume")
+    signal_stop = signal_handler("stop")

@@ -1,0 +1,115 @@
+"""What a person reads in the Temporal UI: one line for each step, the present state as Markdown, search attributes."""
+
+from collections.abc import Sequence
+
+from temporalio.common import SearchAttributeKey, SearchAttributePair, SearchAttributeUpdate, TypedSearchAttributes
+
+from groups.errors import brief
+from groups.state import ConversationState
+
+GROUP_ID = SearchAttributeKey.for_keyword("GroupId")
+PHASE = SearchAttributeKey.for_keyword("ConversationPhase")
+MEMBERS = SearchAttributeKey.for_keyword_list("Members")
+STOP_REASON = SearchAttributeKey.for_keyword("StopReason")
+
+SUMMARY_BYTES = 200
+"""The longest summary that Temporal takes."""
+_DETAILS_TURNS = 8
+_DETAILS_CHARS = 160
+
+
+def summary(*parts: str) -> str:
+    """The parts on one line, within Temporal's limit."""
+    line = " · ".join(part for part in parts if part)
+    encoded = line.encode()
+    if len(encoded) <= SUMMARY_BYTES:
+        return line
+    return encoded[: SUMMARY_BYTES - 3].decode(errors="ignore") + "…"
+
+
+def search_attributes(state: ConversationState) -> TypedSearchAttributes:
+    """What conversations are found by. Changes with rounds and the roster, not with turns."""
+    running = state.round is not None and state.phase not in ("paused", "terminating", "closed")
+    pairs: list[SearchAttributePair[str] | SearchAttributePair[Sequence[str]]] = [
+        SearchAttributePair(GROUP_ID, state.group_id),
+        SearchAttributePair(PHASE, "executing" if running else state.phase),
+        SearchAttributePair(MEMBERS, [member.name for member in state.roster.members]),
+    ]
+    if state.stop_reason:
+        pairs.append(SearchAttributePair(STOP_REASON, state.stop_reason))
+    return TypedSearchAttributes(pairs)
+
+
+def changed_attributes(
+    before: TypedSearchAttributes, after: TypedSearchAttributes
+) -> list[SearchAttributeUpdate[str] | SearchAttributeUpdate[Sequence[str]]]:
+    """The updates that lead from `before` to `after`."""
+    updates: list[SearchAttributeUpdate[str] | SearchAttributeUpdate[Sequence[str]]] = []
+    for key in (GROUP_ID, PHASE, STOP_REASON):
+        value = after.get(key)
+        if value != before.get(key):
+            updates.append(key.value_unset() if value is None else key.value_set(value))
+    members = list(after.get(MEMBERS) or ())
+    if members != list(before.get(MEMBERS) or ()):
+        updates.append(MEMBERS.value_set(members))
+    return updates
+
+
+def details(state: ConversationState) -> str:
+    """The present state as Markdown: phase, roster, last turns."""
+    return "\n".join([*_headline(state), "", *_roster(state), "", *_turns(state), *_rejections(state)])
+
+
+def _headline(state: ConversationState) -> list[str]:
+    chosen = state.round.chosen if state.round else None
+    lines = [f"**{_cell(state.group_name or state.group)}** · {state.phase} · round {state.rounds}"]
+    lines[0] += f" · turn {state.floor.turn}"
+    if chosen:
+        lines.append(f"\n**{_cell(chosen.member.name)}** has the floor: {_cell(chosen.reason)}")
+    if state.paused_because is not None:
+        lines.append(f"\nPaused: {_cell(state.paused_because) or 'by an operator'}")
+    if state.stop_reason:
+        lines.append(f"\nThe last round ended: {state.stop_reason} ({_cell(state.stop_explanation or '')})")
+    usage = state.usage
+    lines.append(f"\n{state.last_seq} messages · {usage.total_tokens} tokens · {usage.model_calls} model calls")
+    if state.pending_posts or state.pending_changes:
+        waiting = f"{len(state.pending_posts)} messages and {len(state.pending_changes)} changes of members"
+        lines.append(f"\nWaiting for the next turn boundary: {waiting}")
+    return lines
+
+
+def _roster(state: ConversationState) -> list[str]:
+    lines = [
+        f"Roster (epoch {state.roster.epoch})",
+        "",
+        "| member | state | turns | last turn |",
+        "| --- | --- | --- | --- |",
+    ]
+    for member in state.roster.members:
+        name = _cell(member.name)
+        shown = name if member.state == "active" else f"~~{name}~~"
+        lines.append(f"| {shown} | {member.state} | {member.turns} | {member.last_turn or '–'} |")
+    return lines
+
+
+def _turns(state: ConversationState) -> list[str]:
+    if not state.recent_turns:
+        return ["No turn has been taken yet."]
+    lines = ["| turn | speaker | chosen by | why | said |", "| --- | --- | --- | --- | --- |"]
+    for brief_turn in reversed(state.recent_turns[-_DETAILS_TURNS:]):
+        said = _cell(brief(brief_turn.said, _DETAILS_CHARS))
+        why = _cell(brief_turn.reason)
+        lines.append(
+            f"| {brief_turn.turn} | **{_cell(brief_turn.speaker)}** | {brief_turn.chosen_by} | {why} | {said} |"
+        )
+    return lines
+
+
+def _rejections(state: ConversationState) -> list[str]:
+    if not state.rejected:
+        return []
+    return ["", "Refused signals", "", *(f"- {one.command}: {_cell(one.reason)}" for one in state.rejected[-5:])]
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

@@ -1,0 +1,33 @@
+"""One plugin gives client, worker and replay the same data converter and the same sandbox."""
+
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.plugin import SimplePlugin
+from temporalio.worker import WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from workflows.conversation import GroupConversation
+
+_PURE = (
+    "groups",  # no I/O, no clock, no randomness, no state: loading it once a run would only cost time
+    "activities.contracts",  # names and models alone
+    "workflows.display",  # pure functions of the state
+    "workflows.steps",  # holds no state; its activities are started through the SDK
+    "workflows.handlers",  # holds no state of its own: each conversation has its instance
+    "pydantic",  # its classes carry compiled validators, which must be one and the same inside and outside
+)
+
+
+def _runner(existing: WorkflowRunner | None) -> WorkflowRunner:
+    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*_PURE))
+
+
+class TertuliaPlugin(SimplePlugin):
+    """What everything that speaks to Temporal for this project has in common."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "tertulia",
+            data_converter=pydantic_data_converter,
+            workflows=[GroupConversation],
+            workflow_runner=_runner,
+        )
