@@ -1,0 +1,237 @@
+"""The environment, read once. A part nobody configured comes from the running embedded stack, or is a clear error."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NoReturn, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
+
+STACK_FILE = "stack.json"
+OFFLINE_MODEL = "offline"
+_ENDPOINT_MODEL = "gpt-5-mini"
+_DATABASE_SCHEMES = ("postgresql+psycopg", "postgresql", "postgres")
+
+
+class ConfigurationError(Exception):
+    """Something is missing or malformed; the message says what, and what to do about it, in one line."""
+
+
+class RunningStack(BaseModel):
+    """What a running embedded stack offers. A part it does not run (because it is configured elsewhere) is None."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pid: int
+    """The process that runs the stack."""
+    database_url: str | None = None
+    """SQLAlchemy URL of the embedded Postgres."""
+    temporal_address: str | None = None
+    """host:port of the embedded Temporal server."""
+    temporal_namespace: str = "default"
+    """The namespace that conversations live in."""
+    temporal_ui_url: str | None = None
+    """Where a browser finds Temporal's UI."""
+    model_base_url: str | None = None
+    """The offline model's OpenAI-compatible endpoint, up to and including /v1."""
+
+
+class StackFile(BaseModel):
+    """The part of the stack file that clients read."""
+
+    running: RunningStack | None = None
+    """Present from the moment the servers answer until the stack stops."""
+
+
+@dataclass(frozen=True)
+class ModelEndpoint:
+    """Where model calls go. `offline` is never true when a real endpoint is configured."""
+
+    base_url: str | None
+    """None = the SDK's own default."""
+    api_key: str
+    """A dummy where the endpoint needs none: the SDK insists on one."""
+    offline: bool
+    """True when the embedded offline model answers."""
+
+
+class Configuration(BaseModel):
+    """What a Tertulia process needs to know. Addresses are looked up when first asked for: a missing one only
+    troubles who needs it. Worker settings are checked at once.
+    """
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    environment: Mapping[str, str] = Field(repr=False)
+    """The variables this was read from, without the empty ones."""
+    data: Path = Field(Path(".tertulia"), validate_default=True, validation_alias="TERTULIA_DATA")
+    """`TERTULIA_DATA`: the embedded stack's folder."""
+    task_queue: str = Field("tertulia", validation_alias="TERTULIA_TASK_QUEUE")
+    """`TERTULIA_TASK_QUEUE`: where workflows and database activities run."""
+    max_concurrent_model_calls: int = Field(100, ge=1, validation_alias="TERTULIA_MAX_CONCURRENT_MODEL_CALLS")
+    """`TERTULIA_MAX_CONCURRENT_MODEL_CALLS`: model calls one worker makes at a time."""
+    model_calls_per_second: float | None = Field(None, gt=0, validation_alias="TERTULIA_MODEL_CALLS_PER_SECOND")
+    """`TERTULIA_MODEL_CALLS_PER_SECOND`: a limit over all workers together; None = no limit."""
+    graceful_shutdown_seconds: float = Field(30.0, ge=0, validation_alias="TERTULIA_GRACEFUL_SHUTDOWN_SECONDS")
+    """`TERTULIA_GRACEFUL_SHUTDOWN_SECONDS`: how long a worker that is told to stop lets running model calls finish."""
+    metrics_port: int | None = Field(None, ge=1, le=65535, validation_alias="TERTULIA_METRICS_PORT")
+    """`TERTULIA_METRICS_PORT`: where a worker serves Prometheus metrics; None = nowhere."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Read `environment`, by default this process's own. An empty variable counts as absent.
+
+        Raises:
+            ConfigurationError: a setting is malformed; the message names the variable.
+        """
+        source = os.environ if environment is None else environment
+        present = {name: text.strip() for name, text in source.items() if text.strip()}
+        try:
+            return cls.model_validate({**present, "environment": present})
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ConfigurationError(f"{first['loc'][0]}: {first['msg']}, got {first['input']!r}") from None
+
+    @field_validator("data")
+    @classmethod
+    def _absolute(cls, data: Path) -> Path:
+        return data.expanduser().resolve()
+
+    @property
+    def model_task_queue(self) -> str:
+        """Where model calls run, so that they are limited, shared and scaled apart."""
+        return f"{self.task_queue}-models"
+
+    @property
+    def database_configured(self) -> bool:
+        """Whether the environment names a database, so that the embedded one is not used."""
+        return "DATABASE_URL" in self.environment
+
+    @property
+    def temporal_configured(self) -> bool:
+        """Whether Temporal's own variables or profile file name a server, so that the embedded one is not used."""
+        return bool(self._temporal_profile)
+
+    @property
+    def model_configured(self) -> bool:
+        """Whether the environment names a real model endpoint, so that the offline model is not used."""
+        return "OPENAI_API_KEY" in self.environment or "OPENAI_BASE_URL" in self.environment
+
+    @cached_property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the database, with the psycopg 3 driver.
+
+        Raises:
+            ConfigurationError: no database is configured and no stack runs, or the URL is not one of Postgres.
+        """
+        if self.database_configured:
+            return _with_driver(self.environment["DATABASE_URL"])
+        if self._running is None or self._running.database_url is None:
+            self._missing("database", "DATABASE_URL")
+        return self._running.database_url
+
+    @cached_property
+    def model_endpoint(self) -> ModelEndpoint:
+        """Where model calls go.
+
+        Raises:
+            ConfigurationError: no endpoint is configured and no stack with an offline model runs.
+        """
+        if self.model_configured:
+            base_url = self.environment.get("OPENAI_BASE_URL")
+            api_key = self.environment.get("OPENAI_API_KEY", "not-needed")
+            return ModelEndpoint(base_url, api_key, offline=base_url is not None and base_url == self._offline_url)
+        if self._offline_url is None:
+            self._missing("model endpoint", "OPENAI_API_KEY or OPENAI_BASE_URL")
+        return ModelEndpoint(self._offline_url, OFFLINE_MODEL, offline=True)
+
+    @cached_property
+    def default_model(self) -> str:
+        """`TERTULIA_MODEL`: the model of agents that name none."""
+        if "TERTULIA_MODEL" in self.environment:
+            return self.environment["TERTULIA_MODEL"]
+        return OFFLINE_MODEL if self.model_endpoint.offline else _ENDPOINT_MODEL
+
+    def temporal_connect_config(self) -> ClientConnectConfig:
+        """Keyword arguments for `Client.connect`; `target_host` and `namespace` are always present.
+
+        Raises:
+            ConfigurationError: no server is configured and no stack runs, or Temporal's own settings are malformed.
+        """
+        config: ClientConnectConfig = {"target_host": "localhost:7233", "namespace": "default"}
+        if self.temporal_configured:
+            config.update(self._temporal_profile)
+            return config
+        if self._running is None or self._running.temporal_address is None:
+            self._missing("Temporal server", "TEMPORAL_ADDRESS")
+        config["target_host"] = self._running.temporal_address
+        config["namespace"] = self._running.temporal_namespace
+        return config
+
+    @property
+    def temporal_address(self) -> str:
+        """host:port of the Temporal server. Raises as `temporal_connect_config` does."""
+        return self.temporal_connect_config()["target_host"]
+
+    @property
+    def temporal_namespace(self) -> str:
+        """The namespace that conversations live in. Raises as `temporal_connect_config` does."""
+        return self.temporal_connect_config()["namespace"]
+
+    @property
+    def temporal_ui_url(self) -> str | None:
+        """`TERTULIA_TEMPORAL_UI`, or the embedded server's UI, without a slash at its end; None where there is none."""
+        configured = self.environment.get("TERTULIA_TEMPORAL_UI")
+        if configured or self.temporal_configured:
+            return configured.rstrip("/") if configured else None
+        return self._running.temporal_ui_url if self._running else None
+
+    @cached_property
+    def _temporal_profile(self) -> ClientConnectConfig:
+        try:
+            return ClientConfig.load_client_connect_config(override_env_vars=dict(self.environment))
+        except (RuntimeError, ValueError, OSError) as error:
+            raise ConfigurationError(f"Temporal's client settings cannot be read: {error}") from error
+
+    @cached_property
+    def _running(self) -> RunningStack | None:
+        return running_stack(self.data)
+
+    @property
+    def _offline_url(self) -> str | None:
+        return self._running.model_base_url if self._running else None
+
+    def _missing(self, what: str, variable: str) -> NoReturn:
+        raise ConfigurationError(f"no {what}: start one with `tertulia up`, or set {variable}")
+
+
+def running_stack(data: Path) -> RunningStack | None:
+    """The stack that runs on the folder `data`; None when none does, or when it was killed and left its file behind."""
+    try:
+        running = StackFile.model_validate_json((data / STACK_FILE).read_bytes()).running
+    except FileNotFoundError:
+        return None
+    except (ValidationError, OSError) as error:
+        raise ConfigurationError(f"{data / STACK_FILE} cannot be read; stop the stack and remove it") from error
+    return running if running and _is_alive(running.pid) else None
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _with_driver(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in _DATABASE_SCHEMES:
+        # The URL itself may hold a password, so it stays out of the message.
+        raise ConfigurationError("DATABASE_URL: expected a URL that begins with postgresql://")
+    return f"{_DATABASE_SCHEMES[0]}://{rest}"

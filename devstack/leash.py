@@ -1,0 +1,49 @@
+"""Runs a command that dies with its parent: `python leash.py PARENT_PID USER COMMAND...`, USER may be empty.
+
+A program of its own, and not a `preexec_fn`, because Python code between fork and exec can deadlock in a process with
+threads. It changes the user itself because doing so resets the death signal.
+"""
+
+import ctypes
+import os
+import pwd
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1
+
+
+def become(user: str) -> None:
+    """Give up this process's user for `user`, for good."""
+    entry = pwd.getpwnam(user)
+    os.initgroups(user, entry.pw_gid)
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
+    os.environ.update(HOME=entry.pw_dir, USER=user, LOGNAME=user)
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when `parent`'s thread that started it ends. Linux only: elsewhere, the next
+    start on the same folder ends what was left behind.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        # The parent was gone before the kernel could be told.
+        sys.exit(1)
+
+
+def main() -> None:
+    """Replace this process by the command."""
+    parent, user, *command = sys.argv[1:]
+    if user:
+        become(user)
+    die_with(int(parent))
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        sys.exit(f"{command[0]}: {error.strerror}")
+
+
+if __name__ == "__main__":
+    main()
