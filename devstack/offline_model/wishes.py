@@ -1,0 +1,62 @@
+"""What an agent's instructions ask for after a number of turns: to finish, to say a word, to pass."""
+
+import re
+from dataclasses import dataclass
+
+_WORDS = "one two three four five six seven eight nine ten eleven twelve".split()
+_NUMBER = rf"(?P<number>\d{{1,6}}|{'|'.join(_WORDS)})"
+_AFTER = (
+    r"\b[Aa]fter\s+(?:(?:about|around|at\s+most|at\s+least|roughly|approximately|some|exactly|no\s+more\s+than|the\s+first)\s+)?"
+    rf"{_NUMBER}\s+(?:[a-z]+\s+)?(?:turns?|messages?|contributions?|speeches|replies|answers|remarks|utterances)\b"
+)
+_TOKEN = r"""(?:["“'`«](?P<quoted>[^"”'`»\n]{1,40})["”'`»]|(?P<plain>[A-Z][A-Z0-9_-]{2,39}!?))"""
+_SAY = (
+    r"\b(?i:say|write|answer|reply|respond|add|put|end|finish|close|conclude)"
+    r"(?:\s+(?:with|by|saying|in|your|speech|turn|message|answer|the|word|words|token|only|just|simply)){0,6}\s+"
+)
+_LINK = r"[\s,]+(?:(?:please|you|then|simply|just|should|must|always|also|always)\s+){0,3}"
+_GAP = r"[^.?;:\n]{0,30}?"
+_ENDING = r"(?i:finish|end|stop|close|conclude|wrap|enough)"
+
+_SAY_AFTER = re.compile(f"{_SAY}{_TOKEN}{_GAP}{_AFTER}")
+_AFTER_SAY = re.compile(f"{_AFTER}{_LINK}{_SAY}{_TOKEN}")
+_PASS_AFTER = re.compile(rf"\b[Pp]ass\b{_GAP}{_AFTER}")
+_AFTER_PASS = re.compile(rf"{_AFTER}{_LINK}pass\b")
+_FINISH_AFTER = re.compile(rf"{_ENDING}[^.?\n]{{0,60}}?{_AFTER}")
+_ANY_AFTER = re.compile(_AFTER)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What is to happen once so many members' messages follow the last words from outside."""
+
+    finish_after: int | None = None
+    """A manager's: close the round."""
+    say_after: tuple[str, int] | None = None
+    """A participant's: end the speech with this word."""
+    pass_after: int | None = None
+    """A participant's: say PASS and nothing else."""
+
+
+def read_wishes(instructions: str) -> Wishes:
+    """Find the wishes in a system prompt; a termination word that is only mentioned is no wish."""
+    if "fter" not in instructions:
+        return Wishes()
+    said = _SAY_AFTER.search(instructions) or _AFTER_SAY.search(instructions)
+    passed = _PASS_AFTER.search(instructions) or _AFTER_PASS.search(instructions)
+    finish = _FINISH_AFTER.search(instructions) or _ANY_AFTER.search(instructions)
+    word = said and (said["quoted"] or said["plain"])
+    pass_after = _count(said if word == "PASS" else passed)
+    count = _count(said)
+    return Wishes(
+        finish_after=_count(finish),
+        say_after=(word, count) if word and word != "PASS" and count is not None else None,
+        pass_after=pass_after,
+    )
+
+
+def _count(match: re.Match[str] | None) -> int | None:
+    if match is None:
+        return None
+    number = match["number"]
+    return int(number) if number.isdigit() else _WORDS.index(number) + 1
