@@ -41,9 +41,17 @@ async def connect(configuration: Configuration) -> Client:
 
 
 def workers(
-    client: Client, configuration: Configuration, database: Database, provider: ModelProvider
+    client: Client,
+    configuration: Configuration,
+    database: Database,
+    provider: ModelProvider,
+    *,
+    max_cached_workflows: int = 1_000,
 ) -> tuple[Worker, Worker]:
-    """One worker for workflows and database activities, one for model calls."""
+    """One worker for workflows and database activities, one for model calls.
+
+    With `max_cached_workflows=0` every step of a conversation is replayed from its history: slow, and a good test.
+    """
     keeping = Keeping(database)
     shutdown = timedelta(seconds=configuration.graceful_shutdown_seconds)
     conversations = Worker(
@@ -58,6 +66,7 @@ def workers(
             keeping.close_conversation,
         ],
         interceptors=[BriefErrors()],
+        max_cached_workflows=max_cached_workflows,
         max_concurrent_activities=_CONCURRENT_DATABASE_ACTIVITIES,
         sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
         graceful_shutdown_timeout=shutdown,

@@ -1,0 +1,51 @@
+"""One embedded stack for the whole session: a real Temporal server, a real Postgres, the offline model."""
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from devstack.offline_model import OfflineModelControl
+from devstack.stack import Stack, StackOptions
+from store.migrate import upgrade_async
+
+_CONFIGURING = ("TEMPORAL_", "OPENAI_", "TERTULIA_", "DATABASE_URL")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--record` writes the committed histories and the workflow's fingerprint anew."""
+    parser.addoption("--record", action="store_true", help="write tests/replay's histories and fingerprint anew")
+
+
+def clean_environment() -> Mapping[str, str]:
+    """This process's environment without what would point a part elsewhere than at the embedded stack."""
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(_CONFIGURING)}
+    return kept | {"TEMPORAL_CONFIG_FILE": os.devnull}
+
+
+async def _migrate(stack: Stack) -> None:
+    await upgrade_async(stack.configuration.database_url)
+
+
+@pytest.fixture(scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """The servers, without workers: tests bring their own."""
+    data: Path = tmp_path_factory.mktemp("stack") / "data"
+    options = StackOptions(
+        data=data, temporal_port=0, ui_port=None, model_port=0, workers=0, environment=clean_environment()
+    )
+    async with Stack(options, prepare=_migrate) as running:
+        yield running
+
+
+@pytest.fixture
+async def model(stack: Stack) -> AsyncIterator[OfflineModelControl]:
+    """The offline model, told nothing before and nothing after."""
+    base_url = stack.addresses.model_base_url
+    assert base_url is not None
+    control = OfflineModelControl(base_url)
+    await control.reset()
+    await control.zero()
+    yield control
+    await control.reset()

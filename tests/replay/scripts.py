@@ -1,0 +1,74 @@
+"""The conversations whose histories are committed: between them they make every decision of the state machine."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from devstack.offline_model import Fault, Match
+from tests.workflows.salon import Salon
+
+
+async def round_robin_with_changes(salon: Salon) -> str:
+    """Every command, as update and as signal, some refused; two rounds, a pause, a stop."""
+    await salon.agents("Dora", "Ed")
+    group = await salon.group("Ana", "Ben", "Cleo")
+    conversation = await salon.client.start(group, "Shall the library open at night?")
+    await salon.until_idle(conversation)
+    client, name, handle = salon.client, salon.name, salon.client.handle(conversation)
+    await client.pause(conversation, "to change the company")
+    await client.add_member(conversation, name("Dora"), position=0)
+    await client.replace_member(conversation, name("Ben"), name("Ed"))
+    await handle.signal("mute_member", {"agent": name("Ana")})
+    await handle.signal("add_member", {"agent": "nobody"})
+    await client.reorder_members(conversation, [name(short) for short in ("Cleo", "Ana", "Ed", "Dora")])
+    await handle.signal("unmute_member", {"agent": name("Ana")})
+    await client.remove_member(conversation, name("Dora"))
+    await client.update_settings(conversation, {"max_turns": 2})
+    await client.post(conversation, "Who keeps the keys?")
+    await client.resume(conversation)
+    await salon.until_idle(conversation, rounds=2)
+    await client.stop(conversation, "recorded")
+    return conversation
+
+
+async def dynamic_with_failures(salon: Salon) -> str:
+    """A manager that chooses, errs and fails; a speaker that fails; a finish; continue-as-new."""
+    await salon.agents("Host", instructions="Finish after 5 turns.")
+    manager = {"manager_type": "dynamic", "manager_agent_id": salon.name("Host"), "max_turns": 20}
+    group = await salon.group("Ana", "Ben", "Cleo", manager=manager)
+    await salon.model.behave(
+        Fault(kind="bad_choice", times=1, match=Match(tool="choose_next_participant")),
+        Fault(kind="server_error", times=2, match=Match(speaker=salon.name("Ben"))),
+    )
+    conversation = await salon.client.start(group, "What is a fair rent?", continue_as_new_after_turns=4)
+    await salon.until_idle(conversation)
+    await salon.model.behave(Fault(kind="server_error", match=Match(tool="choose_next_participant")))
+    await salon.client.update_settings(conversation, {"max_turns": 3})
+    await salon.client.post(conversation, "And for a shop?")
+    await salon.until_idle(conversation, rounds=2)
+    await salon.client.stop(conversation)
+    return conversation
+
+
+async def closes_by_itself(salon: Salon) -> str:
+    """One round, then closed."""
+    group = await salon.group("Ana", "Ben")
+    return await salon.client.start(group, "Good night.", close_after_round=True)
+
+
+async def cancelled(salon: Salon) -> str:
+    """Cancelled in the middle of a model call."""
+    group = await salon.group("Ana", "Ben")
+    await salon.model.behave(delay_ms=5_000)
+    conversation = await salon.client.start(group, "Are you there?")
+    await salon.until(conversation, lambda status: status.speaking == salon.name("Ana"))
+    await asyncio.sleep(0.2)
+    await salon.client.handle(conversation).cancel()
+    return conversation
+
+
+SCRIPTS: tuple[Callable[[Salon], Awaitable[str]], ...] = (
+    round_robin_with_changes,
+    dynamic_with_failures,
+    closes_by_itself,
+    cancelled,
+)

@@ -1,0 +1,33 @@
+"""An edit that changes what the workflow asks of Temporal is noticed before it breaks running conversations."""
+
+from pathlib import Path
+
+import pytest
+
+import workflows
+from tests.replay.fingerprint import fingerprint
+
+BASELINE = Path(__file__).parent / "fingerprint.txt"
+EXPLANATION = """
+The commands of the workflow, or their order in the source, have changed. A conversation that runs now was recorded with
+the old ones; if its history no longer fits, its workflow task fails for ever. Either the change is safe (say why in the
+commit), or it is guarded with workflow.patched(), or it becomes a new version of the workflow. Then write the baseline
+anew with `pytest tests/replay --record`.
+"""
+
+
+def test_the_workflows_commands_are_those_of_the_baseline(request: pytest.FixtureRequest) -> None:
+    now = "\n".join(fingerprint(Path(str(workflows.__file__)).parent)) + "\n"
+    if request.config.getoption("--record"):
+        BASELINE.write_text(now, encoding="utf-8")
+    assert now == BASELINE.read_text(encoding="utf-8"), EXPLANATION
+
+
+def test_the_fingerprint_sees_a_new_command(tmp_path: Path) -> None:
+    source = Path(str(workflows.__file__)).parent
+    for name in ("conversation.py", "handlers.py", "steps.py"):
+        (tmp_path / name).write_text((source / name).read_text(encoding="utf-8"), encoding="utf-8")
+    before = fingerprint(tmp_path)
+    with (tmp_path / "conversation.py").open("a", encoding="utf-8") as file:
+        file.write("\n\nasync def more() -> None:\n    await workflow.sleep(1)\n")
+    assert set(fingerprint(tmp_path)) - set(before) == {"conversation.py more: sleep"}

@@ -1,0 +1,80 @@
+"""Running conversations survive a change of the code: histories recorded before replay against the workflow of now.
+
+`pytest tests/replay --record` writes the histories and the fingerprint anew. Do that only for a change whose replay
+story is told in its commit; the old histories show what conversations that run now have done.
+"""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer
+
+from devstack.offline_model import OfflineModelControl
+from devstack.stack import Stack
+from tests.replay.scripts import SCRIPTS
+from tests.workflows.salon import open_salon
+from tests.workflows.test_durability import runs
+from workflows.plugin import TertuliaPlugin
+
+HISTORIES = Path(__file__).parent / "histories"
+_OF_THE_MACHINE = {"identity", "stackTrace", "workerInstanceKey"}
+RECORDED = sorted(HISTORIES.glob("*.json.gz"))
+
+
+def _load(path: Path) -> WorkflowHistory:
+    return WorkflowHistory.from_json("conversation", gzip.decompress(path.read_bytes()).decode())
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.name.removesuffix(".json.gz"))
+async def test_a_recorded_history_replays(path: Path) -> None:
+    await Replayer(workflows=[], plugins=[TertuliaPlugin()]).replay_workflow(_load(path))
+
+
+def test_the_recorded_histories_hold_every_step_of_a_conversation() -> None:
+    text = b"".join(gzip.decompress(path.read_bytes()) for path in RECORDED).decode()
+    for step in (
+        "load_conversation",
+        "find_newcomer",
+        "apply_membership",
+        "record_posts",
+        "choose_speaker",
+        "take_turn",
+        "record_failed_turn",
+        "close_conversation",
+        "EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW",
+        "EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED",
+        "EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED",
+        "EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED",
+    ):
+        assert f'"{step}"' in text, f"no recorded history holds {step}"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.__name__))
+async def test_a_conversation_of_today_replays(
+    script: object, stack: Stack, model: OfflineModelControl, request: pytest.FixtureRequest
+) -> None:
+    async with open_salon(stack, model) as salon:
+        assert callable(script)
+        conversation = await script(salon)
+        await salon.until(conversation, lambda status: status.phase == "closed")
+        histories = await runs(salon, conversation)
+    for number, history in enumerate(histories, start=1):
+        await Replayer(workflows=[], plugins=[TertuliaPlugin()]).replay_workflow(history)
+        if request.config.getoption("--record"):
+            HISTORIES.mkdir(exist_ok=True)
+            name = f"{getattr(script, '__name__', 'script')}-{number}.json.gz"
+            (HISTORIES / name).write_bytes(gzip.compress(_anonymous(history).encode(), mtime=0))
+
+
+def _anonymous(history: WorkflowHistory) -> str:
+    """The history without what tells of the machine on which it was recorded."""
+
+    def without(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: "" if key in _OF_THE_MACHINE else without(inner) for key, inner in value.items()}
+        return [without(inner) for inner in value] if isinstance(value, list) else value
+
+    return json.dumps(without(json.loads(history.to_json())))

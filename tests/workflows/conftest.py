@@ -1,0 +1,23 @@
+"""Workers on fresh task queues, in this process."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from devstack.offline_model import OfflineModelControl
+from devstack.stack import Stack
+from tests.workflows.salon import Salon, open_salon
+
+
+@pytest.fixture
+async def salon(stack: Stack, model: OfflineModelControl) -> AsyncIterator[Salon]:
+    """A client whose worker keeps workflows in memory."""
+    async with open_salon(stack, model) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def replaying_salon(stack: Stack, model: OfflineModelControl) -> AsyncIterator[Salon]:
+    """A client whose worker replays every step from the history."""
+    async with open_salon(stack, model, max_cached_workflows=0) as opened:
+        yield opened

@@ -1,0 +1,130 @@
+"""A small world for workflow tests: agents, groups, and a client whose workers poll queues of their own."""
+
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from activities.provider import ModelProvider
+from configuration import Configuration
+from devstack.offline_model import OfflineModelControl
+from devstack.stack import Stack
+from groups.status import ConversationStatus
+from starter.client import Tertulia
+from starter.definitions import DefinitionFile, WrittenAgent, WrittenGroup
+from store.database import Database
+from store.transcript import Message
+from store.turns import FinishedTurn
+from tests.eventually import eventually
+from worker import workers
+
+FAST = {"retry_initial_seconds": 0.02, "model_attempts": 2}
+
+
+class Salon:
+    """A client of a running worker, with names that no other test uses."""
+
+    def __init__(self, client: Tertulia, model: OfflineModelControl) -> None:
+        self.client = client
+        self.model = model
+        self._suffix = uuid.uuid4().hex[:8]
+
+    def name(self, short: str) -> str:
+        """A name of this test's own."""
+        return f"{short}-{self._suffix}"
+
+    async def agents(self, *names: str, instructions: str = "") -> list[str]:
+        """Define agents; their full names."""
+        full = [self.name(name) for name in names]
+        written = [
+            WrittenAgent.model_validate(
+                {
+                    "name": name,
+                    "instructions": f"You are {name}, a thoughtful person. {instructions}",
+                    "model": {"model": f"offline-{name}"},
+                }
+            )
+            for name in full
+        ]
+        await self.client.apply(DefinitionFile(agents=tuple(written)))
+        return full
+
+    async def group(
+        self,
+        *members: str,
+        manager: dict[str, Any] | None = None,
+        **settings: Any,
+    ) -> str:
+        """Define agents of these short names and a group of them; the group's name."""
+        await self.agents(*members)
+        return await self.group_of([self.name(member) for member in members], manager, **settings)
+
+    async def group_of(self, members: Sequence[str], manager: dict[str, Any] | None = None, **settings: Any) -> str:
+        """Define a group of existing agents."""
+        written = WrittenGroup.model_validate(
+            {
+                "name": self.name("group") + uuid.uuid4().hex[:4],
+                "description": "A table in a café.",
+                "agents": members,
+                "manager_config": manager or {"manager_type": "round_robin"},
+                "settings": {**FAST, **settings},
+            }
+        )
+        await self.client.apply(DefinitionFile(groups=(written,)))
+        return written.name
+
+    async def until(
+        self, conversation_id: str, holds: Callable[[ConversationStatus], bool], *, seconds: float = 20
+    ) -> ConversationStatus:
+        """The conversation's status, once `holds` is true of it."""
+        return await eventually(lambda: self.client.status(conversation_id), holds, seconds=seconds)
+
+    async def until_idle(self, conversation_id: str, *, rounds: int = 1, seconds: float = 20) -> ConversationStatus:
+        """The status once that many rounds have ended and nothing waits."""
+        return await self.until(
+            conversation_id,
+            lambda status: (
+                status.phase == "ready"
+                and status.round >= rounds
+                and status.stop_reason is not None
+                and not status.pending.messages
+            ),
+            seconds=seconds,
+        )
+
+    async def transcript(self, conversation_id: str) -> list[Message]:
+        """The whole transcript, checked to be without gaps."""
+        messages = [message async for message in self.client.transcript(conversation_id)]
+        assert [message.seq for message in messages] == list(range(1, len(messages) + 1))
+        return messages
+
+    async def turns(self, conversation_id: str) -> list[FinishedTurn]:
+        """Every turn, checked to be without gaps."""
+        turns = [turn async for turn in self.client.turns(conversation_id)]
+        assert [turn.turn for turn in turns] == list(range(1, len(turns) + 1))
+        return turns
+
+    async def speakers(self, conversation_id: str) -> list[str]:
+        """Who had the floor, in order, by short name."""
+        return [turn.speaker.rpartition("-")[0] for turn in await self.turns(conversation_id)]
+
+
+@asynccontextmanager
+async def open_salon(
+    stack: Stack, model: OfflineModelControl, *, max_cached_workflows: int = 1_000
+) -> AsyncIterator[Salon]:
+    """A salon with a worker that polls fresh task queues."""
+    environment = stack.environment | {"TERTULIA_TASK_QUEUE": f"test-{uuid.uuid4().hex[:8]}"}
+    environment["TERTULIA_GRACEFUL_SHUTDOWN_SECONDS"] = "1"
+    configuration = Configuration.from_environment(environment)
+    async with AsyncExitStack() as resources:
+        client = await resources.enter_async_context(Tertulia.connect(configuration))
+        endpoint = configuration.model_endpoint
+        provider = ModelProvider(endpoint.base_url, endpoint.api_key, configuration.default_model)
+        resources.push_async_callback(provider.close)
+        database = await resources.enter_async_context(Database(configuration.database_url))
+        for worker in workers(
+            client.temporal, configuration, database, provider, max_cached_workflows=max_cached_workflows
+        ):
+            await resources.enter_async_context(worker)
+        yield Salon(client, model)
