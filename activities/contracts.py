@@ -114,8 +114,8 @@ class SpeakerChoice(Record):
     usage: Usage = Usage()
 
 
-class TurnWork(Record):
-    """Turn `turn` of a conversation: who speaks, and why that one."""
+class TakeTurn(Record):
+    """Let the speaker take turn `turn`: who it is, why that one, and within which limits."""
 
     conversation_id: ConversationId
     turn: int
@@ -126,11 +126,6 @@ class TurnWork(Record):
     """The last message of the transcript when the turn begins."""
     chosen_by: ChosenBy
     reason: str
-
-
-class TakeTurn(TurnWork):
-    """Let the speaker speak."""
-
     tokens: tuple[str, ...]
     """The termination tokens to tell of and to look for."""
     context: ContextLimits
@@ -140,11 +135,12 @@ class TakeTurn(TurnWork):
     timeout_seconds: float
 
 
-class RecordFailedTurn(TurnWork):
+class RecordFailedTurn(TakeTurn):
     """Keep that the speaker could not speak."""
 
     error: str
     attempts: int
+    """How often it was tried; 0 = unknown."""
 
 
 class TurnResult(Record):

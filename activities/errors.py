@@ -82,10 +82,11 @@ def fail_model_attempt(error: ModelError, *, attempt: int, attempts: int) -> NoR
     """Tell Temporal whether this attempt is followed by another.
 
     Raises:
-        ApplicationError: always; not retryable once `attempts` are spent.
+        ApplicationError: always, with the attempt as its detail; not retryable once `attempts` are spent.
     """
     raise ApplicationError(
         brief(str(error)),
+        attempt,
         type=ErrorType.MODEL if error.retryable else ErrorType.MODEL_REFUSED,
         non_retryable=not error.retryable or attempt >= attempts,
         next_retry_delay=error.retry_after,

@@ -17,7 +17,7 @@ from activities.contracts import (
     RecordPosts,
     TurnResult,
 )
-from activities.speaking import record_of
+from activities.results import committed_result, record_of, result_of
 from groups.errors import InvalidDefinition
 from groups.group import check_members
 from groups.roster import MemberRef
@@ -84,8 +84,7 @@ class Keeping:
             started_at=datetime.now(UTC),
         )
         earlier = await commit_turn(self._database, work.conversation_id, record, seq_before=work.seq, text=None)
-        turn = earlier or record
-        return TurnResult(said=turn.error or f"({turn.outcome})", outcome=turn.outcome, seq=turn.seq)
+        return await committed_result(self._database, work) if earlier else result_of(work, record, "")
 
     @activity.defn(name=ActivityName.CLOSE_CONVERSATION)
     async def close_conversation(self, work: CloseConversation) -> ClosedConversation:

@@ -4,19 +4,18 @@ from datetime import UTC, datetime
 
 from temporalio import activity
 
-from activities.contracts import ActivityName, TakeTurn, TurnResult, TurnWork
+from activities.contracts import ActivityName, TakeTurn, TurnResult
 from activities.errors import ModelError, fail_model_attempt
 from activities.heartbeat import heartbeating
 from activities.provider import Completion, ModelProvider
+from activities.results import committed_result, record_of, result_of
 from groups.errors import NotFound
-from groups.events import Usage
 from groups.prompt import participant_prompt
-from groups.termination import tokens_said
 from groups.window import window
-from groups.words import clean, is_pass, preview, without_own_name
+from groups.words import clean, is_pass, without_own_name
 from store.database import Database
-from store.transcript import read_window, text_of
-from store.turns import FinishedTurn, Table, TurnRecord, commit_turn, find_turn, read_table
+from store.transcript import read_window
+from store.turns import Table, TurnRecord, commit_turn, read_table
 
 
 class Speaking:
@@ -35,7 +34,7 @@ class Speaking:
             if table is None:
                 raise NotFound(f"the agent {work.speaker.agent_id!r} no longer exists")
             if table.last_turn >= work.turn:
-                return await self._committed(work)
+                return await committed_result(self._database, work)
             completion, text = await self._speak(work, table)
             return await self._commit(work, completion, text, started_at)
 
@@ -72,38 +71,4 @@ class Speaking:
         )
         said = None if passed else text
         earlier = await commit_turn(self._database, work.conversation_id, record, seq_before=work.seq, text=said)
-        return await self._committed(work, earlier) if earlier else _result(work, record, said or "")
-
-    async def _committed(self, work: TakeTurn, turn: FinishedTurn | None = None) -> TurnResult:
-        turn = turn or await find_turn(self._database, work.conversation_id, work.turn)
-        assert turn is not None
-        said = await text_of(self._database, work.conversation_id, turn.seq) if turn.outcome == "spoke" else ""
-        return _result(work, turn, said)
-
-
-def record_of(work: TurnWork) -> dict[str, object]:
-    """The part of a turn's record that is known before it begins."""
-    return {
-        "turn": work.turn,
-        "round": work.round,
-        "epoch": work.epoch,
-        "speaker_id": work.speaker.agent_id,
-        "speaker": work.speaker.name,
-        "chosen_by": work.chosen_by,
-        "reason": work.reason,
-    }
-
-
-def _result(work: TakeTurn, turn: TurnRecord, text: str) -> TurnResult:
-    return TurnResult(
-        said=preview(text, work.preview_chars) if turn.outcome == "spoke" else f"({turn.error or turn.outcome})",
-        outcome=turn.outcome,
-        seq=turn.seq,
-        tokens_said=tokens_said(text, work.tokens),
-        usage=Usage(
-            prompt_tokens=turn.prompt_tokens,
-            completion_tokens=turn.completion_tokens,
-            model_calls=0 if turn.outcome == "failed" else 1,
-        ),
-        attempt=turn.attempt,
-    )
+        return await committed_result(self._database, work) if earlier else result_of(work, record, said or "")

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities import contracts
@@ -160,6 +160,8 @@ async def _ask_manager(
             calls=rules.max_selection_attempts,
         )
     except ActivityError as error:
+        if is_cancelled_exception(error):
+            raise
         reason = f"the manager could not be asked: {_cause(error)}"
         return SelectionFailed(at=workflow.now(), candidates=decision.candidates, reason=reason)
     return _choice(decision, choice)
@@ -176,31 +178,23 @@ def _choice(decision: AskManager, choice: contracts.SpeakerChoice) -> SpeakerCho
 
 
 async def _take_turn(state: ConversationState, decision: TakeTurn) -> TurnCompleted:
-    settings, chosen = state.settings, decision.chosen
     work = _work(state, decision)
-    argument = contracts.TakeTurn(
-        **dict(work),
-        tokens=termination_tokens(state),
-        context=_context(state),
-        preview_chars=settings.preview_chars,
-        max_message_chars=settings.max_message_chars,
-        model_attempts=settings.model_attempts,
-        timeout_seconds=settings.turn_timeout_seconds,
-    )
-    line = f"turn {decision.turn} · {chosen.member.name} · {chosen.reason}"
+    speaker = decision.chosen.member.name
+    line = f"turn {decision.turn} · {speaker} · {decision.chosen.reason}"
     try:
-        result = await _model(state, ActivityName.TAKE_TURN, argument, contracts.TurnResult, line)
+        result = await _model(state, ActivityName.TAKE_TURN, work, contracts.TurnResult, line)
     except ActivityError as error:
-        if workflow.cancellation_reason() is not None:
+        if is_cancelled_exception(error):
             raise
-        failed = contracts.RecordFailedTurn(**dict(work), error=brief(_cause(error)), attempts=settings.model_attempts)
-        line = f"turn {decision.turn} · {chosen.member.name} could not speak"
+        failed = contracts.RecordFailedTurn(**dict(work), error=brief(_cause(error)), attempts=_attempts(error))
+        line = f"turn {decision.turn} · {speaker} could not speak"
         result = await _keep(ActivityName.RECORD_FAILED_TURN, failed, contracts.TurnResult, line)
     return _turn_completed(decision, result)
 
 
-def _work(state: ConversationState, decision: TakeTurn) -> contracts.TurnWork:
-    return contracts.TurnWork(
+def _work(state: ConversationState, decision: TakeTurn) -> contracts.TakeTurn:
+    settings = state.settings
+    return contracts.TakeTurn(
         conversation_id=state.conversation_id,
         turn=decision.turn,
         round=state.rounds,
@@ -209,6 +203,12 @@ def _work(state: ConversationState, decision: TakeTurn) -> contracts.TurnWork:
         seq=state.last_seq,
         chosen_by=decision.chosen.chosen_by,
         reason=decision.chosen.reason,
+        tokens=termination_tokens(state),
+        context=_context(state),
+        preview_chars=settings.preview_chars,
+        max_message_chars=settings.max_message_chars,
+        model_attempts=settings.model_attempts,
+        timeout_seconds=settings.turn_timeout_seconds,
     )
 
 
@@ -246,6 +246,11 @@ async def _close_conversation(state: ConversationState, decision: CloseConversat
 
 def _context(state: ConversationState) -> ContextLimits:
     return ContextLimits(messages=state.settings.context_messages, tokens=state.settings.context_tokens)
+
+
+def _attempts(error: ActivityError) -> int:
+    details = error.cause.details if isinstance(error.cause, ApplicationError) else ()
+    return int(details[0]) if details else 0
 
 
 def _cause(error: ActivityError) -> str:

@@ -131,6 +131,7 @@ async def test_a_member_whose_model_refuses_is_skipped_and_the_talk_goes_on(salo
     turns = await salon.turns(conversation)
     assert [turn.outcome for turn in turns] == ["spoke", "failed", "spoke"]
     assert "500" in str(turns[1].error)
+    assert turns[1].attempt == 2
     assert len(await salon.transcript(conversation)) == 3
     calls = await salon.model.calls()
     assert calls.by_speaker[salon.name("Ben")] == 2, "model_attempts is 2"

@@ -1,0 +1,28 @@
+"""Activities run in Temporal's activity environment, on the real Postgres and the real offline model."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from activities.choosing import Choosing
+from activities.keeping import Keeping
+from activities.provider import ModelProvider
+from activities.speaking import Speaking
+from devstack.offline_model import OfflineModelControl
+from devstack.stack import Stack
+from store.database import Database
+from tests.activities.table import Table
+
+
+@pytest.fixture
+async def table(stack: Stack, model: OfflineModelControl) -> AsyncIterator[Table]:
+    """A conversation of Ana, Ben and Cleo, led by Host, with one message in its transcript."""
+    configuration = stack.configuration
+    endpoint = configuration.model_endpoint
+    provider = ModelProvider(endpoint.base_url, endpoint.api_key, configuration.default_model)
+    async with Database(configuration.database_url) as database:
+        keeping = Keeping(database)
+        opened = Table(database, keeping, Speaking(database, provider), Choosing(database, provider), model)
+        await opened.open()
+        yield opened
+    await provider.close()
