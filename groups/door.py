@@ -5,6 +5,7 @@ all changes accepted before it are applied.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -26,11 +27,11 @@ from groups.commands import (
     UnmuteMember,
     UpdateSettings,
 )
-from groups.errors import CommandRefused, ConversationClosed
+from groups.errors import CommandRefused, ConversationClosed, brief
 from groups.group import GroupSettings, ManagerConfig
 from groups.ids import CommandId
 from groups.machine import expected_roster
-from groups.model import explain
+from groups.model import Record, explain
 from groups.roster import (
     AnyRosterChange,
     Member,
@@ -54,7 +55,11 @@ from groups.state import (
 )
 
 _MANAGER: TypeAdapter[ManagerConfig] = TypeAdapter(ManagerConfig)
+_PENDING: TypeAdapter[tuple[tuple[Post, ...], tuple[AnyRosterChange, ...]]] = TypeAdapter(
+    tuple[tuple[Post, ...], tuple[AnyRosterChange, ...]]
+)
 _FIXED = {"manager_type", "manager_agent_id"}
+_DETAIL_CHARS = 200
 
 Accepted = tuple[ConversationState, Receipt]
 
@@ -96,17 +101,28 @@ def accept(
         return state, first
     if state.stop or state.phase in ("terminating", "closed"):
         raise ConversationClosed(f"conversation {state.conversation_id!r} is closed; it takes no {name}")
+    if state.phase in ("initializing", "loading") and isinstance(command, RosterCommand | UpdateSettings):
+        raise CommandRefused("the conversation is still loading its group; send the command again")
     taken, detail, epoch = _take(state, command, command_id, joining)
-    receipt = Receipt(command_id=command_id, command=name, detail=detail, epoch=epoch)
-    receipts = {**state.receipts, command_id: receipt}
-    for oldest in list(receipts)[: max(len(receipts) - REMEMBERED_COMMANDS, 0)]:
+    receipt = Receipt(command_id=command_id, command=name, detail=brief(detail, _DETAIL_CHARS), epoch=epoch)
+    return taken.model_copy(update={"receipts": _remembered(taken, receipt)}), receipt
+
+
+def _remembered(state: ConversationState, receipt: Receipt) -> dict[CommandId, Receipt]:
+    """The receipts with one more. What still waits is not forgotten, or the same id could be taken in twice."""
+    receipts = {**state.receipts, receipt.command_id: receipt}
+    waiting = {post.message_id for post in state.pending_posts}
+    waiting |= {change.command_id for change in state.pending_changes}
+    done = (command_id for command_id in state.receipts if command_id not in waiting)
+    for oldest in list(islice(done, max(len(receipts) - REMEMBERED_COMMANDS, 0))):
         del receipts[oldest]
-    return taken.model_copy(update={"receipts": receipts}), receipt
+    return receipts
 
 
 def reject(state: ConversationState, name: str, command_id: str | None, reason: str) -> ConversationState:
     """Remember that a signal was refused: it has no caller to answer."""
-    rejection = Rejection(command=name, command_id=command_id, reason=reason)
+    shown_id = None if command_id is None else brief(command_id, _DETAIL_CHARS)
+    rejection = Rejection(command=name, command_id=shown_id, reason=brief(reason))
     return state.model_copy(update={"rejected": (*state.rejected, rejection)[-RECENT_REJECTIONS:]})
 
 
@@ -139,8 +155,6 @@ def _post(
     limit = state.settings.max_message_chars
     if not post.text.strip():
         raise CommandRefused("text: a message has at least one visible character")
-    if "\0" in post.text:
-        raise CommandRefused("text: a message has no NUL characters")
     if len(post.text) > limit:
         raise CommandRefused(f"text: {len(post.text)} characters, but max_message_chars is {limit}")
     if expected_roster(state).find(post.sender):
@@ -149,11 +163,21 @@ def _post(
         raise CommandRefused(
             f"{len(state.pending_posts)} messages wait already (max_pending_messages); try again later"
         )
-    waiting = sum(len(waiting.text.encode()) for waiting in state.pending_posts)
-    if waiting + len(post.text.encode()) > MAX_PENDING_BYTES:
-        raise CommandRefused(f"{waiting} bytes of messages wait already, {MAX_PENDING_BYTES} at most; try again later")
-    pending = (*state.pending_posts, Post(message_id=command_id, sender=post.sender, text=post.text))
+    waiting = Post(message_id=command_id, sender=post.sender, text=post.text)
+    _refuse_flood(state, waiting)
+    pending = (*state.pending_posts, waiting)
     return state.model_copy(update={"pending_posts": pending}), "enters the transcript at the next turn boundary", None
+
+
+def _refuse_flood(state: ConversationState, more: Record) -> None:
+    """Measured as JSON, for that is how the state travels: a control character takes six bytes there."""
+    size = len(more.model_dump_json().encode())
+    waiting = len(_PENDING.dump_json((state.pending_posts, state.pending_changes)))
+    if size + waiting > MAX_PENDING_BYTES:
+        raise CommandRefused(
+            f"{size} bytes, and {waiting} bytes of messages and changes wait already, but {MAX_PENDING_BYTES} may; "
+            "send less or try again later"
+        )
 
 
 def _update_settings(state: ConversationState, command: UpdateSettings) -> ConversationState:
@@ -190,6 +214,7 @@ def _change_roster(
         raise CommandRefused(f"{joining.name!r} manages this conversation and cannot take part in it")
     change = _resolved(state, command, command_id, joining)
     roster = changed_roster(expected_roster(state), change, state.floor.turn)
+    _refuse_flood(state, change)
     taken = state.model_copy(update={"pending_changes": (*state.pending_changes, change)})
     names = ", ".join(member.name for member in roster.members) or "nobody"
     return taken, f"at the next turn boundary: {names}", roster.epoch

@@ -11,6 +11,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     StringConstraints,
+    field_validator,
     model_validator,
 )
 
@@ -18,9 +19,11 @@ from groups.agents import Agent, MemoryBlock, Name
 from groups.errors import InvalidDefinition
 from groups.ids import AgentId, GroupId
 from groups.model import Definition
-from groups.termination import DEFAULT_TERMINATION_TOKEN, Condition
+from groups.termination import DEFAULT_TERMINATION_TOKEN, Condition, count_conditions
 
 MAX_MEMBERS = 100
+MAX_CONDITIONS = 50
+"""They are part of a conversation's state, and nested JSON cannot be read at any depth."""
 
 CatchUp = Annotated[str, StringConstraints(pattern=r"^(full|none|last:[1-9][0-9]{0,5})$")]
 """What a joiner gets to read of what was said before: `full`, `none` or `last:N` messages."""
@@ -73,7 +76,7 @@ class GroupSettings(Definition):
     catch_up: CatchUp = "full"
     """What a joiner reads of what came before, unless the command that adds it says otherwise."""
     termination: Condition | None = None
-    """A further condition that ends a round, beside the manager's `max_turns` and `termination_token`."""
+    """A further condition that ends a round, beside the manager's `max_turns` and `termination_token`; 50 in all."""
     context_messages: PositiveInt = Field(default=40, ge=2, le=2_000)
     """The most messages of the transcript that one prompt holds."""
     context_tokens: PositiveInt = Field(default=16_000, ge=200, le=2_000_000)
@@ -93,6 +96,13 @@ class GroupSettings(Definition):
     retry_initial_seconds: PositiveFloat = Field(default=1, le=600)
     """The pause before the second attempt; each further one is twice as long, 60 s at most. A provider's `retry-after`
     goes before it."""
+
+    @field_validator("termination")
+    @classmethod
+    def _few_conditions(cls, condition: Condition | None) -> Condition | None:
+        if condition and count_conditions(condition) > MAX_CONDITIONS:
+            raise ValueError(f"more than {MAX_CONDITIONS} conditions, those inside others counted")
+        return condition
 
 
 def _unique(agent_ids: tuple[AgentId, ...]) -> tuple[AgentId, ...]:

@@ -134,10 +134,14 @@ def begin(state: ConversationState, decision: Decision) -> ConversationState:
 
 
 def cancel(state: ConversationState) -> ConversationState:
-    """The state when the workflow was cancelled from outside: it closes in order, without the turn under way."""
+    """The state when the workflow was cancelled from outside: it closes in order, without the turn under way.
+
+    One that was loading is loaded first: until then the database has no conversation that could be closed.
+    """
     stop = state.stop or StopRequest(reason="cancelled", explanation="the workflow was cancelled")
     current = state.round.model_copy(update={"chosen": None}) if state.round else None
-    return state.model_copy(update={"stop": stop, "round": current})
+    phase: Phase = "initializing" if state.phase == "loading" else state.phase
+    return state.model_copy(update={"stop": stop, "round": current, "phase": phase})
 
 
 def apply(state: ConversationState, event: AnyEvent) -> ConversationState:
@@ -231,7 +235,7 @@ def _(event: TurnCompleted, state: ConversationState) -> ConversationState:
     return state.model_copy(
         update={
             "roster": roster,
-            "floor": state.floor.after(speaker),
+            "floor": state.floor.after(speaker, roster),
             "round": current.model_copy(update={"failures": 0}) if all_failed else current,
             "last_seq": event.seq,
             "usage": state.usage + event.usage,

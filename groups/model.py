@@ -1,20 +1,40 @@
 """The three ways in which this project's data is strict."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 
 class Definition(BaseModel):
     """What a person writes: frozen, and an unknown field is an error that names it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _storable(cls, value: Any) -> Any:
+        if _has_nul(value):
+            raise ValueError("no NUL characters: Postgres cannot store them")
+        return value
 
 
 class Record(BaseModel):
     """What programs pass to each other: frozen; unknown fields of a newer version are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+def _has_nul(value: Any) -> bool:
+    match value:
+        case str():
+            return "\0" in value
+        case dict():
+            return any(_has_nul(part) for pair in value.items() for part in pair)
+        case list() | tuple():
+            return any(_has_nul(part) for part in value)
+        case _:
+            return False
 
 
 def explain(error: ValidationError, *, under: Sequence[str] = ()) -> str:

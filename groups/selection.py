@@ -23,10 +23,15 @@ class Floor(Record):
     lap: tuple[AgentId, ...] = ()
     """Who has spoken in the present lap of a rotation, members that left since included."""
 
-    def after(self, speaker: AgentId) -> "Floor":
-        """The floor when `speaker` has had turn `turn + 1`; with one who has spoken in it already, a new lap begins."""
-        lap = () if speaker in self.lap else self.lap[-2 * MAX_MEMBERS :]
-        return Floor(turn=self.turn + 1, last_speaker=speaker, lap=(*lap, speaker))
+    def after(self, speaker: AgentId, roster: Roster) -> "Floor":
+        """The floor when `speaker` has had turn `turn + 1`.
+
+        A lap ends when every active member has spoken in it, or with one who speaks in it again.
+        """
+        begun = () if speaker in self.lap else self.lap[-2 * MAX_MEMBERS :]
+        lap = (*begun, speaker)
+        finished = all(member.agent_id in lap for member in roster.active())
+        return Floor(turn=self.turn + 1, last_speaker=speaker, lap=() if finished else lap)
 
 
 class Speak(Record):

@@ -36,7 +36,7 @@ RECENT_REJECTIONS = 20
 REMEMBERED_COMMANDS = 256
 MAX_PENDING_CHANGES = 100
 MAX_PENDING_BYTES = 512_000
-"""UTF-8 bytes of text that may wait: the state must fit into one payload of Temporal."""
+"""Bytes of JSON that may wait, messages and changes of members: the state must fit into one payload of Temporal."""
 
 
 class Post(Record):

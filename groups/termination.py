@@ -114,6 +114,12 @@ Condition = Annotated[
 ]
 
 
+def count_conditions(condition: Condition) -> int:
+    """How many conditions there are, this one and those inside it."""
+    parts = condition.conditions if isinstance(condition, AnyOf | AllOf) else ()
+    return 1 + sum(map(count_conditions, parts))
+
+
 def tokens_in(condition: Condition) -> Iterator[str]:
     """Every termination token that the condition looks for, in the order written."""
     match condition:

@@ -19,7 +19,7 @@ def is_pass(text: str) -> bool:
 def without_own_name(text: str, name: str) -> str:
     """`text` less the speaker's name and colon before it: models imitate the form in which they read the others."""
     prefix = f"{name}:"
-    return text[len(prefix) :].lstrip() if text.casefold().startswith(prefix.casefold()) else text
+    return text[len(prefix) :].lstrip() if text[: len(prefix)].casefold() == prefix.casefold() else text
 
 
 def preview(text: str, chars: int) -> str:

@@ -42,7 +42,7 @@ from starter.sending import QUERY_TIMEOUT, UNANSWERED, answered, send_update
 from store.conversations import ConversationRow, find_conversation, list_conversations
 from store.database import Database
 from store.definitions import find_group
-from store.membership import MembershipChange, read_changes
+from store.membership import MemberRow, MembershipChange, read_changes, read_members
 from store.transcript import Message, read_messages
 from store.turns import FinishedTurn, read_turns
 from workflows.conversation import GroupConversation
@@ -258,6 +258,10 @@ class Tertulia:
     async def membership(self, conversation_id: str, *, after_epoch: int = 0) -> list[MembershipChange]:
         """The audit of the roster's changes."""
         return await read_changes(self.database, conversation_id, after_epoch=after_epoch)
+
+    async def members(self, conversation_id: str) -> list[MemberRow]:
+        """Everyone who is or was in the conversation, and how far each has read."""
+        return await read_members(self.database, conversation_id)
 
     async def conversation(self, conversation_id: str) -> ConversationRow:
         """The conversation's row.

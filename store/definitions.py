@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from sqlalchemy import Row, Table, delete, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from groups.agents import Agent
-from groups.errors import NotFound
+from groups.errors import InvalidDefinition, NotFound
 from groups.group import Group, check_members
 from groups.ids import AgentId, GroupId
 from store.database import Database
@@ -20,7 +21,11 @@ _GROUP_FIELDS = ("id", "name", "description", "manager_config", "shared_memory",
 
 
 async def save_agent(database: Database, agent: Agent) -> Outcome:
-    """Create the agent, or bring the one of that id up to date."""
+    """Create the agent, or bring the one of that id up to date.
+
+    Raises:
+        InvalidDefinition: another agent bears the name.
+    """
     async with database.transaction() as connection:
         return await _save(connection, agents, agent.model_dump(mode="json", include=set(_AGENT_FIELDS)))
 
@@ -29,7 +34,8 @@ async def save_group(database: Database, group: Group) -> Outcome:
     """Create the group, or bring the one of that id, its ordered members included, up to date.
 
     Raises:
-        InvalidDefinition: a member or the manager does not exist, or two members bear one name.
+        InvalidDefinition: a member or the manager does not exist, two members bear one name, or another group bears
+            the group's.
     """
     async with database.transaction() as connection:
         rows = await connection.execute(select(*(agents.c[name] for name in _AGENT_FIELDS)))
@@ -43,6 +49,16 @@ async def save_group(database: Database, group: Group) -> Outcome:
 
 
 async def _save(connection: AsyncConnection, table: Table, values: dict[str, Any], *, touch: bool = False) -> Outcome:
+    try:
+        return await _write(connection, table, values, touch=touch)
+    except IntegrityError as error:
+        if f"uq_{table.name}_name" not in str(error.orig):
+            raise
+        kind = table.name.removesuffix("s")
+        raise InvalidDefinition(f"name: another {kind} already bears the name {values['name']!r}") from None
+
+
+async def _write(connection: AsyncConnection, table: Table, values: dict[str, Any], *, touch: bool) -> Outcome:
     columns = [table.c[name] for name in values]
     found = (await connection.execute(select(*columns).where(table.c.id == values["id"]).with_for_update())).first()
     if found is None:

@@ -66,7 +66,8 @@ async def _unrecorded(
         messages.c.conversation_id == conversation_id, messages.c.message_id.in_([post.message_id for post in posts])
     )
     recorded = set(await connection.scalars(query))
-    return [post for post in posts if post.message_id not in recorded]
+    first = {post.message_id: post for post in reversed(posts) if post.message_id not in recorded}
+    return list(reversed(first.values()))
 
 
 _HEARD = (

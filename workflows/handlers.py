@@ -14,7 +14,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from groups.commands import COMMANDS, AnyCommand, Receipt, RosterCommand
+    from groups.commands import COMMANDS, AnyCommand, Receipt, RosterCommand, UpdateSettings
     from groups.door import accept, newcomer, reject
     from groups.errors import CommandRefused, ConversationClosed, ErrorType, brief
     from groups.ids import AgentId, CommandId
@@ -46,7 +46,9 @@ class CommandHandlers:
             raise ApplicationError(
                 "the conversation is moving on to a new run; send the command again", type=ErrorType.BUSY
             )
-        if self._in_order.locked() and isinstance(command, RosterCommand):
+        if isinstance(command, RosterCommand) and self._in_order.locked():
+            return
+        if isinstance(command, RosterCommand | UpdateSettings) and not self._is_loaded():
             return
         _accepted(self.state, name, command, command_id, _ANYONE if newcomer(command) else None)
 
@@ -58,6 +60,8 @@ class CommandHandlers:
         """
         command = _parsed(name, argument)
         command_id = CommandId(command.command_id or command_id)
+        if isinstance(command, RosterCommand | UpdateSettings):
+            await workflow.wait_condition(self._is_loaded)
         if not isinstance(command, RosterCommand):
             self.state, receipt = _accepted(self.state, name, command, command_id, None)
             return receipt
@@ -67,6 +71,10 @@ class CommandHandlers:
             joining = None if known else await _found(str(who))
             self.state, receipt = _accepted(self.state, name, command, command_id, joining)
             return receipt
+
+    def _is_loaded(self) -> bool:
+        """Before that, nobody knows whom a change of members is about."""
+        return self.state.phase not in ("initializing", "loading")
 
     async def take_in_signal(self, name: str, argument: JsonValue) -> None:
         """As `take_in`; a refusal is kept in the state, for a signal has no caller to answer."""

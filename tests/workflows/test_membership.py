@@ -152,6 +152,19 @@ async def test_every_command_works_as_a_signal(salon: Salon) -> None:
     assert (await salon.until(conversation, lambda status: status.phase == "closed")).stop_reason == "operator_stop"
 
 
+async def test_a_change_sent_before_the_group_is_loaded_waits_for_it(salon: Salon) -> None:
+    await salon.agents("Dora")
+    group = await salon.group("Ana", "Ben", manager={"manager_type": "round_robin", "max_turns": 3})
+    conversation = await salon.client.start(group, "One.")
+    handle = salon.client.handle(conversation)
+    await handle.signal("add_member", {"agent": salon.name("Dora"), "position": 0})
+    await handle.signal("update_settings", {"preview_chars": 10})
+    await salon.client.mute_member(conversation, salon.name("Ben"))
+    status = await salon.until_idle(conversation)
+    assert status.rejected == ()
+    assert [member.state for member in status.roster.members] == ["active", "active", "muted"]
+
+
 async def test_a_joiner_reads_what_its_catch_up_lets_it(salon: Salon) -> None:
     await salon.agents("Full", "None", "Last")
     group = await salon.group("Ana", "Ben")

@@ -1,0 +1,169 @@
+"""What everything is measured on: an embedded stack of its own, in a folder that is gone afterwards, on free ports."""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from openai import AsyncOpenAI
+from sqlalchemy import bindparam, func, select
+
+from benchmarks.company import GROUP, OPENING, SENDER, definitions
+from benchmarks.plan import ManagerType
+from benchmarks.processes import cpu_seconds
+from benchmarks.results import BenchmarkFailed
+from benchmarks.storage import Stored, stored
+from configuration import OFFLINE_MODEL
+from devstack.offline_model import OfflineModelControl
+from devstack.stack import Stack, StackOptions
+from groups.ids import ConversationId
+from groups.status import ConversationStatus
+from starter.client import Tertulia
+from store.migrate import upgrade_async
+from store.tables import conversations, turns
+
+_CONFIGURING = ("TEMPORAL_", "OPENAI_", "TERTULIA_", "DATABASE_URL")
+_POLL_SECONDS = 0.02
+_REPORT_SECONDS = 0.5
+_START_SECONDS = 60.0
+_SECONDS_A_TURN = 0.5
+
+_TAKEN = select(func.coalesce(func.sum(conversations.c.last_turn), 0)).where(
+    conversations.c.id.in_(bindparam("ids", expanding=True))
+)
+_FINISHED = (
+    select(turns.c.finished_at, turns.c.outcome)
+    .where(turns.c.conversation_id == bindparam("id"))
+    .order_by(turns.c.turn)
+)
+
+
+@dataclass(frozen=True)
+class Meter:
+    """What had been used up at one moment."""
+
+    cpu: Mapping[str, float]
+    model_calls: int
+
+
+class Bench:
+    """The running stack and its clients."""
+
+    def __init__(self, stack: Stack, client: Tertulia, openai: AsyncOpenAI, model: OfflineModelControl) -> None:
+        self.client = client
+        self.openai = openai
+        self.model = model
+        self._stack = stack
+        self._data = stack.options.data
+
+    async def start(self, manager: ManagerType, turns: int, *, conversations: int = 1) -> list[ConversationId]:
+        """Start conversations that close after exactly so many turns."""
+        await self.client.apply(definitions(manager, turns))
+        starting = (
+            self.client.start(GROUP, OPENING, sender=SENDER, close_after_round=True) for _ in range(conversations)
+        )
+        return list(await asyncio.gather(*starting))
+
+    async def until_closed(
+        self, ids: Sequence[ConversationId], turns: int, report: Callable[[int], None]
+    ) -> list[ConversationStatus]:
+        """Their last words. `report` gets the number of turns taken so far, about twice a second.
+
+        Raises:
+            BenchmarkFailed: it takes unreasonably long.
+        """
+        deadline = monotonic() + patience(turns * len(ids))
+        closing = asyncio.gather(*(self.client.handle(one).result() for one in ids))
+        try:
+            while not (await asyncio.wait({closing}, timeout=_REPORT_SECONDS))[0]:
+                _check(deadline, turns * len(ids))
+                report(await self.taken(ids))
+            return list(closing.result())
+        finally:
+            closing.cancel()
+
+    async def until_taken(self, ids: Sequence[ConversationId], turns: int) -> int:
+        """Wait until they have taken so many turns together; the number taken then.
+
+        Raises:
+            BenchmarkFailed: it takes unreasonably long.
+        """
+        deadline = monotonic() + patience(turns)
+        while (taken := await self.taken(ids)) < turns:
+            _check(deadline, turns)
+            await asyncio.sleep(_POLL_SECONDS)
+        return taken
+
+    async def taken(self, ids: Sequence[ConversationId]) -> int:
+        """How many turns they have taken together."""
+        row = await self.client.database.row(_TAKEN, {"ids": list(ids)})
+        return int(row[0]) if row else 0
+
+    async def stamps(self, conversation_id: ConversationId) -> list[float]:
+        """When each turn was over, in seconds.
+
+        Raises:
+            BenchmarkFailed: a member passed or failed.
+        """
+        rows = await self.client.database.rows(_FINISHED, {"id": conversation_id})
+        if any(row.outcome != "spoke" for row in rows):
+            raise BenchmarkFailed(f"somebody did not speak in {conversation_id}")
+        return [row.finished_at.timestamp() for row in rows]
+
+    async def meter(self) -> Meter:
+        """What has been used up until now."""
+        calls = await self.model.calls()
+        return Meter(cpu_seconds(self._data), calls.total)
+
+    async def stored(self) -> Stored:
+        """What is stored now."""
+        return await stored(self.client.database, self._data / "temporal.db")
+
+    async def kill_worker(self) -> None:
+        """SIGKILL the only worker; the stack starts it anew."""
+        await self._stack.kill_worker(0)
+
+
+@asynccontextmanager
+async def open_bench() -> AsyncIterator[Bench]:
+    """Start everything; on exit, end and remove it."""
+    with tempfile.TemporaryDirectory(prefix="tertulia-bench-") as folder:
+        options = StackOptions(
+            data=Path(folder, "data"),
+            temporal_port=0,
+            ui_port=None,
+            model_port=0,
+            environment=_clean_environment(),
+        )
+        async with Stack(options, prepare=_migrate) as stack:
+            base_url = stack.configuration.model_endpoint.base_url
+            assert base_url is not None
+            async with (
+                Tertulia.connect(stack.configuration) as client,
+                AsyncOpenAI(base_url=base_url, api_key=OFFLINE_MODEL, max_retries=0) as openai,
+            ):
+                yield Bench(stack, client, openai, OfflineModelControl(base_url))
+
+
+def patience(turns: int) -> float:
+    """Seconds after which so many turns are given up."""
+    return _START_SECONDS + _SECONDS_A_TURN * turns
+
+
+def _check(deadline: float, turns: int) -> None:
+    if monotonic() > deadline:
+        raise BenchmarkFailed(f"{turns} turns were not taken within {patience(turns):.0f} s")
+
+
+def _clean_environment() -> Mapping[str, str]:
+    """This process's environment without what would point a part elsewhere than at the embedded stack."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_CONFIGURING)}
+    return kept | {"TEMPORAL_CONFIG_FILE": os.devnull}
+
+
+async def _migrate(stack: Stack) -> None:
+    await upgrade_async(stack.configuration.database_url)

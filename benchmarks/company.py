@@ -1,0 +1,62 @@
+"""Who talks in the benchmark: four members, and a host for the conversations in which someone chooses the speaker."""
+
+from typing import Any
+
+from benchmarks.plan import ManagerType
+from devstack.offline_model import TERSE_MODEL
+from groups.agents import Agent, ModelSettings
+from groups.group import GroupSettings
+from groups.ids import AgentId
+from groups.prompt import Company
+from starter.definitions import DefinitionFile, WrittenAgent, WrittenGroup
+
+CONTEXT_MESSAGES = 20
+OPENING = "What would make this town a better place to grow old in?"
+SENDER = "Narrator"
+_DESCRIPTION = "Four people of different trades think a question of their town through."
+_TRADES = {
+    "Velma": ("Journalist; asks how anybody knows.", "You ask for the evidence and enjoy it when there is some."),
+    "Bruno": ("Engineer; asks what fails first.", "You think in flows and loads, and like trials that can be undone."),
+    "Celeste": ("Poet; notices what a place is for.", "You bring one image, and say what follows from it."),
+    "Ines": ("Doctor; asks who carries the cost.", "You take the history before you prescribe anything."),
+}
+
+
+def _agent(name: str, description: str, instructions: str) -> Agent:
+    return Agent(
+        id=AgentId(f"bench-{name.lower()}"),
+        name=name,
+        description=description,
+        instructions=f"You are {name}. {instructions}",
+        model=ModelSettings(model=TERSE_MODEL),
+    )
+
+
+MEMBERS = tuple(_agent(name, *texts) for name, texts in _TRADES.items())
+HOST = _agent("Amparo", "Host of the table.", "You give the floor to whom the question needs now.")
+GROUP = "The bench"
+TABLE = Company(
+    group_name=GROUP,
+    description=_DESCRIPTION,
+    members=tuple((member.name, member.description) for member in MEMBERS),
+)
+
+
+def definitions(manager: ManagerType, max_turns: int) -> DefinitionFile:
+    """All agents, and the group, whose round is to go on for exactly `max_turns` turns."""
+    rules: dict[str, Any] = {"manager_type": manager, "max_turns": max_turns, "termination_token": None}
+    if manager == "dynamic":
+        # Every speaker is to be the manager's choice, so that every turn costs two calls.
+        rules |= {"manager_agent_id": HOST.id, "starvation_turns": None}
+    return DefinitionFile(
+        agents=tuple(WrittenAgent.model_validate(agent.model_dump()) for agent in (*MEMBERS, HOST)),
+        groups=(
+            WrittenGroup(
+                name=GROUP,
+                description=_DESCRIPTION,
+                agents=tuple(member.id for member in MEMBERS),
+                manager_config=rules,
+                settings=GroupSettings(context_messages=CONTEXT_MESSAGES),
+            ),
+        ),
+    )

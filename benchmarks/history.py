@@ -1,0 +1,75 @@
+"""What a conversation leaves in Temporal's history: events and bytes of each turn, over all runs of its workflow."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import fmean
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+
+from activities.contracts import ActivityName
+from starter.client import Tertulia
+
+
+@dataclass(frozen=True)
+class TurnHistory:
+    """What belongs to one turn: all from the end of the previous turn's activity to the end of its own."""
+
+    events: int
+    size: int
+    """Bytes."""
+
+
+@dataclass(frozen=True)
+class HistoryOfRuns:
+    """The history of a chain of runs, each continuing the one before."""
+
+    runs: int
+    events: int
+    size: int
+    """Bytes."""
+    turns: tuple[TurnHistory, ...]
+
+    def events_a_turn(self, first: int, last: int) -> float:
+        """The mean over the turns `first` to `last`."""
+        return fmean(turn.events for turn in self.turns[first - 1 : last])
+
+    def bytes_a_turn(self, first: int, last: int) -> float:
+        """The mean over the turns `first` to `last`."""
+        return fmean(turn.size for turn in self.turns[first - 1 : last])
+
+
+async def read_history(client: Tertulia, conversation_id: str) -> HistoryOfRuns:
+    """Fetch and count every event."""
+    chain = await _chain(client, conversation_id)
+    sizes = [event.ByteSize() for run in chain for event in run]
+    return HistoryOfRuns(len(chain), len(sizes), sum(sizes), tuple(_turns(chain)))
+
+
+def _turns(chain: list[list[HistoryEvent]]) -> Iterator[TurnHistory]:
+    events = size = 0
+    for run in chain:
+        # The event that tells of the end names only the event that tells of the start, by its number within the run.
+        started = {event.event_id for event in run if _starts_turn(event)}
+        for event in run:
+            events, size = events + 1, size + event.ByteSize()
+            if event.activity_task_completed_event_attributes.scheduled_event_id in started:
+                yield TurnHistory(events, size)
+                events = size = 0
+
+
+async def _chain(client: Tertulia, conversation_id: str) -> list[list[HistoryEvent]]:
+    chain: list[list[HistoryEvent]] = []
+    run_id: str | None = None
+    while run_id != "":
+        handle = client.temporal.get_workflow_handle(conversation_id, run_id=run_id)
+        events = [event async for event in handle.fetch_history_events()]
+        chain.insert(0, events)
+        run_id = events[0].workflow_execution_started_event_attributes.continued_execution_run_id
+    return chain
+
+
+def _starts_turn(event: HistoryEvent) -> bool:
+    if event.event_type != EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+        return False
+    return event.activity_task_scheduled_event_attributes.activity_type.name == ActivityName.TAKE_TURN

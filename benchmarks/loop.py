@@ -1,0 +1,113 @@
+"""The plain loop: the same agents and prompts, the openai client as its manual shows it, a transcript in memory.
+
+What it does not do is what Tertulia is for; the time that it takes is what talking costs at least.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import cast
+
+from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolUnionParam
+
+from activities.choosing import CHOOSE, FINISH
+from benchmarks.company import CONTEXT_MESSAGES, HOST, MEMBERS, OPENING, SENDER, TABLE
+from benchmarks.plan import ManagerType
+from benchmarks.results import BenchmarkFailed
+from devstack.offline_model import TERSE_MODEL
+from groups.agents import Agent
+from groups.prompt import ChatMessage, Utterance, manager_prompt, participant_prompt
+from groups.window import window
+
+View = Callable[[int], int]
+"""How many of so many messages a prompt leaves out at the front."""
+
+
+def last_messages(messages: int) -> int:
+    """The newest ones, as many as fit: what one writes first."""
+    return max(messages - CONTEXT_MESSAGES, 0)
+
+
+def same_as_ours(messages: int) -> int:
+    """Exactly those that Tertulia shows."""
+    return window(messages, 0, max_messages=CONTEXT_MESSAGES, max_tokens=1).after_seq
+
+
+@dataclass
+class PlainConversation:
+    """One conversation in memory."""
+
+    client: AsyncOpenAI
+    manager: ManagerType
+    view: View
+    transcript: list[Utterance] = field(
+        default_factory=lambda: [Utterance(sender_id=None, sender=SENDER, text=OPENING)]
+    )
+    stamps: list[float] = field(default_factory=list)
+    """When each turn was over, in seconds."""
+    prompt_tokens: int = 0
+
+    async def talk(self, turns: int) -> None:
+        """Take so many turns."""
+        for turn in range(turns):
+            speaker = MEMBERS[turn % len(MEMBERS)] if self.manager == "round_robin" else await self._choose()
+            text = await self._speak(speaker)
+            self.transcript.append(Utterance(sender_id=speaker.id, sender=speaker.name, text=text))
+            self.stamps.append(perf_counter())
+
+    async def _speak(self, speaker: Agent) -> str:
+        prompt = participant_prompt(speaker, TABLE, self._heard(), ())
+        completion = await self.client.chat.completions.create(model=TERSE_MODEL, messages=_typed(prompt))
+        self.prompt_tokens += completion.usage.prompt_tokens if completion.usage else 0
+        return completion.choices[0].message.content or ""
+
+    async def _choose(self) -> Agent:
+        last = self.transcript[-1].sender_id
+        candidates = {member.name: member for member in MEMBERS if member.id != last}
+        prompt = manager_prompt(HOST, TABLE, self._heard(), list(candidates))
+        completion = await self.client.chat.completions.create(
+            model=TERSE_MODEL, messages=_typed(prompt), tools=_tools(list(candidates)), tool_choice="required"
+        )
+        self.prompt_tokens += completion.usage.prompt_tokens if completion.usage else 0
+        for call in completion.choices[0].message.tool_calls or ():
+            if call.type == "function" and call.function.name == CHOOSE:
+                return candidates[json.loads(call.function.arguments)["participant"]]
+        raise BenchmarkFailed("the manager of the plain loop chose nobody")
+
+    def _heard(self) -> list[Utterance]:
+        return self.transcript[self.view(len(self.transcript)) :]
+
+
+async def talk_at_once(
+    client: AsyncOpenAI, manager: ManagerType, view: View, *, conversations: int, turns: int
+) -> list[PlainConversation]:
+    """Hold so many conversations at once, each of so many turns."""
+    talks = [PlainConversation(client, manager, view) for _ in range(conversations)]
+    await asyncio.gather(*(talk.talk(turns) for talk in talks))
+    return talks
+
+
+def _typed(prompt: list[ChatMessage]) -> list[ChatCompletionMessageParam]:
+    return cast(list[ChatCompletionMessageParam], prompt)
+
+
+def _tools(names: list[str]) -> list[ChatCompletionToolUnionParam]:
+    reason = {"type": "string", "description": "why, in one short sentence"}
+    participant = {"type": "string", "enum": names}
+    return [
+        _tool(CHOOSE, "Give the floor to a participant.", {"participant": participant, "reason": reason}),
+        _tool(FINISH, "End the round: all that was asked for is done.", {"reason": reason}),
+    ]
+
+
+def _tool(name: str, description: str, properties: dict[str, object]) -> ChatCompletionToolUnionParam:
+    parameters = {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+    return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}

@@ -1,0 +1,42 @@
+"""CPU time by program of the stack, its children included, and of this process."""
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from configuration import STACK_FILE
+from devstack.folder import StackRecord
+
+CLIENT = "client"
+"""This process: the plain loop, or else whoever starts conversations and waits."""
+PROGRAMS = ("worker", "temporal", "postgres", "model", CLIENT)
+
+
+def cpu_seconds(data: Path) -> dict[str, float]:
+    """CPU seconds used until now by each program of the stack in the folder `data`, user and system together."""
+    record = StackRecord.model_validate_json((data / STACK_FILE).read_bytes())
+    used: dict[str, float] = defaultdict(float)
+    for program in record.processes:
+        if process := program.find():
+            used[program.name.partition("-")[0]] += _of_tree(process)
+    used[CLIENT] = time.process_time()
+    return used
+
+
+def cpu_ms_a_turn(before: Mapping[str, float], after: Mapping[str, float], turns: int) -> dict[str, float]:
+    """What each program used between two readings, in milliseconds for each of `turns`."""
+    return {name: (after[name] - before[name]) * 1_000 / turns for name in PROGRAMS}
+
+
+def _of_tree(process: psutil.Process) -> float:
+    """A child that has ended counts among its parent's `children`, one that runs is looked up."""
+    used = 0.0
+    for one in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            times = one.cpu_times()
+            used += times.user + times.system + times.children_user + times.children_system
+    return used

@@ -1,0 +1,77 @@
+"""What is shown while it runs: a line for each finished step and, on a terminal, a bar for the present one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from types import TracebackType
+from typing import Self
+
+from rich import progress
+from rich.console import Console
+
+_REFRESH_PER_SECOND = 2
+"""Seldom, because drawing takes time from what is measured."""
+
+
+class Step:
+    """One step, while it runs."""
+
+    def __init__(self, bar: progress.Progress, task: progress.TaskID) -> None:
+        self._bar = bar
+        self._task = task
+        self.outcome = ""
+
+    def at(self, turns: int) -> None:
+        """So many turns are done."""
+        self._bar.update(self._task, completed=turns)
+
+    def result(self, text: str) -> None:
+        """What came of it."""
+        self.outcome = text
+
+
+class Progress:
+    """Shows the steps of a run; enter it for as long as the run takes.
+
+    Args:
+        console: where to. What is no terminal gets lines alone.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._began = monotonic()
+        self._bar = progress.Progress(
+            progress.TimeElapsedColumn(),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.description}"),
+            console=console,
+            refresh_per_second=_REFRESH_PER_SECOND,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    @contextmanager
+    def step(self, name: str, turns: int | None = None) -> Iterator[Step]:
+        """Something that takes a while, of so many turns."""
+        task = self._bar.add_task(name, total=turns)
+        step = Step(self._bar, task)
+        try:
+            yield step
+        finally:
+            self._bar.remove_task(task)
+        self.line(f"{name}: {step.outcome}" if step.outcome else name)
+
+    def line(self, text: str) -> None:
+        """A line that stays, with the time since the beginning."""
+        minutes, seconds = divmod(int(monotonic() - self._began), 60)
+        self._console.print(f"{minutes:02}:{seconds:02}  {text}", soft_wrap=True)

@@ -1,0 +1,136 @@
+"""The numbers, and the few ways in which one is made out of several. This is what `--json` writes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from typing import TypeAlias
+
+from benchmarks.plan import ManagerType, Plan
+from groups.model import Record
+
+SHOWN_TURNS = 500
+"""For how many turns storage is reported."""
+
+
+class BenchmarkFailed(Exception):
+    """What was to be measured did not happen as planned."""
+
+
+class Run(Record):
+    """One measured run of one or several conversations, warm-up excluded."""
+
+    ms_a_turn: float
+    """Wall time; of several conversations at once, from one turn of any to the next of any."""
+    turns_per_second: float
+    cpu_ms: Mapping[str, float]
+    """CPU milliseconds a turn, by program."""
+    prompt_tokens: float
+    """A turn, the manager's prompts included."""
+    model_calls: float
+    """A turn, as the model counted them."""
+
+
+class Repetition(Record):
+    """The same work done by each side, one right after the other."""
+
+    loop: Run
+    ours: Run
+    same_prompts: Run | None = None
+    """The loop again, with prompts that hold exactly what Tertulia's hold; only of a conversation that is alone."""
+
+
+class Scenario(Record):
+    """Some conversations at once, under one kind of manager."""
+
+    manager: ManagerType
+    conversations: int
+    repetitions: tuple[Repetition, ...]
+
+
+class Stretch(Record):
+    """Some consecutive turns of a long conversation."""
+
+    from_turn: int
+    to_turn: int
+    ms_a_turn: float
+    """The median of the times from one turn to the next."""
+    mean_ms_a_turn: float
+    history_events: float
+    """A turn."""
+    history_bytes: float
+    """A turn."""
+
+
+class Sameness(Record):
+    """How much of a prompt equals the front of the same agent's previous one, from 0 to 1: what a cache can save."""
+
+    median: float
+    mean: float
+
+
+class Length(Record):
+    """One long conversation."""
+
+    manager: ManagerType
+    turns: int
+    seconds: float
+    beginning: Stretch
+    end: Stretch
+    workflow_runs: int
+    """1 more than it continued as new."""
+    history_events: int
+    history_bytes: int
+    postgres_bytes: int
+    """Growth of the tables and their indexes."""
+    temporal_bytes: int
+    """Growth of the server's database, its write-ahead log included."""
+    cpu_ms: Mapping[str, float]
+    """CPU milliseconds a turn, by program."""
+    prompt_tokens: float
+    """A turn."""
+    model_calls: float
+    """A turn."""
+    members_prompts: Sameness
+    loop_prompts: Sameness
+    """The same, had the plain loop asked: its window moves with every message."""
+    manager_prompts: Sameness | None = None
+
+
+class Machine(Record):
+    """Where it ran."""
+
+    system: str
+    cores: int
+    memory_gb: float
+    load: float
+    """The load average of the last minute, before the benchmark began."""
+    python: str
+    temporal: str
+    temporalio: str
+    postgres: str
+    openai: str
+
+
+class Report(Record):
+    """Everything that was measured."""
+
+    plan: Plan
+    machine: Machine
+    scenarios: tuple[Scenario, ...]
+    lengths: tuple[Length, ...]
+    restart_seconds: tuple[float, ...]
+    seconds: float
+    """How long all of it took."""
+
+
+Reading: TypeAlias = Callable[[Run], float]
+
+
+def medians(runs: Sequence[Run], reading: Reading) -> float:
+    """The median of one number over several runs."""
+    return median(reading(run) for run in runs)
+
+
+def paired_ratios(scenario: Scenario, reading: Reading, *, same_prompts: bool = False) -> list[float]:
+    """Tertulia's number over the loop's, within each repetition: what disturbs one disturbs the other."""
+    pairs = ((one.ours, one.same_prompts if same_prompts else one.loop) for one in scenario.repetitions)
+    return [reading(ours) / reading(loop) for ours, loop in pairs if loop is not None]

@@ -1,0 +1,65 @@
+"""What is measured, in which order: the short runs of both sides in turn, long conversations, restarts."""
+
+from collections import defaultdict
+from time import monotonic
+
+from benchmarks.bench import Bench, open_bench
+from benchmarks.length import measure_length
+from benchmarks.machine import describe_machine
+from benchmarks.plan import MANAGERS, Plan
+from benchmarks.progress import Progress
+from benchmarks.restart import measure_restarts
+from benchmarks.results import Repetition, Report, Scenario
+from benchmarks.speed import Load, repetition
+
+
+async def measure(plan: Plan, progress: Progress) -> Report:
+    """Do all that is planned.
+
+    Raises:
+        BenchmarkFailed: something did not happen as planned; no number of this run means anything.
+    """
+    began = monotonic()
+    async with open_bench() as bench:
+        machine = await describe_machine(bench)
+        progress.line("the stack is up")
+        scenarios = await _scenarios(bench, plan, progress)
+        lengths = [
+            await measure_length(bench, manager, plan.long_turns, progress) for manager in MANAGERS if plan.long_turns
+        ]
+        restarts = await measure_restarts(bench, plan.restarts, progress) if plan.restarts else []
+        progress.line("stopping the stack")
+    return Report(
+        plan=plan,
+        machine=machine,
+        scenarios=scenarios,
+        lengths=tuple(lengths),
+        restart_seconds=tuple(restarts),
+        seconds=monotonic() - began,
+    )
+
+
+async def _scenarios(bench: Bench, plan: Plan, progress: Progress) -> tuple[Scenario, ...]:
+    loads = [
+        Load(manager, conversations, turns, plan.warm_up)
+        for conversations, turns in ((1, plan.turns), (plan.conversations, plan.turns_each))
+        for manager in MANAGERS
+    ]
+    done: dict[Load, list[Repetition]] = defaultdict(list)
+    await _warm_up(bench, plan.warm_up or 1, progress)
+    for number in range(1, plan.repeats + 1):
+        progress.line(f"repetition {number} of {plan.repeats}")
+        for load in loads:
+            done[load].append(await repetition(bench, load, progress))
+    return tuple(
+        Scenario(manager=load.manager, conversations=load.conversations, repetitions=tuple(repetitions))
+        for load, repetitions in done.items()
+    )
+
+
+async def _warm_up(bench: Bench, turns: int, progress: Progress) -> None:
+    """Nobody's first call is measured: connections, prepared statements and caches are as in a running system."""
+    for manager in MANAGERS:
+        ids = await bench.start(manager, turns)
+        await bench.until_closed(ids, turns, lambda taken: None)
+    progress.line("warm")

@@ -1,0 +1,216 @@
+"""The report as tables: each number beside what it is compared with, and what is to be reached."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from statistics import median
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import targets
+from benchmarks.processes import CLIENT
+from benchmarks.restart import MODEL_DELAY_SECONDS
+from benchmarks.results import SHOWN_TURNS, Length, Report, Run, Scenario, medians, paired_ratios
+
+_MB = 1_000_000
+_NOTHING = "–"
+_OURS = ("worker", "temporal", "postgres")
+
+
+def print_report(console: Console, report: Report) -> None:
+    """Print everything that was measured."""
+    console.print()
+    for line in _header(report):
+        console.print(line, soft_wrap=True)
+    for table in _tables(report):
+        console.print()
+        console.print(table)
+
+
+def _header(report: Report) -> Iterator[str]:
+    machine, plan = report.machine, report.plan
+    yield (
+        f"{machine.system}, {machine.cores} cores, {machine.memory_gb:.0f} GB, load {machine.load:.1f} at the start; "
+        f"Python {machine.python}, temporalio {machine.temporalio}, Temporal {machine.temporal}, "
+        f"Postgres {machine.postgres}, openai {machine.openai}"
+    )
+    yield (
+        f"Four members, prompts of at most 20 messages, a model that answers at once. Shown: medians of {plan.repeats} "
+        f"runs of each side, in turn; {report.seconds / 60:.1f} minutes in all."
+    )
+    yield "Only the ratios mean anything: both sides share these cores with whatever else runs on them."
+
+
+def _tables(report: Report) -> Iterator[Table]:
+    yield _speed(report.scenarios)
+    yield _cpu(report.scenarios)
+    if report.lengths:
+        yield _length(report.lengths)
+        yield _storage(report.lengths)
+        yield _prompts(report.scenarios, report.lengths)
+    if report.restart_seconds:
+        yield _restart(report.restart_seconds)
+
+
+def _speed(scenarios: Sequence[Scenario]) -> Table:
+    table = _table("Speed", "", "plain loop", "Tertulia", "ratio", "of each repetition", "to reach")
+    for scenario in scenarios:
+        if scenario.conversations == 1:
+            name = f"ms a turn, alone, {_manager(scenario)}"
+            _add_speed(table, name, scenario, _ms, _at_most(targets.ALONE[scenario.manager]))
+            _add_speed(table, "  the loop with the same prompts", scenario, _ms, _NOTHING, same_prompts=True)
+        else:
+            name = f"turns a second, {scenario.conversations} at once, {_manager(scenario)}"
+            least = targets.AT_ONCE[scenario.manager]
+            _add_speed(table, name, scenario, _turns_per_second, f"≥ {least:.2f}x" if least else _NOTHING)
+    return table
+
+
+def _add_speed(
+    table: Table,
+    name: str,
+    scenario: Scenario,
+    reading: Callable[[Run], float],
+    target: str,
+    *,
+    same_prompts: bool = False,
+) -> None:
+    loops = [one.same_prompts if same_prompts else one.loop for one in scenario.repetitions]
+    loop = medians([one for one in loops if one], reading)
+    ours = medians([one.ours for one in scenario.repetitions], reading)
+    ratios = paired_ratios(scenario, reading, same_prompts=same_prompts)
+    each = " ".join(f"{ratio:.2f}" for ratio in ratios)
+    table.add_row(name, f"{loop:.1f}", f"{ours:.1f}", f"{median(ratios):.2f}x", each, target)
+
+
+def _cpu(scenarios: Sequence[Scenario]) -> Table:
+    columns = [f"{_manager(one)}, {_company(one)}" for one in scenarios]
+    table = _table("CPU milliseconds a turn", "", *columns)
+
+    def add(name: str, reading: Callable[[Run], float], *, loop: bool = False) -> None:
+        sides = ([one.loop if loop else one.ours for one in scenario.repetitions] for scenario in scenarios)
+        table.add_row(name, *(f"{medians(runs, reading):.1f}" for runs in sides))
+
+    add("plain loop", partial(_cpu_of, CLIENT), loop=True)
+    add("  its model", partial(_cpu_of, "model"), loop=True)
+    for program in _OURS:
+        add(f"Tertulia: {program}", partial(_cpu_of, program))
+    add("  these three", _own_cpu)
+    add("  its model", partial(_cpu_of, "model"))
+    return table
+
+
+def _length(lengths: Sequence[Length]) -> Table:
+    table = _table("One long conversation", "", "at the beginning", "at the end", "ratio", "to reach")
+    target = _at_most(targets.END_AGAINST_BEGINNING)
+    for one in lengths:
+        beginning, end = one.beginning, one.end
+        table.add_row(
+            f"{_manager(one)}, {one.turns:,} turns",
+            f"turns {beginning.from_turn}-{beginning.to_turn}",
+            f"turns {end.from_turn}-{end.to_turn}",
+            "",
+            "",
+        )
+        for name, before, after, digits in (
+            ("  ms a turn (median)", beginning.ms_a_turn, end.ms_a_turn, 1),
+            ("  ms a turn (mean)", beginning.mean_ms_a_turn, end.mean_ms_a_turn, 1),
+            ("  history events a turn", beginning.history_events, end.history_events, 2),
+            ("  history bytes a turn", beginning.history_bytes, end.history_bytes, 0),
+        ):
+            ratio = f"{after / before:.2f}x"
+            table.add_row(name, f"{before:,.{digits}f}", f"{after:,.{digits}f}", ratio, target)
+    return table
+
+
+def _storage(lengths: Sequence[Length]) -> Table:
+    table = _table("Stored by a long conversation", "", *map(_manager, lengths), "to reach")
+    rows: tuple[tuple[str, Callable[[Length], float]], ...] = (
+        ("Postgres, bytes a turn", lambda one: one.postgres_bytes / one.turns),
+        ("Temporal's history, bytes a turn", lambda one: one.history_bytes / one.turns),
+        ("Temporal's database, bytes a turn", lambda one: one.temporal_bytes / one.turns),
+        ("workflow runs (continued as new)", lambda one: one.workflow_runs),
+    )
+    for name, reading in rows:
+        table.add_row(name, *(f"{reading(one):,.0f}" for one in lengths), "")
+    target = f"≤ {targets.STORED_MB} MB (round robin)"
+    for name, beside in (
+        ("Postgres and the history", "history_bytes"),
+        ("Postgres and the database", "temporal_bytes"),
+    ):
+        shown = (
+            f"{(one.postgres_bytes + getattr(one, beside)) / one.turns * SHOWN_TURNS / _MB:.2f} MB" for one in lengths
+        )
+        table.add_row(f"{name}, at {SHOWN_TURNS} turns", *shown, target)
+    return table
+
+
+def _prompts(scenarios: Sequence[Scenario], lengths: Sequence[Length]) -> Table:
+    table = _table("Prompts", "", "plain loop", "Tertulia")
+    for scenario in (one for one in scenarios if one.conversations == 1):
+        for name, reading in (("prompt tokens", _prompt_tokens), ("model calls", _model_calls)):
+            loop, ours = (
+                medians([getattr(one, side) for one in scenario.repetitions], reading) for side in ("loop", "ours")
+            )
+            table.add_row(f"{name} a turn, {_manager(scenario)}", f"{loop:.1f}", f"{ours:.1f}")
+    for one in lengths:
+        for who, before, ours_now in (
+            ("member's", one.loop_prompts, one.members_prompts),
+            ("manager's", None, one.manager_prompts),
+        ):
+            if ours_now:
+                loop_share = f"{before.median:.0%} (mean {before.mean:.0%})" if before else _NOTHING
+                name = f"front of a {who} prompt as in the one before, {_manager(one)}"
+                table.add_row(name, loop_share, f"{ours_now.median:.0%} (mean {ours_now.mean:.0%})")
+    return table
+
+
+def _restart(seconds: Sequence[float]) -> Table:
+    table = _table("The only worker killed in mid-call", "", "median", "each", "to reach")
+    each = " ".join(f"{one:.1f}" for one in seconds)
+    name = f"seconds until the next turn is done (of them {MODEL_DELAY_SECONDS:g} for the model)"
+    table.add_row(name, f"{median(seconds):.1f}", each, f"≤ {targets.RESTART_SECONDS:g}")
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=not number)
+    return table
+
+
+def _manager(one: Scenario | Length) -> str:
+    return one.manager.replace("_", " ")
+
+
+def _company(scenario: Scenario) -> str:
+    return "alone" if scenario.conversations == 1 else f"{scenario.conversations} at once"
+
+
+def _at_most(ratio: float) -> str:
+    return f"≤ {ratio:.1f}x"
+
+
+def _ms(run: Run) -> float:
+    return run.ms_a_turn
+
+
+def _turns_per_second(run: Run) -> float:
+    return run.turns_per_second
+
+
+def _prompt_tokens(run: Run) -> float:
+    return run.prompt_tokens
+
+
+def _model_calls(run: Run) -> float:
+    return run.model_calls
+
+
+def _cpu_of(program: str, run: Run) -> float:
+    return run.cpu_ms[program]
+
+
+def _own_cpu(run: Run) -> float:
+    return sum(run.cpu_ms[program] for program in _OURS)

@@ -1,0 +1,8 @@
+"""`python -m starter.cli` is the command `tertulia`."""
+
+import sys
+
+from starter.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

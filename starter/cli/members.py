@@ -1,0 +1,164 @@
+"""`members`: who is in a conversation, and changing that while it runs."""
+
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from groups.commands import Receipt
+from starter.cli.options import Agents, CatchUpOption, CommandIdOption, Conversation, Data, Json, help_without_command
+from starter.cli.receipts import show_receipts
+from starter.cli.session import with_client
+from starter.cli.terminal import print_json
+
+if TYPE_CHECKING:
+    from starter.client import Tertulia
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.callback(invoke_without_command=True)
+def root(context: typer.Context) -> None:
+    """See who is in a conversation, and change it while it runs."""
+    help_without_command(context)
+
+
+class JoiningState(StrEnum):
+    """How one may join."""
+
+    ACTIVE = "active"
+    MUTED = "muted"
+    STANDBY = "standby"
+
+
+@app.command("list")
+def list_members(conversation: Conversation, data: Data = None, as_json: Json = False) -> None:
+    """Who is here, who was, and every change so far."""
+    from starter.cli.tables import members_table, print_changes
+    from starter.client import Tertulia
+    from store.membership import MemberRow, MembershipChange, read_members
+
+    async def read(client: Tertulia) -> tuple[list[MemberRow], list[MembershipChange]]:
+        await client.conversation(conversation)
+        return await read_members(client.database, conversation), await client.membership(conversation)
+
+    members, changes = with_client(data, read)
+    if as_json:
+        print_json(
+            {
+                "conversation_id": conversation,
+                "members": [member.model_dump(mode="json") for member in members],
+                "changes": [change.model_dump(mode="json") for change in changes],
+            }
+        )
+        return
+    members_table(members)
+    print_changes(changes, {member.agent_id: member.name for member in members})
+
+
+@app.command()
+def add(
+    conversation: Conversation,
+    agents: Agents,
+    position: Annotated[
+        int | None, typer.Option("--position", min=0, metavar="N", help="Place in the order, 0 = first; else last.")
+    ] = None,
+    catch_up: CatchUpOption = None,
+    state: Annotated[JoiningState, typer.Option("--state", help="How it joins.")] = JoiningState.ACTIVE,
+    id: CommandIdOption = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Let agents join.
+
+    Example: tertulia members add CONVERSATION Iris --catch-up last:5
+    """
+
+    def join(client: "Tertulia", agent: str, index: int) -> Awaitable[Receipt]:
+        place = None if position is None else position + index
+        return client.add_member(
+            conversation, agent, position=place, state=state.value, catch_up=catch_up, command_id=id
+        )
+
+    _one_by_one(agents, id, data, as_json, join)
+
+
+@app.command()
+def remove(
+    conversation: Conversation, agents: Agents, id: CommandIdOption = None, data: Data = None, as_json: Json = False
+) -> None:
+    """Let members leave. They keep their state, should they come back."""
+    _one_by_one(
+        agents, id, data, as_json, lambda client, agent, _: client.remove_member(conversation, agent, command_id=id)
+    )
+
+
+@app.command()
+def replace(
+    conversation: Conversation,
+    agent: Annotated[str, typer.Argument(metavar="MEMBER", help="Who leaves.")],
+    replacement: Annotated[str, typer.Argument(metavar="AGENT", help="Who takes the place.")],
+    catch_up: CatchUpOption = None,
+    id: CommandIdOption = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Let another agent take a member's place in the order."""
+    receipt = with_client(
+        data,
+        lambda client: client.replace_member(conversation, agent, replacement, catch_up=catch_up, command_id=id),
+    )
+    show_receipts([receipt], as_json=as_json)
+
+
+@app.command()
+def reorder(
+    conversation: Conversation, agents: Agents, id: CommandIdOption = None, data: Data = None, as_json: Json = False
+) -> None:
+    """Give the members a new order: name every member once."""
+    receipt = with_client(data, lambda client: client.reorder_members(conversation, agents, command_id=id))
+    show_receipts([receipt], as_json=as_json)
+
+
+@app.command()
+def mute(
+    conversation: Conversation, agents: Agents, id: CommandIdOption = None, data: Data = None, as_json: Json = False
+) -> None:
+    """Let members stay and read, but not speak."""
+    _one_by_one(
+        agents, id, data, as_json, lambda client, agent, _: client.mute_member(conversation, agent, command_id=id)
+    )
+
+
+@app.command()
+def unmute(
+    conversation: Conversation, agents: Agents, id: CommandIdOption = None, data: Data = None, as_json: Json = False
+) -> None:
+    """Let muted members speak again."""
+    _one_by_one(
+        agents, id, data, as_json, lambda client, agent, _: client.unmute_member(conversation, agent, command_id=id)
+    )
+
+
+def _one_by_one(
+    agents: list[str],
+    command_id: str | None,
+    data: "Data",
+    as_json: bool,
+    send: Callable[["Tertulia", str, int], Awaitable[Receipt]],
+) -> None:
+    """Send one command for each agent, in order; the receipts of those before a refusal are printed."""
+    if command_id is not None and len(agents) > 1:
+        raise typer.BadParameter("one id is for one command: name one agent", param_hint="--id")
+    receipts: list[Receipt] = []
+
+    async def send_all(client: "Tertulia") -> None:
+        for index, agent in enumerate(agents):
+            receipts.append(await send(client, agent, index))
+
+    try:
+        with_client(data, send_all)
+    finally:
+        if receipts:
+            show_receipts(receipts, as_json=as_json)

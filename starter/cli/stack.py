@@ -1,0 +1,131 @@
+"""`up`, `migrate`, `worker` and `demo`: what runs, rather than what is said."""
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from starter.cli.options import Data
+from starter.cli.session import configured
+from starter.cli.terminal import console
+
+if TYPE_CHECKING:
+    from devstack.events import StackEvent
+    from devstack.stack import Stack, StackOptions
+
+_EVENT_STYLES = {"ready": "green", "ended": "red", "stopped": "dim", "started": "dim"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (up, demo, migrate, worker):
+        app.command()(command)
+
+
+def up(
+    data: Data = None,
+    temporal_port: Annotated[int, typer.Option(min=0, max=65535, help="Temporal's port; 0 = any free one.")] = 7233,
+    ui_port: Annotated[int, typer.Option(min=0, max=65535, help="The port of Temporal's UI; 0 = any.")] = 8233,
+    model_port: Annotated[int, typer.Option(min=0, max=65535, help="The offline model's port; 0 = any.")] = 8234,
+    workers: Annotated[int, typer.Option(min=0, max=64, help="How many worker processes.")] = 1,
+) -> None:
+    """Run the whole stack in the foreground; Ctrl-C stops all of it.
+
+    Its state is in the data folder: a second `up` on it resumes everything. What the environment configures elsewhere
+    (DATABASE_URL, TEMPORAL_ADDRESS, OPENAI_BASE_URL…) is used, not started.
+    """
+    from devstack.stack import StackOptions
+
+    options = StackOptions(
+        data=configured(data).data,
+        temporal_port=temporal_port,
+        ui_port=ui_port,
+        model_port=model_port,
+        workers=workers,
+    )
+    asyncio.run(_run_stack(options))
+
+
+async def _run_stack(options: "StackOptions") -> None:
+    from devstack.stack import Stack
+
+    out = console()
+
+    def report(event: "StackEvent") -> None:
+        out.print(str(event), style=_EVENT_STYLES[event.kind], soft_wrap=True)
+
+    async with Stack(options, prepare=bring_up_to_date, report=report) as stack:
+        _print_banner(out, stack)
+        await stack.wait()
+
+
+async def bring_up_to_date(stack: "Stack") -> None:
+    """Migrate the stack's database."""
+    from store.migrate import upgrade_async
+
+    await upgrade_async(stack.configuration.database_url)
+
+
+def _print_banner(out: Console, stack: "Stack") -> None:
+    configuration = stack.configuration
+    endpoint = configuration.model_endpoint
+    addresses = {
+        "Temporal UI": configuration.temporal_ui_url or "(none)",
+        "Temporal": configuration.temporal_address,
+        "data": str(configuration.data),
+        "models": "the offline model: no real model is configured"
+        if endpoint.offline
+        else endpoint.base_url or "OpenAI",
+    }
+    out.print()
+    out.print("Tertulia is up. Ctrl-C stops it.", style="bold")
+    for what, where in addresses.items():
+        out.print(f"  {what:<12} {where}", soft_wrap=True)
+    if endpoint.offline:
+        hint = "  OPENAI_API_KEY or OPENAI_BASE_URL lets a real one answer (any OpenAI-compatible endpoint)."
+        out.print(hint, style="dim", soft_wrap=True)
+    out.print()
+
+
+def demo(
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="On a terminal, keep the stack up at the end until Enter.")
+    ] = True,
+    data: Data = None,
+) -> None:
+    """Show it all in a minute: a live conversation, a join, a leave, a killed worker, and the proof.
+
+    Everything runs in a folder of its own, on free ports, with the offline model, and is gone at the end; a folder
+    named with --data stays.
+    """
+    from starter.demo import run_demo
+
+    try:
+        held = run_demo(data, wait=wait and sys.stdin.isatty())
+    except asyncio.CancelledError:
+        raise typer.Exit(130) from None
+    if not held:
+        raise typer.Exit(1)
+
+
+def migrate(data: Data = None) -> None:
+    """Bring the database up to date."""
+    from store.migrate import current, upgrade
+
+    url = configured(data).database_url
+    before = current(url)
+    after = upgrade(url)
+    if before == after:
+        print(f"the database is up to date ({after})")
+    else:
+        print(f"the database was brought up to date: {before or 'empty'} -> {after}")
+
+
+def worker(data: Data = None) -> None:
+    """Run a worker in the foreground, as `python worker.py` does."""
+    configured(data)
+    import worker as worker_process
+
+    raise typer.Exit(worker_process.main())

@@ -1,0 +1,126 @@
+"""What is read back, laid out for people."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from groups.status import ConversationStatus, MemberStatus
+from starter.cli.scene import headline, speaker_line
+from starter.cli.terminal import Colours, console, one_line, print_words
+from store.conversations import ConversationRow
+from store.membership import MemberRow, MembershipChange
+from store.transcript import Message
+from store.turns import FinishedTurn
+
+_STATE_STYLES = {"active": "green", "muted": "yellow", "standby": "cyan", "isolated": "red", "removed": "dim"}
+_NUMBERS = frozenset({"turn", "turns", "messages", "tokens", "time", "attempt", "epoch", "after turn"})
+
+
+def print_transcript(messages: Sequence[Message]) -> None:
+    """Every message under its number, turn and speaker."""
+    out, colours = console(), Colours()
+    for message in messages:
+        out.print(speaker_line(message, colours), soft_wrap=True)
+        print_words(out, message.text)
+
+
+def print_turns(turns: Sequence[FinishedTurn]) -> None:
+    """One line a turn: who, chosen by whom and why, what came of it, tokens, seconds."""
+    colours = Colours()
+    table = _table("turn", "speaker", "outcome", "chosen by", "why", "tokens", "time", "attempt")
+    for turn in turns:
+        table.add_row(
+            str(turn.turn),
+            Text(one_line(turn.speaker), colours.of(turn.speaker)),
+            Text(turn.outcome, "" if turn.outcome == "spoke" else "yellow"),
+            turn.chosen_by,
+            one_line(turn.reason if turn.error is None else f"{turn.reason} (failed: {turn.error})"),
+            str(turn.prompt_tokens + turn.completion_tokens),
+            f"{(turn.finished_at - turn.started_at).total_seconds():.2f} s",
+            str(turn.attempt),
+        )
+    console().print(table)
+
+
+def print_status(status: ConversationStatus) -> None:
+    """Where a conversation stands."""
+    usage, pending = status.usage, status.pending
+    speaking = f"{status.speaking}: {status.speaking_because or ''}" if status.speaking else ""
+    waiting = f"{pending.messages} messages, {pending.commands} changes of members"
+    out = console()
+    for label, words in (
+        ("conversation", status.conversation_id),
+        ("group", f"{status.group} ({status.group_id})"),
+        ("phase", status.phase + (f": {status.paused_because}" if status.paused_because else "")),
+        ("round", f"{status.round}, turn {status.turn}, {status.messages} messages"),
+        ("speaking", speaking),
+        ("last speaker", status.last_speaker or ""),
+        ("tokens", f"{usage.total_tokens} ({usage.prompt_tokens} in, {usage.completion_tokens} out)"),
+        ("model calls", str(usage.model_calls)),
+        ("ended because", _because(status)),
+        ("waiting", waiting if pending.messages or pending.commands else ""),
+        ("members", ", ".join(_member(member) for member in status.roster.members) or "nobody"),
+        *(("refused", f"{refusal.command}: {refusal.reason}") for refusal in status.rejected),
+    ):
+        if words:
+            out.print(Text.assemble((f"{label:<14}", "dim"), one_line(words)), soft_wrap=True)
+
+
+def _because(status: ConversationStatus) -> str:
+    if not status.stop_reason:
+        return ""
+    return status.stop_reason + (f" ({status.stop_explanation})" if status.stop_explanation else "")
+
+
+def _member(member: MemberStatus) -> str:
+    return member.name if member.state == "active" else f"{member.name} ({member.state})"
+
+
+def print_conversations(rows: Sequence[tuple[ConversationRow, str]]) -> None:
+    """One line a conversation, newest first."""
+    table = _table("conversation", "group", "phase", "turns", "messages", "begun", "ended because")
+    for row, phase in rows:
+        group, reason = one_line(row.group), row.stop_reason or ""
+        table.add_row(
+            row.conversation_id, group, phase, str(row.last_turn), str(row.last_seq), _ago(row.created_at), reason
+        )
+    console().print(table)
+
+
+def members_table(members: Sequence[MemberRow]) -> None:
+    """Who is here in order, then who was."""
+    table = _table("member", "state", "has read up to", "agent")
+    for member in members:
+        state = Text(member.state, _STATE_STYLES[member.state])
+        table.add_row(one_line(member.name), state, f"#{member.cursor}", member.agent_id)
+    console().print(table)
+
+
+def print_changes(changes: Sequence[MembershipChange], names: Mapping[str, str]) -> None:
+    """The audit, oldest first."""
+    if not changes:
+        return
+    table = _table("epoch", "change", "after turn", "when", "command")
+    for change in changes:
+        words = one_line(headline(change, names))
+        after = str(change.after_turn)
+        table.add_row(str(change.epoch), words, after, _ago(change.created_at), one_line(change.command_id))
+    console().print(table)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold", justify="right" if name in _NUMBERS else "left")
+    return table
+
+
+def _ago(moment: datetime) -> str:
+    seconds = max(int((datetime.now(UTC) - moment).total_seconds()), 0)
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"

@@ -1,0 +1,147 @@
+"""The script of the demonstration: at which turn who does what. Every change goes through the real commands."""
+
+import asyncio
+import sys
+from dataclasses import dataclass, field
+
+from devstack.offline_model.control import OfflineModelControl
+from devstack.stack import Stack
+from groups.errors import TertuliaError
+from groups.status import ConversationStatus
+from starter.cli.scene import Scene
+from starter.demo.proof import Killing
+from starter.timeline import RosterChanged, Said, is_at_rest
+from starter.watching import Sighting, StatusSeen
+
+CONVERSATION = "demo"
+GROUP = "The long table"
+QUESTION = "Should our town close its main square to cars?"
+SECOND_QUESTION = "What would you try first, for a single month?"
+JOINER = "Iris"
+LEAVER = "Otto"
+
+_JOIN_AFTER = 2
+_LEAVE_AFTER = 4
+_LOOK_SECONDS = 0.03
+_COMMAND_SECONDS = 40.0
+
+
+class DemoFailed(TertuliaError):
+    """The demonstration could not be played to its end."""
+
+
+@dataclass
+class Cues:
+    """How far the conversation has come, for those who wait for their cue."""
+
+    turn: int = 0
+    changes: int = 0
+    status: ConversationStatus | None = None
+    _moved: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def saw(self, sighting: Sighting) -> None:
+        """Take note of what has happened."""
+        async with self._moved:
+            if isinstance(sighting, Said) and sighting.message.turn is not None:
+                self.turn = sighting.message.turn
+            elif isinstance(sighting, RosterChanged):
+                self.changes += 1
+            elif isinstance(sighting, StatusSeen):
+                self.status = sighting.status
+            self._moved.notify_all()
+
+    async def after_turn(self, turn: int) -> None:
+        """Wait until that turn has been taken."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self.turn >= turn)
+
+    async def after_changes(self, count: int) -> None:
+        """Wait until the roster has changed so many times."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self.changes >= count)
+
+    async def at_rest(self) -> None:
+        """Wait until the round has ended."""
+        async with self._moved:
+            # What was seen before may be older than what was posted since.
+            self.status = None
+            await self._moved.wait_for(lambda: self.status is not None and is_at_rest(self.status))
+
+
+class Script:
+    """Acts on a running stack while the audience watches."""
+
+    def __init__(self, stack: Stack, scene: Scene, cues: Cues) -> None:
+        self._stack = stack
+        self._scene = scene
+        self._cues = cues
+        self._model = OfflineModelControl(stack.addresses.model_base_url or "")
+
+    async def play(self) -> Killing:
+        """From the second turn to the end of the conversation."""
+        await self._cues.after_turn(_JOIN_AFTER)
+        await self.command("members", "add", CONVERSATION, JOINER)
+        await self._cues.after_turn(_LEAVE_AFTER)
+        await self.command("members", "remove", CONVERSATION, LEAVER)
+        await self._cues.after_changes(2)
+        killing = await self._kill_in_mid_call()
+        # Sent while no worker runs, and again as if the answer had been lost: it counts once.
+        await self.command("say", CONVERSATION, SECOND_QUESTION, "--id", "second-question")
+        await self.command("say", CONVERSATION, SECOND_QUESTION, "--id", "second-question")
+        await self._cues.at_rest()
+        await self.command("stop", CONVERSATION, "--reason", "the demonstration is over")
+        return killing
+
+    async def command(self, *arguments: str) -> None:
+        """Run a command of `tertulia` as a process of its own.
+
+        Raises:
+            DemoFailed: its exit code is not 0; the message is what it said.
+        """
+        shown = " ".join(f'"{word}"' if " " in word else word for word in arguments)
+        self._scene.note(f"$ tertulia {shown}", "bold")
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "starter.cli", *arguments),
+            env=self._stack.environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            async with asyncio.timeout(_COMMAND_SECONDS):
+                _, errors = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            raise DemoFailed(f"tertulia {shown}: {errors.decode(errors='replace').strip()}")
+
+    async def _kill_in_mid_call(self) -> Killing:
+        """SIGKILL the worker at a moment when a participant's model call is in flight."""
+        before = await self._model.calls()
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            calls = await self._model.calls()
+            begun = {name for name in calls.by_speaker if calls.by_speaker[name] > before.by_speaker.get(name, 0)}
+            before = calls
+            if calls.in_flight and (speakers := begun & self._members()):
+                break
+        pid = self._stack.worker_pids[0]
+        speaker = speakers.pop()
+        await self._stack.kill_worker(0)
+        self._scene.note(f"$ kill -KILL {pid}   (the worker, while {speaker}'s model call is in flight)", "bold red")
+        return Killing(pid, calls.in_flight, await self._unanswered(), speaker)
+
+    async def _unanswered(self) -> int:
+        """How many calls were never answered, counted once none is in flight."""
+        while True:
+            calls = await self._model.calls()
+            if not calls.in_flight:
+                return calls.total - calls.answered
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _members(self) -> set[str]:
+        status = self._cues.status
+        return {member.name for member in status.roster.members} if status else set()

@@ -1,0 +1,70 @@
+"""A real Postgres for the whole session, and in it a conversation of each test's own."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from sqlalchemy.engine import URL, make_url
+
+from devstack.postgres import EmbeddedPostgres
+from devstack.processes import SupervisedProcess
+from store.database import Database
+from store.migrate import upgrade_async
+from tests.store.salon import Salon, opened
+
+NewDatabase = Callable[[], Awaitable[str]]
+
+
+@pytest.fixture(scope="session")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[URL]:
+    """A running server; the URL of its first, empty database."""
+    import asyncio
+
+    folder: Path = tmp_path_factory.mktemp("pg")
+    postgres = EmbeddedPostgres(folder)
+    await postgres.prepare()
+    program = postgres.program(dict(os.environ))
+    process = SupervisedProcess(program, folder / "logs", report=lambda event: None, on_spawn=lambda: None)
+    await process.start()
+    try:
+        yield make_url(postgres.url)
+    finally:
+        await process.stop(asyncio.Event())
+        postgres.clean_up()
+
+
+@pytest.fixture(scope="session")
+async def new_database(server: URL) -> NewDatabase:
+    """Creates an empty database and returns its URL."""
+
+    async def create() -> str:
+        name = f"db_{uuid4().hex}"
+        plain = server.set(drivername="postgresql").render_as_string(hide_password=False)
+        async with await psycopg.AsyncConnection.connect(plain, autocommit=True) as connection:
+            await connection.execute(f'CREATE DATABASE "{name}"')
+        return server.set(database=name).render_as_string(hide_password=False)
+
+    return create
+
+
+@pytest.fixture(scope="session")
+async def url(new_database: NewDatabase) -> str:
+    """The URL of a database with all tables."""
+    migrated = await new_database()
+    await upgrade_async(migrated)
+    return migrated
+
+
+@pytest.fixture(scope="session")
+async def database(url: str) -> AsyncIterator[Database]:
+    async with Database(url) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def salon(database: Database) -> Salon:
+    """An open conversation of three members that no other test uses."""
+    return await opened(database)

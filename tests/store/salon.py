@@ -1,0 +1,114 @@
+"""A conversation in the database, and short ways to let things happen to it."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from groups.agents import Agent
+from groups.group import Group, GroupSettings
+from groups.ids import AgentId, CommandId, ConversationId, GroupId
+from groups.roster import AnyRosterChange, Member, MemberRef, Roster, changed_roster
+from groups.state import Post
+from store.conversations import open_conversation
+from store.database import Database
+from store.definitions import save_agent, save_group
+from store.membership import MemberRow, apply_changes, read_members
+from store.transcript import Message, read_messages, record_posts
+from store.turns import FinishedTurn, TurnRecord, commit_turn
+
+
+def unique(prefix: str) -> str:
+    return f"{prefix}-{uuid4().hex[:12]}"
+
+
+def post(text: str, message_id: str | None = None) -> Post:
+    return Post(message_id=CommandId(message_id or unique("m")), sender="User", text=text)
+
+
+@dataclass
+class Salon:
+    """One conversation and those who could take part in it."""
+
+    database: Database
+    conversation_id: ConversationId
+    group: Group
+    agents: list[Agent]
+    roster: Roster
+    turn: int = 0
+    seq: int = 0
+
+    def ref(self, index: int) -> MemberRef:
+        agent = self.agents[index]
+        return MemberRef(agent_id=agent.id, name=agent.name)
+
+    def record(self, *, turn: int | None = None, speaker: int = 0, **fields: object) -> TurnRecord:
+        """What is kept of the next turn, in which somebody spoke."""
+        return TurnRecord.model_validate(
+            {
+                "turn": turn or self.turn + 1,
+                "round": 1,
+                "epoch": 1,
+                "speaker_id": self.agents[speaker].id,
+                "speaker": self.agents[speaker].name,
+                "chosen_by": "round_robin",
+                "reason": "next in rotation",
+                "outcome": "spoke",
+                "seq": self.seq + 1,
+                "attempt": 1,
+                "model": "m-1",
+                "prompt_tokens": 7,
+                "completion_tokens": 5,
+                "started_at": datetime(2026, 1, 1, tzinfo=UTC),
+                **fields,
+            }
+        )
+
+    async def say(self, text: str, *, speaker: int = 0) -> None:
+        """Commit the next turn."""
+        record = self.record(speaker=speaker)
+        assert await self.commit(record, text) is None
+        self.turn, self.seq = record.turn, record.seq
+
+    async def commit(self, record: TurnRecord, text: str | None) -> FinishedTurn | None:
+        return await commit_turn(self.database, self.conversation_id, record, seq_before=self.seq, text=text)
+
+    async def post(self, *posts: Post) -> int:
+        self.seq = await record_posts(self.database, self.conversation_id, posts)
+        return self.seq
+
+    async def change(self, *changes: AnyRosterChange) -> None:
+        """Apply changes of members as a conversation does."""
+        first_epoch = self.roster.epoch + 1
+        for change in changes:
+            self.roster = changed_roster(self.roster, change, self.turn)
+        await apply_changes(self.database, self.conversation_id, changes, first_epoch, self.roster)
+
+    async def messages(self) -> list[Message]:
+        return await read_messages(self.database, self.conversation_id)
+
+    async def member(self, index: int) -> MemberRow:
+        rows = await read_members(self.database, self.conversation_id)
+        return next(row for row in rows if row.agent_id == self.agents[index].id)
+
+
+async def opened(database: Database, settings: GroupSettings | None = None) -> Salon:
+    """A new conversation of three members; two more agents could join."""
+    suffix = unique("x")
+    agents = [
+        Agent(id=AgentId(f"a{number}-{suffix}"), name=f"Agent {number} {suffix}", description=f"number {number}")
+        for number in range(5)
+    ]
+    for agent in agents:
+        await save_agent(database, agent)
+    group = Group(
+        id=GroupId(f"g-{suffix}"),
+        name=f"Group {suffix}",
+        description="talks",
+        agent_ids=tuple(agent.id for agent in agents[:3]),
+        settings=settings or GroupSettings(),
+    )
+    await save_group(database, group)
+    members = tuple(Member(agent_id=agent.id, name=agent.name) for agent in agents[:3])
+    conversation_id = ConversationId(unique("c"))
+    await open_conversation(database, conversation_id, group.id, members, group.settings)
+    return Salon(database, conversation_id, group, agents, Roster(epoch=1, members=members))

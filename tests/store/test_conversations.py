@@ -1,0 +1,70 @@
+"""A conversation's row: opened once, closed once."""
+
+import pytest
+
+from groups.errors import NotFound
+from groups.ids import CommandId
+from groups.roster import MemberRemoved
+from store.conversations import close_conversation, find_conversation, list_conversations, open_conversation
+from store.membership import read_members
+from store.selections import SelectionRecord, commit_selection, find_selection
+from tests.store.salon import Salon, opened, post, unique
+
+
+async def test_opening_again_changes_nothing(salon: Salon) -> None:
+    await salon.post(post("hello"))
+    await salon.say("hi")
+    before = await read_members(salon.database, salon.conversation_id)
+    again = [salon.ref(index) for index in range(3)]
+    await open_conversation(salon.database, salon.conversation_id, salon.group.id, again, salon.group.settings)
+    assert await read_members(salon.database, salon.conversation_id) == before
+    row = await find_conversation(salon.database, salon.conversation_id)
+    assert (row.last_seq, row.last_turn, row.group, row.stop_reason) == (2, 1, salon.group.name, None)
+
+
+async def test_members_begin_in_the_groups_order_with_nothing_read(salon: Salon) -> None:
+    rows = await read_members(salon.database, salon.conversation_id)
+    assert [row.agent_id for row in rows] == list(salon.group.agent_ids)
+    assert {(row.state, row.cursor, row.visible_from) for row in rows} == {("active", 0, 0)}
+
+
+async def test_closing_lets_every_members_cursor_catch_up_but_not_of_those_who_left(salon: Salon) -> None:
+    await salon.post(post("hello"))
+    await salon.say("hi")
+    await salon.change(MemberRemoved(command_id=CommandId(unique("cmd")), member=salon.ref(2)))
+    await salon.say("bye", speaker=1)
+    closed = await close_conversation(salon.database, salon.conversation_id, "operator_stop", {"phase": "closed"})
+    assert closed == 3
+    assert [(await salon.member(index)).cursor for index in range(3)] == [3, 3, 0]
+    row = await find_conversation(salon.database, salon.conversation_id)
+    assert (row.stop_reason, row.final_status) == ("operator_stop", {"phase": "closed"})
+    assert row.closed_at is not None
+
+
+async def test_closing_again_keeps_the_moment_of_the_first_time(salon: Salon) -> None:
+    await close_conversation(salon.database, salon.conversation_id, "operator_stop", {})
+    first = await find_conversation(salon.database, salon.conversation_id)
+    assert await close_conversation(salon.database, salon.conversation_id, "operator_stop", {}) == 0
+    assert await find_conversation(salon.database, salon.conversation_id) == first
+
+
+async def test_the_newest_conversations_are_listed_first(salon: Salon) -> None:
+    newer = await opened(salon.database)
+    listed = [row.conversation_id for row in await list_conversations(salon.database, 2)]
+    assert listed == [newer.conversation_id, salon.conversation_id]
+
+
+async def test_a_conversation_that_there_is_not_is_said_so(salon: Salon) -> None:
+    with pytest.raises(NotFound, match="no such conversation: 'nowhere'"):
+        await find_conversation(salon.database, "nowhere")
+
+
+async def test_a_choice_is_kept_once_for_each_turn_of_a_round(salon: Salon) -> None:
+    first = SelectionRecord(outcome="chosen", agent_id=salon.agents[0].id, reason="it fits", attempts=2, model_calls=2)
+    second = SelectionRecord(outcome="finished", reason="enough", attempts=1)
+    where = (salon.database, salon.conversation_id)
+    assert await find_selection(*where, 1, 1) is None
+    assert await commit_selection(*where, 1, 1, first) == first
+    assert await commit_selection(*where, 1, 1, second) == first
+    assert await commit_selection(*where, 2, 1, second) == second
+    assert await find_selection(*where, 1, 1) == first

@@ -1,0 +1,64 @@
+"""The tables are what the code takes them to be, however they came about."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, inspect
+
+from store.migrate import current, newest, upgrade, upgrade_async
+from store.tables import metadata
+from tests.store.conftest import NewDatabase
+
+ROOT = Path(__file__).parents[2]
+
+
+def tables(url: str) -> set[str]:
+    engine = create_engine(url)
+    try:
+        return set(inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+
+
+async def test_an_empty_database_gets_every_table(new_database: NewDatabase) -> None:
+    url = await new_database()
+    assert current(url) is None
+    assert await upgrade_async(url) == newest()
+    assert current(url) == newest()
+    assert tables(url) == {*metadata.tables, "alembic_version"}
+
+
+async def test_applying_the_migrations_again_changes_nothing(new_database: NewDatabase) -> None:
+    url = await new_database()
+    upgrade(url)
+    assert upgrade(url) == newest()
+    assert tables(url) == {*metadata.tables, "alembic_version"}
+
+
+async def test_several_that_start_at_once_do_not_race(new_database: NewDatabase) -> None:
+    url = await new_database()
+    script = "import sys; from store.migrate import upgrade; print(upgrade(sys.argv[1]))"
+
+    def start() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", script, url], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+
+    done = await asyncio.gather(*(asyncio.to_thread(start) for _ in range(2)))
+    assert [(one.returncode, one.stdout.strip(), one.stderr) for one in done] == [(0, newest(), "")] * 2
+    assert current(url) == newest()
+
+
+def test_the_migrations_lead_to_the_tables_that_the_code_describes(url: str) -> None:
+    engine = create_engine(url)
+    try:
+        with engine.connect() as connection:
+            options = {"compare_type": True, "compare_server_default": True}
+            context = MigrationContext.configure(connection, opts=options)
+            assert compare_metadata(context, metadata) == []
+    finally:
+        engine.dispose()

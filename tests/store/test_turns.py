@@ -1,0 +1,123 @@
+"""Law of the turn: it commits once, whole or not at all."""
+
+import asyncio
+
+import pytest
+
+from groups.ids import AgentId, ConversationId
+from store.conversations import find_conversation
+from store.definitions import save_agent
+from store.turns import OutOfStep, find_turn, read_table, read_turns
+from tests.store.salon import Salon, post, unique
+
+
+async def standing(salon: Salon) -> tuple[int, int, int]:
+    """Where the conversation stands: its last turn, its last `seq`, how many messages there are."""
+    row = await find_conversation(salon.database, salon.conversation_id)
+    return row.last_turn, row.last_seq, len(await salon.messages())
+
+
+async def test_a_turn_writes_its_words_its_record_and_the_speakers_cursor(salon: Salon) -> None:
+    await salon.post(post("hello"))
+    record = salon.record(speaker=1)
+    assert await salon.commit(record, "good evening") is None
+    turn = await find_turn(salon.database, salon.conversation_id, 1)
+    assert turn is not None
+    assert turn.model_dump(exclude={"finished_at"}) == record.model_dump()
+    said = (await salon.messages())[-1]
+    assert (said.seq, said.turn, said.role, said.text) == (2, 1, "assistant", "good evening")
+    assert (said.sender_id, said.sender) == (salon.agents[1].id, salon.agents[1].name)
+    assert [(await salon.member(index)).cursor for index in range(3)] == [0, 2, 0]
+    assert await standing(salon) == (1, 2, 2)
+
+
+async def test_ten_attempts_at_one_turn_commit_one_and_the_others_get_that_one(salon: Salon) -> None:
+    await salon.post(post("hello"))
+    records = [salon.record(attempt=attempt, model=f"m{attempt}") for attempt in range(1, 11)]
+    results = await asyncio.gather(*(salon.commit(record, f"words {record.attempt}") for record in records))
+    assert results.count(None) == 1
+    winner = records[results.index(None)]
+    assert {result.attempt for result in results if result} == {winner.attempt}
+    assert (await salon.messages())[-1].text == f"words {winner.attempt}"
+    assert await standing(salon) == (1, 2, 2)
+
+
+async def test_a_second_commit_finds_the_first_also_when_the_conversation_has_gone_on(salon: Salon) -> None:
+    await salon.post(post("hello"))
+    await salon.say("one")
+    await salon.say("two", speaker=1)
+    earlier = await salon.commit(salon.record(turn=1, attempt=9), "late words")
+    assert earlier is not None
+    assert (earlier.turn, earlier.attempt) == (1, 1)
+    assert [message.text for message in await salon.messages()] == ["hello", "one", "two"]
+
+
+@pytest.mark.parametrize(("turn", "seq_before"), [(2, 1), (3, 1), (1, 0), (1, 2), (0, 1)])
+async def test_a_turn_out_of_step_is_an_error_and_writes_nothing(salon: Salon, turn: int, seq_before: int) -> None:
+    await salon.post(post("hello"))
+    salon.seq = seq_before
+    record = salon.record().model_copy(update={"turn": turn})
+    with pytest.raises(OutOfStep, match=f"turn {turn} "):
+        await salon.commit(record, "words")
+    assert await standing(salon) == (0, 1, 1)
+    assert await read_turns(salon.database, salon.conversation_id) == []
+    assert (await salon.member(0)).cursor == 0
+
+
+@pytest.mark.parametrize(("outcome", "error"), [("passed", None), ("failed", "the model is down")])
+async def test_a_turn_without_words_writes_no_message(salon: Salon, outcome: str, error: str | None) -> None:
+    await salon.post(post("hello"))
+    assert await salon.commit(salon.record(outcome=outcome, error=error, seq=1), None) is None
+    assert await standing(salon) == (1, 1, 1)
+    turn = await find_turn(salon.database, salon.conversation_id, 1)
+    assert turn is not None
+    assert (turn.outcome, turn.error, turn.seq) == (outcome, error, 1)
+    assert (await salon.member(0)).cursor == 1
+    salon.turn, salon.seq = 1, 1
+    await salon.say("next", speaker=1)
+    assert await standing(salon) == (2, 2, 2)
+
+
+async def test_a_turn_can_be_committed_by_one_who_has_left(salon: Salon) -> None:
+    await salon.say("words of an outsider", speaker=4)
+    assert await standing(salon) == (1, 1, 1)
+
+
+async def test_turns_are_read_in_pages(salon: Salon) -> None:
+    for number in range(7):
+        await salon.say(str(number), speaker=number % 3)
+    first = await read_turns(salon.database, salon.conversation_id, limit=4)
+    rest = await read_turns(salon.database, salon.conversation_id, after_turn=first[-1].turn, limit=4)
+    assert [turn.turn for turn in (*first, *rest)] == list(range(1, 8))
+    assert await find_turn(salon.database, salon.conversation_id, 8) is None
+
+
+async def test_the_table_has_all_that_a_speaker_needs(salon: Salon) -> None:
+    await salon.post(post("hello"))
+    await salon.say("hi")
+    table = await read_table(salon.database, salon.conversation_id, salon.agents[1].id)
+    assert table is not None
+    assert table.agent == salon.agents[1]
+    assert table.company.members == tuple((agent.name, agent.description) for agent in salon.agents[:3])
+    assert (table.company.group_name, table.company.description) == (salon.group.name, "talks")
+    assert (table.last_seq, table.last_turn, table.chars, table.visible_from) == (2, 1, 7, 0)
+
+
+async def test_a_manager_who_takes_no_part_sees_the_same_table(salon: Salon) -> None:
+    table = await read_table(salon.database, salon.conversation_id, salon.agents[4].id)
+    assert table is not None
+    assert (table.agent, table.visible_from) == (salon.agents[4], 0)
+    assert len(table.company.members) == 3
+
+
+async def test_an_agent_is_read_anew_for_each_turn(salon: Salon) -> None:
+    wiser = salon.agents[0].model_copy(update={"instructions": "Be wise."})
+    await save_agent(salon.database, wiser)
+    table = await read_table(salon.database, salon.conversation_id, wiser.id)
+    assert table is not None
+    assert table.agent.instructions == "Be wise."
+
+
+async def test_there_is_no_table_without_the_agent_or_the_conversation(salon: Salon) -> None:
+    assert await read_table(salon.database, salon.conversation_id, AgentId(unique("nobody"))) is None
+    assert await read_table(salon.database, ConversationId(unique("nowhere")), salon.agents[0].id) is None

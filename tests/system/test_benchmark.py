@@ -1,0 +1,98 @@
+"""The benchmark: a tiny version of it runs, and its numbers are plausible."""
+
+import io
+from collections import Counter
+
+import pytest
+from rich.console import Console
+
+from benchmarks.length import stretches
+from benchmarks.loop import last_messages, same_as_ours
+from benchmarks.plan import MANAGERS, Plan
+from benchmarks.progress import Progress
+from benchmarks.results import Report, Run, paired_ratios
+from benchmarks.run import measure
+from benchmarks.sameness import members_sameness
+from benchmarks.tables import print_report
+from groups.prompt import Utterance
+
+PLAN = Plan(turns=4, warm_up=2, conversations=2, turns_each=2, long_turns=9, repeats=1, restarts=0)
+
+
+@pytest.fixture(scope="module")
+async def report() -> Report:
+    console = Console(file=io.StringIO())
+    with Progress(console) as progress:
+        return await measure(PLAN, progress)
+
+
+def runs(report: Report) -> list[Run]:
+    repetitions = [one for scenario in report.scenarios for one in scenario.repetitions]
+    return [run for one in repetitions for run in (one.loop, one.ours)]
+
+
+def test_both_kinds_of_manager_are_measured_alone_and_together(report: Report) -> None:
+    seen = Counter((scenario.manager, scenario.conversations) for scenario in report.scenarios)
+    assert seen == {(manager, conversations): 1 for manager in MANAGERS for conversations in (1, 2)}
+    for run in runs(report):
+        assert 0.1 < run.ms_a_turn < 5_000
+        assert run.turns_per_second == pytest.approx(1_000 / run.ms_a_turn)
+
+
+def test_each_turn_costs_one_model_call_and_one_more_with_a_manager(report: Report) -> None:
+    for scenario in report.scenarios:
+        for run in (scenario.repetitions[0].loop, scenario.repetitions[0].ours):
+            assert run.model_calls == pytest.approx(1 if scenario.manager == "round_robin" else 2, rel=0.3)
+
+
+def test_durability_costs_something_and_its_cost_is_attributed(report: Report) -> None:
+    for scenario in report.scenarios:
+        assert paired_ratios(scenario, lambda run: run.ms_a_turn)[0] > 1
+    for length in report.lengths:
+        assert length.cpu_ms["worker"] > 0
+        assert length.cpu_ms["temporal"] > 0
+
+
+def test_the_loop_with_the_same_prompts_sends_exactly_as_many_tokens(report: Report) -> None:
+    """So the rebuilt prompts are those that the worker sends."""
+    for scenario in report.scenarios:
+        one = scenario.repetitions[0]
+        if one.same_prompts is not None:
+            assert one.same_prompts.prompt_tokens == pytest.approx(one.ours.prompt_tokens, rel=0.02)
+
+
+def test_what_a_long_conversation_leaves_behind_is_counted(report: Report) -> None:
+    for length in report.lengths:
+        activities = 1 if length.manager == "round_robin" else 2
+        # Scheduled, started, completed; and the same for the workflow task that follows.
+        assert length.end.history_events == pytest.approx(6 * activities)
+        assert 0 < length.end.history_bytes * PLAN.long_turns < length.history_bytes * 2
+        assert length.workflow_runs == 1
+        assert 0 <= length.loop_prompts.median <= 1
+        assert (length.manager_prompts is not None) == (length.manager == "dynamic")
+
+
+def test_the_report_is_printed_and_written(report: Report) -> None:
+    out = Console(file=io.StringIO(), width=140)
+    print_report(out, report)
+    text = out.file.getvalue()  # type: ignore[attr-defined]
+    assert "turns a second, 2 at once, dynamic" in text
+    assert "to reach" in text
+    assert Report.model_validate_json(report.model_dump_json()) == report
+
+
+def test_the_beginning_and_the_end_of_a_long_conversation_do_not_overlap() -> None:
+    assert stretches(2_000) == ((51, 150), (1_901, 2_000))
+    for turns in range(3, 400):
+        (_, beginning_ends), (end_begins, end) = stretches(turns)
+        assert beginning_ends < end_begins <= end == turns
+
+
+def test_a_window_that_moves_in_steps_keeps_the_front_of_a_prompt_and_one_that_slides_does_not() -> None:
+    members = ("bench-velma", "bench-bruno", "bench-celeste", "bench-ines")
+    transcript = [Utterance(sender_id=None, sender="Narrator", text="Begin.")]
+    transcript += [
+        Utterance(sender_id=members[turn % 4], sender=members[turn % 4], text=f"Words number {turn}.")
+        for turn in range(200)
+    ]
+    assert members_sameness(transcript, same_as_ours).median > members_sameness(transcript, last_messages).median + 0.2

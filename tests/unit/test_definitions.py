@@ -1,0 +1,154 @@
+"""Agents and groups as people write them: what cannot be is refused, by the name of its field."""
+
+import pytest
+from pydantic import ValidationError
+
+from groups.agents import Agent, MemoryBlock, ModelSettings
+from groups.errors import InvalidDefinition
+from groups.group import MAX_MEMBERS, Dynamic, Group, GroupSettings, check_members, visible_from
+from groups.ids import AgentId, GroupId
+from groups.model import Definition, explain
+
+
+def agent(agent_id: str, name: str | None = None) -> Agent:
+    return Agent(id=AgentId(agent_id), name=name or agent_id)
+
+
+def group(*agent_ids: str, manager: str | None = None) -> Group:
+    config = {"manager_config": Dynamic(manager_agent_id=AgentId(manager))} if manager else {}
+    return Group.model_validate({"id": "g", "name": "The group", "agent_ids": agent_ids, **config})
+
+
+def problem(kind: type[Definition], **fields: object) -> str:
+    with pytest.raises(ValidationError) as error:
+        kind.model_validate(fields)
+    return explain(error.value)
+
+
+GROUP = {"id": "g", "name": "The group"}
+AGENT = {"id": "a", "name": "Velma"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"bogus": 1}, "bogus: unknown field"),
+        ({"name": "a:b"}, "name: a name has no colon"),
+        ({"name": "a\nb"}, "name: a name has no colon and no control characters"),
+        ({"name": "a\x7fb"}, "name: a name has no colon and no control characters"),
+        ({"name": "  "}, "name: String should have at least 1 character"),
+        ({"name": "x" * 65}, "name: String should have at most 64 characters"),
+        ({"instructions": "a\0b"}, "instructions: no NUL characters"),
+        ({"model": {"temperature": 3}}, "model.temperature: Input should be less than or equal to 2"),
+        ({"model": {"temperature": -0.1}}, "model.temperature: Input should be greater than or equal to 0"),
+        ({"model": {"temperature": float("nan")}}, "model.temperature: Input should be a finite number"),
+        ({"model": {"max_tokens": 0}}, "model.max_tokens: Input should be greater than 0"),
+        ({"model": {"modle": "x"}}, "model.modle: unknown field"),
+        ({"model": {"extra": {"deep": [{"x": "\0"}]}}}, "model.extra: no NUL characters"),
+        ({"memory": [{"label": "a", "text": "x"}]}, "memory.0.text: unknown field"),
+    ],
+)
+def test_an_agent_that_cannot_be_is_refused_by_the_fields_name(fields: dict[str, object], says: str) -> None:
+    assert says in problem(Agent, **{**AGENT, **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"bogus": 1}, "bogus: unknown field"),
+        ({"agent_ids": ["a", "b", "a", "b", "c"]}, "agent_ids: Duplicate agent ids: 'a', 'b'"),
+        ({"agent_ids": [str(number) for number in range(MAX_MEMBERS + 1)]}, "agent_ids: "),
+        ({"name": "a:b"}, "name: a name has no colon"),
+        ({"manager_config": {"manager_type": "boss"}}, "manager_config: Input tag 'boss'"),
+        ({"manager_config": {"manager_type": "dynamic"}}, "manager_config.dynamic.manager_agent_id: Field required"),
+        (
+            {"manager_config": {"manager_type": "round_robin", "max_turns": 0}},
+            "manager_config.round_robin.max_turns: Input should be greater than 0",
+        ),
+        (
+            {"manager_config": {"manager_type": "round_robin", "max_turns": -3}},
+            "manager_config.round_robin.max_turns: Input should be greater than 0",
+        ),
+        (
+            {"manager_config": {"manager_type": "round_robin", "manager_agent_id": "m"}},
+            "manager_config.round_robin.manager_agent_id: unknown field",
+        ),
+        (
+            {"agent_ids": ["a", "m"], "manager_config": {"manager_type": "dynamic", "manager_agent_id": "m"}},
+            "manager_config.manager_agent_id: 'm' is also a participant",
+        ),
+        ({"settings": {"intake": "shout"}}, "settings.intake: Input should be 'interject', 'queue' or 'batch'"),
+        ({"settings": {"catch_up": "last:-1"}}, "settings.catch_up: "),
+        ({"settings": {"catch_up": "last"}}, "settings.catch_up: "),
+        ({"settings": {"preview_chars": -1}}, "settings.preview_chars: "),
+        ({"settings": {"context_messages": 1}}, "settings.context_messages: "),
+        ({"settings": {"turn_timeout_seconds": 0}}, "settings.turn_timeout_seconds: "),
+        ({"settings": {"termination": {"type": "max_turns", "limit": 0}}}, "settings.termination.max_turns.limit: "),
+        ({"settings": {"termination": {"type": "any", "conditions": []}}}, "settings.termination.any.conditions: "),
+    ],
+)
+def test_a_group_that_cannot_be_is_refused_by_the_fields_name(fields: dict[str, object], says: str) -> None:
+    assert says in problem(Group, **{**GROUP, **fields})
+
+
+@pytest.mark.parametrize("name", sorted(name for name, field in GroupSettings.model_fields.items() if field.default))
+def test_no_setting_can_be_negative_or_nonsense(name: str) -> None:
+    values: tuple[object, ...] = (-1, "nonsense", float("nan"), float("inf"), [], None)
+    for value in values:
+        if name == "termination" and value is None:
+            continue
+        assert f"{name}" in problem(GroupSettings, **{name: value})
+
+
+def test_names_lose_the_blanks_around_them_and_nothing_else() -> None:
+    assert agent("a", "  Mrs. O’Hara-Ünal  ").name == "Mrs. O’Hara-Ünal"
+    assert MemoryBlock(label=" facts ", value=" x ").value == "x"
+
+
+def test_several_problems_are_told_at_once() -> None:
+    told = problem(Agent, id="a", name="a:b", modle={}, model={"temperature": 9})
+    assert told.count(";") == 2
+    assert all(part in told for part in ("name: ", "modle: unknown field", "model.temperature: "))
+
+
+def test_a_problem_bears_the_path_under_which_it_was_written() -> None:
+    with pytest.raises(ValidationError) as error:
+        Agent.model_validate({"id": "a"})
+    assert explain(error.value, under=("agents", "0")) == "agents.0.name: Field required"
+
+
+def test_definitions_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(agent("a"), "name", "b")  # noqa: B010
+
+
+def test_a_group_of_agents_that_exist_is_taken() -> None:
+    check_members(group("a", "b", manager="m"), [agent("m"), agent("b"), agent("a"), agent("else")])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "agents", "says"),
+    [
+        (group("a", "b", "c"), [agent("b")], "group 'The group': no such agent: 'a', 'c'"),
+        (group("a", manager="m"), [agent("a")], "no such agent: 'm'"),
+        (group("a", "b"), [agent("a", "Straße"), agent("b", "STRASSE")], "Duplicate agent names: 'strasse'"),
+    ],
+)
+def test_a_group_needs_its_agents_and_a_name_for_each(wanted: Group, agents: list[Agent], says: str) -> None:
+    with pytest.raises(InvalidDefinition) as error:
+        check_members(wanted, agents)
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("catch_up", "last_seq", "expected"),
+    [("full", 9, 0), ("none", 9, 9), ("last:3", 9, 6), ("last:9", 9, 0), ("last:20", 9, 0), ("none", 0, 0)],
+)
+def test_a_joiner_reads_what_its_catch_up_says(catch_up: str, last_seq: int, expected: int) -> None:
+    assert visible_from(catch_up, last_seq) == expected
+
+
+def test_what_further_fields_of_a_model_request_may_hold_is_kept() -> None:
+    extra = ModelSettings.model_validate({"extra": {"reasoning_effort": "low", "stop": ["a", 1, None, 0.5]}})
+    assert ModelSettings.model_validate_json(extra.model_dump_json()) == extra
+    assert Group(id=GroupId("g"), name="x").settings == GroupSettings()

@@ -1,0 +1,109 @@
+"""Law: the state is bounded. It has to fit into one payload of Temporal, however long and busy the conversation."""
+
+from contextlib import suppress
+
+from groups.commands import COMMANDS, PostMessage, Receipt
+from groups.door import accept, reject
+from groups.errors import CommandRefused
+from groups.group import MAX_MEMBERS, Dynamic, GroupSettings, RoundRobin
+from groups.ids import AgentId, CommandId
+from groups.roster import Member, MemberRef, Roster
+from groups.state import REMEMBERED_COMMANDS, ConversationState
+from tests.unit.world import World
+
+PAYLOAD_LIMIT = 2 * 1024 * 1024
+"""Bytes that Temporal's server takes in one payload."""
+MAX_PENDING_MESSAGES = 1_000
+"""The most that the setting allows."""
+WIDE = "𝄞"
+"""Four bytes of UTF-8."""
+ESCAPED = "\x01"
+"""One byte, but six in JSON."""
+
+
+def size(state: ConversationState) -> int:
+    return len(state.model_dump_json().encode())
+
+
+def test_the_state_does_not_grow_with_the_conversation() -> None:
+    world = World.loaded(rules=RoundRobin(max_turns=5))
+    sizes = []
+    for number in range(600):
+        world.post(f"post-{number:06}")
+        world.command("mute_member" if number % 2 == 0 else "unmute_member", f"mute-{number:06}", agent="a1")
+        with suppress(CommandRefused):
+            world.command("remove_member", f"remove-{number:06}", agent="a6")
+        world.run()
+        sizes.append(size(world.state))
+    assert len(world.turns) > 2_500
+    digits = 1_000
+    assert max(sizes[300:]) <= max(sizes[:300]) + digits
+    assert len(world.state.receipts) == REMEMBERED_COMMANDS
+
+
+def crowded() -> ConversationState:
+    """As many members as there can be, with names as long as they can be."""
+    members = tuple(
+        Member(agent_id=AgentId(f"{number:03}".ljust(128, "x")), name=f"{number:03}".ljust(64, WIDE))
+        for number in range(MAX_MEMBERS)
+    )
+    return ConversationState(
+        group="g",
+        phase="ready",
+        roster=Roster(epoch=1, members=members),
+        manager_config=Dynamic(manager_agent_id=AgentId("manager")),
+        settings=GroupSettings(max_pending_messages=MAX_PENDING_MESSAGES, max_message_chars=200_000),
+    )
+
+
+def command_id(number: int) -> CommandId:
+    return CommandId(f"{number:06}".ljust(200, WIDE))
+
+
+def sent(state: ConversationState, name: str, number: int, **fields: object) -> ConversationState:
+    """The state after that command, whether or not the door takes it."""
+    command = COMMANDS[name].model_validate(fields)
+    joining = MemberRef(agent_id=AgentId("new"), name="New")
+    with suppress(CommandRefused):
+        return accept(state, name, command, command_id(number), joining=joining)[0]
+    return state
+
+
+def old_receipts() -> dict[CommandId, Receipt]:
+    """As many as are remembered, each as large as the door makes them."""
+    ids = [command_id(number) for number in range(1_000, 1_000 + REMEMBERED_COMMANDS)]
+    return {one: Receipt(command_id=one, command="reorder_members", detail=WIDE * 200, epoch=10**9) for one in ids}
+
+
+def test_the_state_fits_into_a_payload_with_all_that_may_wait() -> None:
+    state = crowded()
+    order = [member.agent_id for member in state.roster.members]
+    for number in range(20):
+        state = sent(state, "reorder_members", number, agents=order[::-1] if number % 2 else order)
+    for number in range(20, 60):
+        state = sent(state, "post_message", number, text=ESCAPED * 4_000, sender="S".ljust(64, WIDE))
+    state = state.model_copy(update={"receipts": old_receipts() | state.receipts})
+    for _ in range(100):
+        state = reject(state, "add_member", WIDE * 100_000, WIDE * 100_000)
+    assert state.pending_posts
+    assert state.pending_changes
+    assert size(state) < PAYLOAD_LIMIT
+
+
+def test_what_waits_as_short_messages_is_bounded_too() -> None:
+    state = crowded()
+    for number in range(600):
+        state = sent(state, "post_message", number, text="x", sender="S".ljust(64, WIDE))
+    assert 100 < len(state.pending_posts) < 600
+    assert size(state) < PAYLOAD_LIMIT
+
+
+def test_a_receipt_is_remembered_while_its_message_waits() -> None:
+    state = crowded()
+    for number in range(REMEMBERED_COMMANDS + 50):
+        state = sent(state, "post_message", number, text="x")
+    waiting = [post.message_id for post in state.pending_posts]
+    again, receipt = accept(state, "post_message", PostMessage(text="x"), command_id(0))
+    assert again == state
+    assert receipt.command_id == command_id(0)
+    assert len(waiting) == len(set(waiting)) == REMEMBERED_COMMANDS + 50

@@ -1,0 +1,262 @@
+"""A world in memory around the state machine: it answers each decision as the activities would, and keeps count.
+
+Law: what the real world relies on is asserted here with every answer, so that each test that drives a conversation
+through this world tests it as well.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Literal, Self
+
+from groups.commands import COMMANDS, AnyCommand, Receipt
+from groups.decisions import (
+    ApplyMembership,
+    AskManager,
+    CloseConversation,
+    CloseRound,
+    Decision,
+    Finished,
+    LoadConversation,
+    RecordPosts,
+    TakeTurn,
+    WaitForInput,
+)
+from groups.door import accept, newcomer
+from groups.errors import CommandRefused
+from groups.events import (
+    AnyEvent,
+    ConversationEnded,
+    ConversationLoaded,
+    ManagerFinished,
+    MembershipApplied,
+    PostsRecorded,
+    RoundClosed,
+    SelectionFailed,
+    SpeakerChosen,
+    TurnCompleted,
+    Usage,
+)
+from groups.group import GroupSettings, ManagerConfig, RoundRobin
+from groups.ids import AgentId, CommandId, ConversationId, GroupId
+from groups.machine import apply, begin, decide
+from groups.roster import MemberRef, Roster
+from groups.rounds import termination_tokens
+from groups.state import ConversationState
+
+Outcome = Literal["spoke", "passed", "failed", "done"]
+"""What a member does with its turn; `done` = it says every termination token."""
+
+Answer = Literal["choose", "finish", "fail"]
+"""What the manager does when it is asked."""
+
+BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
+IDLE_LIMIT = 500
+"""More steps than this without input from outside count as spinning."""
+
+
+def ref(number: int) -> MemberRef:
+    """Agent `number` of the tests: id `a3`, name `Agent3`."""
+    return MemberRef(agent_id=AgentId(f"a{number}"), name=f"Agent{number}")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One message of the transcript."""
+
+    seq: int
+    text: str
+    message_id: str | None = None
+    turn: int | None = None
+
+
+@dataclass
+class World:
+    """One conversation, driven half a step at a time."""
+
+    members: tuple[MemberRef, ...] = (ref(0), ref(1), ref(2))
+    rules: ManagerConfig = field(default_factory=RoundRobin)
+    settings: GroupSettings = field(default_factory=GroupSettings)
+    outcome: Callable[[int], Outcome] = lambda turn: "spoke"
+    answer: Callable[[int], Answer] = lambda turn: "choose"
+    tokens_per_call: int = 3
+    seconds_per_event: float = 1
+    close_after_round: bool = False
+
+    transcript: list[Line] = field(default_factory=list)
+    turns: list[TurnCompleted] = field(default_factory=list)
+    rosters: list[Roster] = field(default_factory=list)
+    """The roster that each turn's speaker was picked from."""
+    decisions: list[Decision] = field(default_factory=list)
+    receipts: list[Receipt] = field(default_factory=list)
+    stored: Roster = field(default_factory=Roster)
+    """The roster as the database has it."""
+    accepted: list[str] = field(default_factory=list)
+    """The ids of accepted messages, in the order of acceptance."""
+    under_way: Decision | None = None
+    events: int = 0
+
+    def __post_init__(self) -> None:
+        self.state = ConversationState(
+            group="g", conversation_id=ConversationId("c"), close_after_round=self.close_after_round
+        )
+
+    @classmethod
+    def loaded(cls, **options: object) -> Self:
+        """A world whose conversation is loaded and waits for its first message."""
+        world = cls(**options)  # type: ignore[arg-type]
+        world.run()
+        return world
+
+    def command(self, name: str, command_id: str, **fields: object) -> Receipt:
+        """Send a command through the door.
+
+        Raises:
+            CommandRefused: the door refuses it.
+        """
+        return self.send(name, COMMANDS[name].model_validate(fields), command_id)
+
+    def send(self, name: str, command: AnyCommand, command_id: str) -> Receipt:
+        """As `command`, for one that is parsed already."""
+        who = newcomer(command)
+        joining = None if who is None else ref(int(who.lower().removeprefix("agent").removeprefix("a")))
+        before = self.state.model_dump_json()
+        new = command_id not in self.state.receipts
+        try:
+            self.state, receipt = accept(self.state, name, command, CommandId(command_id), joining=joining)
+        except CommandRefused as refusal:
+            assert str(refusal), "a refusal says why"
+            assert self.state.model_dump_json() == before, "a refusal changes nothing"
+            raise
+        if new and name == "post_message":
+            self.accepted.append(command_id)
+        if not new:
+            assert self.state.model_dump_json() == before, "a repeated command changes nothing"
+        self.receipts.append(receipt)
+        return receipt
+
+    def post(self, command_id: str, text: str = "hello") -> Receipt:
+        """Post a message whose text bears its id."""
+        return self.command("post_message", command_id, text=f"{text} {command_id}")
+
+    def half_step(self) -> Decision:
+        """Begin what is to be done next or, if something is under way, finish it; the decision is returned."""
+        if self.under_way is None:
+            decision = decide(self.state)
+            self.decisions.append(decision)
+            self.state = begin(self.state, decision)
+            if not isinstance(decision, WaitForInput | Finished):
+                self.under_way = decision
+            return decision
+        decision, self.under_way = self.under_way, None
+        self.events += 1
+        self.state = apply(self.state, self._answer(decision))
+        return decision
+
+    def run(self) -> WaitForInput | Finished:
+        """Go on until there is nothing to do without input; fails if that never comes."""
+        for _ in range(2 * IDLE_LIMIT):
+            decision = self.half_step()
+            if isinstance(decision, WaitForInput | Finished):
+                return decision
+        raise AssertionError(f"spins: {[type(one).__name__ for one in self.decisions[-6:]]}")
+
+    def turn(self) -> TurnCompleted:
+        """Go on until one more turn is over."""
+        done = len(self.turns)
+        for _ in range(20):
+            self.half_step()
+            if len(self.turns) > done:
+                return self.turns[-1]
+        raise AssertionError(f"nobody speaks: {self.decisions[-1]!r}")
+
+    def speakers(self) -> list[str]:
+        """The ids of those who had the floor, in order."""
+        return [turn.speaker.agent_id for turn in self.turns]
+
+    def recorded(self) -> list[str]:
+        """The ids of the messages from outside, in the transcript's order."""
+        return [line.message_id for line in self.transcript if line.message_id is not None]
+
+    @property
+    def now(self) -> datetime:
+        return BEGINNING + timedelta(seconds=self.events * self.seconds_per_event)
+
+    def _answer(self, decision: Decision) -> AnyEvent:
+        match decision:
+            case LoadConversation():
+                return self._load()
+            case ApplyMembership():
+                assert decision.first_epoch == self.stored.epoch + 1, "epochs have no gaps"
+                assert decision.roster.epoch == self.stored.epoch + len(decision.changes)
+                self.stored = decision.roster
+                return MembershipApplied(at=self.now, count=len(decision.changes))
+            case RecordPosts():
+                return self._record(decision)
+            case AskManager():
+                return self._manage(decision)
+            case TakeTurn():
+                return self._speak(decision)
+            case CloseRound():
+                return RoundClosed(at=self.now, reason=decision.reason, explanation=decision.explanation)
+            case CloseConversation():
+                return ConversationEnded(at=self.now, last_seq=len(self.transcript))
+            case WaitForInput() | Finished():
+                raise AssertionError("nothing to carry out")
+
+    def _load(self) -> ConversationLoaded:
+        self.stored = Roster(epoch=1)
+        return ConversationLoaded(
+            at=self.now,
+            group_id=GroupId("g"),
+            group_name="The group",
+            description="",
+            manager_config=self.rules,
+            settings=self.settings,
+            members=self.members,
+        )
+
+    def _record(self, decision: RecordPosts) -> PostsRecorded:
+        assert decision.posts, "an empty record is no progress"
+        assert decision.first_seq == len(self.transcript) + 1, "seq has no gaps"
+        for post in decision.posts:
+            assert post.message_id not in self.recorded(), "a message is recorded once"
+            self.transcript.append(Line(len(self.transcript) + 1, post.text, message_id=post.message_id))
+        return PostsRecorded(at=self.now, count=len(decision.posts), last_seq=len(self.transcript))
+
+    def _manage(self, decision: AskManager) -> SpeakerChosen | SelectionFailed | ManagerFinished:
+        assert decision.candidates, "a manager has somebody to choose"
+        assert decision.turn == len(self.turns) + 1
+        usage = Usage(prompt_tokens=self.tokens_per_call, model_calls=1)
+        match self.answer(decision.turn):
+            case "finish":
+                return ManagerFinished(at=self.now, reason="enough", usage=usage)
+            case "fail":
+                reason = "the manager chose nobody"
+                return SelectionFailed(at=self.now, candidates=decision.candidates, reason=reason, usage=usage)
+            case "choose":
+                chosen = decision.candidates[decision.turn % len(decision.candidates)]
+                return SpeakerChosen(at=self.now, agent_id=chosen, chosen_by="manager", reason="it fits", usage=usage)
+
+    def _speak(self, decision: TakeTurn) -> TurnCompleted:
+        assert decision.turn == len(self.turns) + 1, "turns have no gaps"
+        assert self.state.last_seq == len(self.transcript), "the speaker is shown all there is"
+        outcome = self.outcome(decision.turn)
+        if outcome in ("spoke", "done"):
+            text = f"turn {decision.turn}"
+            self.transcript.append(Line(len(self.transcript) + 1, text, turn=decision.turn))
+        completed = TurnCompleted(
+            at=self.now,
+            turn=decision.turn,
+            speaker=decision.chosen.member,
+            outcome="spoke" if outcome == "done" else outcome,
+            said=f"turn {decision.turn}",
+            seq=len(self.transcript),
+            chosen_by=decision.chosen.chosen_by,
+            reason=decision.chosen.reason,
+            tokens_said=termination_tokens(self.state) if outcome == "done" else (),
+            usage=Usage(prompt_tokens=self.tokens_per_call, model_calls=1),
+        )
+        self.turns.append(completed)
+        self.rosters.append(self.state.roster)
+        return completed
