@@ -6,6 +6,8 @@ story is told in its commit; the old histories show what conversations that run 
 
 import gzip
 import json
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -77,4 +79,5 @@ def _anonymous(history: WorkflowHistory) -> str:
             return {key: "" if key in _OF_THE_MACHINE else without(inner) for key, inner in value.items()}
         return [without(inner) for inner in value] if isinstance(value, list) else value
 
-    return json.dumps(without(json.loads(history.to_json())))
+    process = f"{os.getpid()}@{socket.gethostname()}"
+    return json.dumps(without(json.loads(history.to_json()))).replace(process, "worker")

@@ -45,14 +45,6 @@ class CommandLine:
             text=True,
         )
 
-    def refused(self, *arguments: str, code: int = 1, **variables: str) -> str:
-        """Run a command that must fail: nothing on standard output, one line on standard error, which is returned."""
-        finished = self(*arguments, code=code, **variables)
-        assert finished.stdout == ""
-        assert finished.stderr.count("\n") == 1
-        assert finished.stderr.startswith("tertulia: ")
-        return finished.stderr.removeprefix("tertulia: ").strip()
-
     def _with(self, variables: Mapping[str, str]) -> dict[str, str]:
         return {**self.environment, "TERTULIA_DATA": str(self.data), **variables}
 

