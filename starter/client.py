@@ -38,7 +38,7 @@ from groups.model import explain
 from groups.state import ConversationState, TurnBrief
 from groups.status import ConversationStatus
 from starter.definitions import Applied, DefinitionFile, apply_definitions
-from starter.sending import QUERY_TIMEOUT, UNANSWERED, answered, send_update
+from starter.sending import QUERY_TIMEOUT, QUERY_TRIES, UNANSWERED, answered, send_update
 from store.conversations import ConversationRow, find_conversation, list_conversations
 from store.database import Database
 from store.definitions import find_group
@@ -50,6 +50,7 @@ from workflows.display import PHASE, summary
 from workflows.plugin import TertuliaPlugin
 
 _COMMAND_NAMES = {command: name for name, command in COMMANDS.items()}
+_UNANSWERED_STATUS = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 _PAGE = 500
 
 
@@ -234,7 +235,14 @@ class Tertulia:
         return await answered(self._query(conversation_id, GroupConversation.recent_turns))
 
     async def _query(self, conversation_id: str, query: Any) -> Any:
-        return await self.handle(conversation_id).query(query, rpc_timeout=QUERY_TIMEOUT)
+        # A worker that died a moment ago still counts as the conversation's own: the query is sent to it in vain.
+        for tries_left in reversed(range(QUERY_TRIES)):
+            try:
+                return await self.handle(conversation_id).query(query, rpc_timeout=QUERY_TIMEOUT)
+            except RPCError as error:
+                if tries_left == 0 or error.status not in _UNANSWERED_STATUS:
+                    raise
+        return None
 
     async def transcript(self, conversation_id: str, *, after_seq: int = 0) -> AsyncIterator[Message]:
         """Every message after `after_seq`, in order, read page by page.

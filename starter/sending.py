@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from starter.client import Tertulia
 
 UPDATE_TIMEOUT = timedelta(seconds=20)
-QUERY_TIMEOUT = timedelta(seconds=10)
+QUERY_TIMEOUT = timedelta(seconds=5)
+QUERY_TRIES = 3
 UNANSWERED = "Temporal or its worker does not answer; is the stack, or a `tertulia worker`, running?"
 _ROLLING_OVER_PAUSE = 0.1
 _ROLLING_OVER_TRIES = 50

@@ -1,6 +1,7 @@
 """Running one command: connect, do the work, and turn what goes wrong into one line and an exit code."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from starter.client import Tertulia
 
 T = TypeVar("T")
+
+_LIBRARIES = ("psycopg", "sqlalchemy", "temporalio")
 
 
 def configured(data: Path | None) -> "Configuration":
@@ -33,11 +36,19 @@ def with_client(data: Path | None, work: Callable[["Tertulia"], Awaitable[T]]) -
 
     configuration = configured(data)
 
+    quieten_libraries()
+
     async def connected() -> T:
         async with Tertulia.connect(configuration) as client:
             return await work(client)
 
     return asyncio.run(connected())
+
+
+def quieten_libraries() -> None:
+    """What libraries log is not for the terminal of a user: what matters of it comes as an error."""
+    for name in _LIBRARIES:
+        logging.getLogger(name).addHandler(logging.NullHandler())
 
 
 def in_words(error: Exception) -> str | None:

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from starter.cli.options import Data
-from starter.cli.session import configured
+from starter.cli.session import configured, quieten_libraries
 from starter.cli.terminal import console
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def demo(
     """
     from starter.demo import run_demo
 
+    quieten_libraries()
     try:
         held = run_demo(data, wait=wait and sys.stdin.isatty())
     except asyncio.CancelledError:

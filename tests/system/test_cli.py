@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.conftest import CommandLine
+from tests.system.conftest import CommandLine, Finished
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STATUS_FIELDS = {
@@ -36,7 +36,7 @@ def applied(tertulia: CommandLine) -> list[dict[str, Any]]:
     return entries
 
 
-def parsed(finished: subprocess.CompletedProcess[str]) -> Any:
+def parsed(finished: Finished) -> Any:
     assert finished.stderr == ""
     return json.loads(finished.stdout)
 
@@ -60,13 +60,13 @@ def test_applying_twice_changes_nothing(tertulia: CommandLine, applied: list[dic
 
 
 def test_a_followed_start_shows_the_round_for_programs(tertulia: CommandLine) -> None:
-    told = lines(tertulia("start", "Sunday lunch", "Soup?", "--id", "lunch", "--follow", "--json").stdout)
+    told = lines(tertulia.process("start", "Sunday lunch", "Soup?", "--id", "lunch", "--follow", "--json").stdout)
     assert told[0] == {"conversation_id": "lunch", "group": "Sunday lunch"}
     assert [one["event"] for one in told[1:]] == ["message"] * 7 + ["round_ended"]
     assert [one["seq"] for one in told[1:-1]] == [1, 2, 3, 4, 5, 6, 7]
     assert told[-1]["reason"] == "max_turns"
 
-    status = parsed(tertulia("status", "lunch", "--json"))
+    status = parsed(tertulia.process("status", "lunch", "--json"))
     assert status.keys() >= STATUS_FIELDS
     assert status["phase"] == "ready" and status["turn"] == 6
     assert status["usage"]["total_tokens"] == status["usage"]["prompt_tokens"] + status["usage"]["completion_tokens"]
@@ -84,7 +84,7 @@ def test_a_followed_start_shows_the_round_for_programs(tertulia: CommandLine) ->
 
 
 def test_a_followed_start_shows_the_round_for_people(tertulia: CommandLine) -> None:
-    told = tertulia("start", "The long table", "Cars?", "--id", "table", "--follow", "--why").stdout
+    told = tertulia.process("start", "The long table", "Cars?", "--id", "table", "--follow", "--why").stdout
     assert told.splitlines()[:3] == ["table", "User  #1", "Cars?"]
     assert "Velma  #2 · turn 1\n  ↳ the manager: Velma has not been heard yet\n" in told
     assert "── round 1 ended: manager_finish (" in told
@@ -171,7 +171,7 @@ def test_a_worker_runs_until_it_is_told_to_end(tertulia: CommandLine) -> None:
 
 
 def test_version_and_help_need_no_stack(tertulia: CommandLine) -> None:
-    assert tertulia("--version").stdout.startswith("tertulia ")
+    assert tertulia.process("--version").stdout.startswith("tertulia ")
     assert "tertulia start " in tertulia("--help").stdout
     assert "Usage: tertulia [OPTIONS] COMMAND" in tertulia(code=2).stdout
 

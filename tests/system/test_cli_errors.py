@@ -1,18 +1,12 @@
 """What goes wrong is told in one line that says what to do; the exit code tells failure from wrong usage."""
 
-import os
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from starter.cli.app import run
 from tests.system.conftest import CommandLine
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-Refused = Callable[..., str]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -22,33 +16,11 @@ def closed(tertulia: CommandLine) -> None:
     tertulia("start", "Sunday lunch", "Over?", "--id", "over", "--close", "--follow")
 
 
-@pytest.fixture
-def refused(
-    tertulia: CommandLine, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Refused]:
-    """Runs a command that must fail, in this process: nothing on standard output, one line on standard error."""
-
-    def run_refused(*arguments: str, code: int = 1, **variables: str) -> str:
-        for name, text in {"TERTULIA_DATA": str(tertulia.data), **variables}.items():
-            monkeypatch.setenv(name, text)
-        capfd.readouterr()
-        assert run(list(arguments)) == code
-        output, errors = capfd.readouterr()
-        assert output == ""
-        assert errors.count("\n") == 1 and errors.startswith("tertulia: ")
-        return errors.removeprefix("tertulia: ").strip()
-
-    for name in set(os.environ) - set(tertulia.environment):
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("TEMPORAL_CONFIG_FILE", os.devnull)
-    yield run_refused
-
-
 def test_a_failing_process_ends_with_the_code_and_the_line(tertulia: CommandLine) -> None:
-    finished = tertulia("say", "over", "Still there?", code=1)
-    assert (finished.stdout, finished.stderr) == ("", "tertulia: conversation 'over' is closed (max_turns)\n")
-    finished = tertulia("start", code=2)
-    assert finished.stderr.startswith("tertulia: Missing argument 'GROUP'")
+    refusal = "tertulia: conversation 'over' is closed (max_turns)\n"
+    assert tertulia.process("say", "over", "Still there?", code=1) == ("", refusal)
+    usage = tertulia.process("start", code=2)
+    assert usage.stderr.startswith("tertulia: Missing argument 'GROUP'")
 
 
 @pytest.mark.parametrize(
@@ -65,8 +37,8 @@ def test_a_failing_process_ends_with_the_code_and_the_line(tertulia: CommandLine
         (["apply", "nowhere.yaml"], "nowhere.yaml: No such file or directory"),
     ],
 )
-def test_what_cannot_be_done_is_explained(refused: Refused, arguments: list[str], message: str) -> None:
-    assert refused(*arguments).startswith(message)
+def test_what_cannot_be_done_is_explained(tertulia: CommandLine, arguments: list[str], message: str) -> None:
+    assert tertulia.refused(*arguments).startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -77,16 +49,18 @@ def test_what_cannot_be_done_is_explained(refused: Refused, arguments: list[str]
         ("groups: [{name: Alone, agents: [Nobody]}]", "group 'Alone': no such agent: 'Nobody'"),
     ],
 )
-def test_a_wrong_file_is_named_with_its_field(refused: Refused, tmp_path: Path, content: str, message: str) -> None:
+def test_a_wrong_file_is_named_with_its_field(
+    tertulia: CommandLine, tmp_path: Path, content: str, message: str
+) -> None:
     path = tmp_path / "wrong.yaml"
     path.write_text(content)
-    assert message in refused("apply", str(path))
+    assert message in tertulia.refused("apply", str(path))
 
 
-def test_an_unknown_agent_and_an_unknown_setting_are_named(tertulia: CommandLine, refused: Refused) -> None:
+def test_an_unknown_agent_and_an_unknown_setting_are_named(tertulia: CommandLine) -> None:
     tertulia("start", "Sunday lunch", "Who?", "--id", "who")
-    assert refused("members", "add", "who", "Nobody") == "no such agent: 'Nobody'"
-    assert refused("settings", "who", "volume=11").startswith("update_settings: volume: no such setting")
+    assert tertulia.refused("members", "add", "who", "Nobody") == "no such agent: 'Nobody'"
+    assert tertulia.refused("settings", "who", "volume=11").startswith("update_settings: volume: no such setting")
 
 
 @pytest.mark.parametrize(
@@ -100,21 +74,21 @@ def test_an_unknown_agent_and_an_unknown_setting_are_named(tertulia: CommandLine
         ["members", "add", "c", "A", "B", "--id", "one"],
     ],
 )
-def test_wrong_usage_has_its_own_exit_code(refused: Refused, arguments: list[str]) -> None:
-    assert "--help" in refused(*arguments, code=2)
+def test_wrong_usage_has_its_own_exit_code(tertulia: CommandLine, arguments: list[str]) -> None:
+    assert "--help" in tertulia.refused(*arguments, code=2)
 
 
-def test_without_a_stack_the_way_to_start_one_is_told(refused: Refused, tmp_path: Path) -> None:
-    message = refused("list", "--data", str(tmp_path / "empty"))
+def test_without_a_stack_the_way_to_start_one_is_told(tertulia: CommandLine, tmp_path: Path) -> None:
+    message = tertulia.refused("list", "--data", str(tmp_path / "empty"))
     assert message == "no Temporal server: start one with `tertulia up`, or set TEMPORAL_ADDRESS"
 
 
-def test_servers_that_do_not_answer_are_named(refused: Refused) -> None:
-    message = refused("list", TEMPORAL_ADDRESS="127.0.0.1:1")
+def test_servers_that_do_not_answer_are_named(tertulia: CommandLine) -> None:
+    message = tertulia.refused("list", TEMPORAL_ADDRESS="127.0.0.1:1")
     assert message == "no Temporal server answers at 127.0.0.1:1; is it running?"
-    message = refused("show", "over", DATABASE_URL="postgresql://127.0.0.1:1/none")
+    message = tertulia.refused("show", "over", DATABASE_URL="postgresql://127.0.0.1:1/none")
     assert message.startswith("the database: ") and "Connection refused" in message
 
 
-def test_a_second_stack_on_the_same_folder_is_refused(refused: Refused) -> None:
-    assert "a stack already runs on" in refused("up")
+def test_a_second_stack_on_the_same_folder_is_refused(tertulia: CommandLine) -> None:
+    assert "a stack already runs on" in tertulia.refused("up")

@@ -66,8 +66,9 @@ def orders(names: Sequence[str]) -> st.SearchStrategy[Order]:
 
 
 def happenings(names: Sequence[str], *, most: int = 60) -> st.SearchStrategy[list[Happening]]:
-    """Commands and half steps of the machine, in any order."""
-    return st.lists(st.one_of(orders(names), st.integers(1, 6)), max_size=most)
+    """Commands and half steps of the machine, in any order; enough messages among them that there is talk."""
+    said = orders(["post_message"]) if "post_message" in names else st.nothing()
+    return st.lists(st.one_of(orders(names), said, st.integers(2, 8), st.integers(1, 4)), min_size=4, max_size=most)
 
 
 conditions: st.SearchStrategy[Condition] = st.recursive(
@@ -132,7 +133,15 @@ def makers(draw: st.DrawFn) -> Callable[[], World]:
         "answer": draw(script(ANSWERS)),
         "close_after_round": draw(st.booleans()),
     }
-    return lambda: World.loaded(**options)
+    opening = draw(st.booleans())
+
+    def make() -> World:
+        world = World.loaded(**options)
+        if opening:
+            world.post("opening")
+        return world
+
+    return make
 
 
 def play(world: World, happening: Happening, *, half_step: Callable[[], object] | None = None) -> None:

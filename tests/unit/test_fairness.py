@@ -128,6 +128,7 @@ def test_one_who_leaves_and_comes_back_within_a_lap_is_not_heard_twice_in_it() -
     world.post("m")
     world.turn()
     world.command("remove_member", "leave", agent="a0")
+    world.turn()
     world.command("add_member", "return", agent="a0", position=0)
     world.run()
     assert world.speakers() == ["a0", "a1", "a2", "a0", "a1"]

@@ -8,7 +8,7 @@ from groups.errors import CommandRefused
 from groups.group import MAX_MEMBERS, Dynamic, GroupSettings, RoundRobin
 from groups.ids import AgentId, CommandId
 from groups.roster import Member, MemberRef, Roster
-from groups.state import REMEMBERED_COMMANDS, ConversationState
+from groups.state import MAX_PENDING_CHANGES, REMEMBERED_COMMANDS, ConversationState
 from tests.unit.world import World
 
 PAYLOAD_LIMIT = 2 * 1024 * 1024
@@ -87,6 +87,15 @@ def test_the_state_fits_into_a_payload_with_all_that_may_wait() -> None:
         state = reject(state, "add_member", WIDE * 100_000, WIDE * 100_000)
     assert state.pending_posts
     assert state.pending_changes
+    assert size(state) < PAYLOAD_LIMIT
+
+
+def test_changes_of_members_that_wait_are_bounded_in_size() -> None:
+    state = crowded().model_copy(update={"receipts": old_receipts()})
+    order = [member.agent_id for member in state.roster.members]
+    for number in range(MAX_PENDING_CHANGES):
+        state = sent(state, "reorder_members", number, agents=order[::-1] if number % 2 else order)
+    assert 10 < len(state.pending_changes) < MAX_PENDING_CHANGES
     assert size(state) < PAYLOAD_LIMIT
 
 

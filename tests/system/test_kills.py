@@ -1,0 +1,229 @@
+"""Processes are killed with SIGKILL; the transcript equals an undisturbed run's, byte for byte but ids and times."""
+
+import asyncio
+import os
+import random
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from configuration import Configuration, running_stack
+from devstack.offline_model import OfflineModelControl
+from devstack.stack import Stack, StackOptions
+from groups.ids import ConversationId
+from groups.status import ConversationStatus
+from starter.client import Tertulia
+from starter.definitions import DefinitionFile, WrittenAgent, WrittenGroup
+from store.migrate import upgrade_async
+from tests.conftest import clean_environment
+from tests.eventually import eventually
+from tests.system.conftest import CommandLine, wait_for_words
+
+GROUP = "The table"
+PERSONAS = {
+    "Velma": "a sceptical economist",
+    "Tomas": "a cook who has run kitchens",
+    "Rosa": "a historian of cities",
+    "Dora": "a gardener",
+    "Host": "the host. Finish after 5 turns",
+}
+Line = tuple[int, int | None, str, str, str]
+Disturbance = Callable[[ConversationId], Awaitable[None]]
+
+
+def definitions() -> DefinitionFile:
+    """A led table of three, and one who may join."""
+    agents = tuple(
+        WrittenAgent.model_validate({"name": name, "instructions": f"You are {name}, {persona}."})
+        for name, persona in PERSONAS.items()
+    )
+    group = {
+        "name": GROUP,
+        "agents": ["Velma", "Tomas", "Rosa"],
+        "manager_config": {"manager_type": "dynamic", "manager_agent_id": "Host", "max_turns": 12},
+    }
+    return DefinitionFile(agents=agents, groups=(WrittenGroup.model_validate(group),))
+
+
+async def _nothing(conversation: ConversationId) -> None:
+    """No disturbance."""
+
+
+class Play:
+    """The same conversation each time, with a disturbance while its second round runs."""
+
+    def __init__(self, client: Tertulia) -> None:
+        self.client = client
+
+    async def perform(self, disturb: Disturbance = _nothing, *, while_joining: Disturbance = _nothing) -> list[Line]:
+        """Play it; the transcript without ids and times."""
+        conversation = await self.client.start(GROUP, "Shall the square be closed to cars?")
+        await self._idle(conversation, rounds=1)
+        await self.client.handle(conversation).signal("add_member", {"agent": "Dora", "command_id": "join"})
+        await while_joining(conversation)
+        await self.client.handle(conversation).signal("add_member", {"agent": "Dora", "command_id": "join"})
+        await self._until(conversation, lambda status: status.roster.epoch == 2)
+        await self.client.post(conversation, "And at night?", message_id="two")
+        await disturb(conversation)
+        await self._idle(conversation, rounds=2)
+        await self.client.remove_member(conversation, "Velma")
+        await self.client.post(conversation, "And in winter?", message_id="three")
+        await self._idle(conversation, rounds=3)
+        await self.client.stop(conversation)
+        await self._until(conversation, lambda status: status.phase == "closed")
+        return await transcript(self.client, conversation)
+
+    async def _idle(self, conversation: ConversationId, rounds: int) -> None:
+        await self._until(
+            conversation,
+            lambda status: (
+                status.phase == "ready"
+                and status.round == rounds
+                and status.stop_reason is not None
+                and not status.pending.commands
+            ),
+        )
+
+    async def _until(self, conversation: ConversationId, holds: Callable[[ConversationStatus], bool]) -> None:
+        await eventually(lambda: self.client.status(conversation), holds, seconds=60, every=0.05)
+
+
+async def transcript(client: Tertulia, conversation: str) -> list[Line]:
+    """Every message, as far as it does not tell of ids and times."""
+    return [
+        (message.seq, message.turn, message.role, message.sender, message.text)
+        async for message in client.transcript(conversation)
+    ]
+
+
+class House:
+    """A stack with a worker process, a client, and the offline model's control."""
+
+    def __init__(self, stack: Stack, client: Tertulia) -> None:
+        self.stack = stack
+        self.play = Play(client)
+        self.model = OfflineModelControl(stack.addresses.model_base_url or "")
+
+    async def kill_the_worker(self, _: ConversationId) -> None:
+        """SIGKILL; the supervisor starts another."""
+        await self.stack.kill_worker(0)
+
+    async def kill_the_worker_in_mid_call(self, conversation: ConversationId) -> None:
+        """SIGKILL while a model call is in flight."""
+        await eventually(self.model.calls, lambda calls: calls.in_flight > 0, every=0.005)
+        await self.kill_the_worker(conversation)
+
+
+@asynccontextmanager
+async def _open_house(data: Path) -> AsyncIterator[House]:
+    async def migrate(stack: Stack) -> None:
+        await upgrade_async(stack.configuration.database_url)
+
+    options = StackOptions(
+        data=data, temporal_port=0, ui_port=None, model_port=0, workers=1, environment=clean_environment()
+    )
+    async with Stack(options, prepare=migrate) as stack, Tertulia.connect(stack.configuration) as client:
+        await client.apply(definitions())
+        yield House(stack, client)
+
+
+@pytest.fixture(scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    """One house for the module: a killed worker is followed by another."""
+    async with _open_house(tmp_path_factory.mktemp("house") / "data") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+async def undisturbed(house: House) -> list[Line]:
+    """What is said when nobody is killed."""
+    said = await house.play.perform()
+    assert [line[0] for line in said] == list(range(1, len(said) + 1))
+    assert len(said) == 18
+    return said
+
+
+async def test_the_worker_is_killed_in_the_middle_of_a_model_call(house: House, undisturbed: list[Line]) -> None:
+    await house.model.behave(delay_ms=250)
+    try:
+        assert await house.play.perform(house.kill_the_worker_in_mid_call) == undisturbed
+    finally:
+        await house.model.reset()
+
+
+async def test_the_worker_is_killed_between_turns_again_and_again(house: House, undisturbed: list[Line]) -> None:
+    moments = random.Random(3)
+
+    async def three_times(conversation: ConversationId) -> None:
+        for _ in range(3):
+            await asyncio.sleep(moments.random() * 0.2)
+            await house.kill_the_worker(conversation)
+
+    assert await house.play.perform(three_times) == undisturbed
+
+
+async def test_the_worker_is_killed_during_a_membership_change(house: House, undisturbed: list[Line]) -> None:
+    assert await house.play.perform(while_joining=house.kill_the_worker) == undisturbed
+
+
+@pytest.mark.timeout(240)
+async def test_the_whole_stack_is_killed_and_a_second_up_resumes_everything() -> None:
+    with tempfile.TemporaryDirectory(prefix="tertulia-kill-") as folder:
+        command_line = CommandLine(Path(folder, "data"), Path(folder, "up.log"))
+        said = [await _killed_and_resumed(command_line, kill) for kill in (True, False)]
+    assert said[0] == said[1]
+    assert len(said[0]) == 6
+
+
+async def _killed_and_resumed(command_line: CommandLine, kill: bool) -> list[Line]:
+    """One round under `tertulia up`, which is killed in its second model call and started anew if `kill`."""
+    process = _up(command_line)
+    try:
+        async with _client(command_line) as (client, model):
+            await client.apply(definitions())
+            await model.behave(delay_ms=300)
+            conversation = await client.start(GROUP, "Shall the square be closed to cars?")
+            await eventually(model.calls, lambda calls: calls.answered >= 3 and calls.in_flight > 0, every=0.005)
+        if kill:
+            _kill_with_all_it_started(process)
+            process = _up(command_line)
+        async with _client(command_line) as (client, _):
+            await eventually(
+                lambda: client.status(conversation), lambda status: status.stop_reason is not None, seconds=90
+            )
+            return await transcript(client, conversation)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+
+
+def _up(command_line: CommandLine) -> psutil.Popen:
+    with command_line.output.open("w") as output:
+        process = psutil.Popen(
+            [*command_line.up_command()], env=dict(command_line.environment), stdout=output, stderr=output
+        )
+    wait_for_words("Ctrl-C", process, command_line.output)
+    return process
+
+
+def _kill_with_all_it_started(process: psutil.Popen) -> None:
+    """SIGKILL to `up` alone: what it started has to go with it."""
+    children = process.children(recursive=True)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(10)
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert alive == []
+
+
+@asynccontextmanager
+async def _client(command_line: CommandLine) -> AsyncIterator[tuple[Tertulia, OfflineModelControl]]:
+    stack = running_stack(command_line.data)
+    assert stack is not None
+    environment = dict(clean_environment()) | {"TERTULIA_DATA": str(command_line.data)}
+    async with Tertulia.connect(Configuration.from_environment(environment)) as client:
+        yield client, OfflineModelControl(stack.model_base_url or "")
