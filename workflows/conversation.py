@@ -55,7 +55,7 @@ class GroupConversation(CommandHandlers):
         self.state = apply(self.state, event)
 
     def _has_work(self) -> bool:
-        return not isinstance(decide(self.state), WaitForInput) or self._should_continue_as_new()
+        return decide(self.state) != WaitForInput(phase=self.state.phase) or self._should_continue_as_new()
 
     def _should_continue_as_new(self) -> bool:
         limit = self.state.continue_as_new_after_turns

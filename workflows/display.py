@@ -79,30 +79,32 @@ def _headline(state: ConversationState) -> list[str]:
 
 
 def _roster(state: ConversationState) -> list[str]:
-    lines = [
-        f"Roster (epoch {state.roster.epoch})",
-        "",
-        "| member | state | turns | last turn |",
-        "| --- | --- | --- | --- |",
-    ]
+    lines = [f"Roster (epoch {state.roster.epoch})", "", *_header("member", "state", "turns", "last turn")]
     for member in state.roster.members:
         name = _cell(member.name)
         shown = name if member.state == "active" else f"~~{name}~~"
-        lines.append(f"| {shown} | {member.state} | {member.turns} | {member.last_turn or '–'} |")
+        lines.append(_row(shown, member.state, str(member.turns), str(member.last_turn or "–")))
     return lines
 
 
 def _turns(state: ConversationState) -> list[str]:
     if not state.recent_turns:
         return ["No turn has been taken yet."]
-    lines = ["| turn | speaker | chosen by | why | said |", "| --- | --- | --- | --- | --- |"]
-    for brief_turn in reversed(state.recent_turns[-_DETAILS_TURNS:]):
-        said = _cell(brief(brief_turn.said, _DETAILS_CHARS))
-        why = _cell(brief_turn.reason)
-        lines.append(
-            f"| {brief_turn.turn} | **{_cell(brief_turn.speaker)}** | {brief_turn.chosen_by} | {why} | {said} |"
-        )
+    lines = _header("turn", "speaker", "chosen by", "why", "said")
+    for turn in reversed(state.recent_turns[-_DETAILS_TURNS:]):
+        said = _cell(brief(turn.said, _DETAILS_CHARS))
+        speaker = f"**{_cell(turn.speaker)}**"
+        lines.append(_row(str(turn.turn), speaker, turn.chosen_by, _cell(turn.reason), said))
     return lines
+
+
+def _header(*names: str) -> list[str]:
+    return [_row(*names), "|" + " --- |" * len(names)]
+
+
+def _row(*cells: str) -> str:
+    # The UI puts no space between columns: no-break spaces keep them apart.
+    return "|" + "|".join(f" {cell}\u00a0\u00a0\u00a0" for cell in cells) + "|"
 
 
 def _rejections(state: ConversationState) -> list[str]:

@@ -54,21 +54,23 @@ ALL_BUT_STOP = tuple(name for name in COMMANDS if name != "stop")
 T = TypeVar("T")
 
 
+_IDS = st.integers(0, 200).map(lambda number: f"cmd-{number}")
+"""Few, so that some are repeated."""
+_ORDERS = {
+    name: st.builds(Order, st.just(name), fields.map(COMMANDS[name].model_validate), _IDS)
+    for name, fields in _FIELDS.items()
+}
+
+
 def orders(names: Sequence[str]) -> st.SearchStrategy[Order]:
-    """Commands of these names. Few ids, so that some are repeated."""
-    ids = st.integers(0, 200).map(lambda number: f"cmd-{number}")
-
-    def of(name: str) -> st.SearchStrategy[Order]:
-        fields = _FIELDS[name].map(COMMANDS[name].model_validate)
-        return st.builds(Order, name=st.just(name), command=fields, command_id=ids)
-
-    return st.sampled_from(list(names)).flatmap(of)
+    """Commands of these names."""
+    return st.one_of([_ORDERS[name] for name in names])
 
 
 def happenings(names: Sequence[str], *, most: int = 60) -> st.SearchStrategy[list[Happening]]:
-    """Commands and half steps of the machine, in any order; enough messages among them that there is talk."""
-    said = orders(["post_message"]) if "post_message" in names else st.nothing()
-    return st.lists(st.one_of(orders(names), said, st.integers(2, 8), st.integers(1, 4)), min_size=4, max_size=most)
+    """Commands and half steps of the machine, in any order; enough of them, and of messages, that there is talk."""
+    said = [orders(["post_message"])] if "post_message" in names else []
+    return st.lists(st.one_of(orders(names), *said, st.integers(1, 16)), min_size=most // 3, max_size=most)
 
 
 conditions: st.SearchStrategy[Condition] = st.recursive(

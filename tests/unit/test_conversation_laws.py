@@ -47,17 +47,14 @@ def test_a_conversation_that_is_let_run_leaves_no_message_waiting(make: Maker, h
     world = make()
     for happening in happened:
         play(world, happening)
+    world.outcome = lambda turn: "spoke"
     if world.state.paused_because is not None:
         world.command("resume", "let it run")
     if not world.state.roster.active() and not world.state.pending_changes and world.state.phase != "closed":
         world.command("add_member", "somebody", agent="a9")
-    for number in range(5):
-        # Those that all fail pause the conversation; each pause is answered.
-        world.run()
-        if world.state.paused_because is not None:
-            world.command("resume", f"on with it {number}")
+    world.run()
     assert_all_there(world)
-    if world.state.paused_because is None and world.state.roster.active():
+    if world.state.roster.active() or world.state.phase == "closed":
         assert world.state.pending_posts == ()
 
 

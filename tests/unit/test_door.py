@@ -37,10 +37,10 @@ def test_a_repeated_id_gets_the_first_receipt_whatever_happened_since(
     make: Callable[[], World], happened: list[Happening], order: Order
 ) -> None:
     world = make()
-    play(world, order)
-    if not world.receipts:
+    try:
+        first = world.send(order.name, order.command, order.command_id)
+    except CommandRefused:
         return
-    first = world.receipts[0]
     for happening in happened:
         play(world, happening)
     assert world.send(order.name, order.command, order.command_id) == first

@@ -178,6 +178,15 @@ async def test_pause_holds_at_a_turn_boundary_and_resume_goes_on_there(salon: Sa
     assert await salon.speakers(conversation) == ["Ana", "Ben", "Cleo"]
 
 
+async def test_an_idle_conversation_that_is_paused_says_so(salon: Salon) -> None:
+    conversation = await salon.client.start(await salon.group("Ana"), "One.")
+    await salon.until_idle(conversation)
+    await salon.client.pause(conversation)
+    await salon.until(conversation, lambda status: status.phase == "paused", seconds=3)
+    await salon.client.resume(conversation)
+    await salon.until(conversation, lambda status: status.phase == "ready", seconds=3)
+
+
 async def test_stop_lets_the_speaker_finish_records_what_waits_and_closes(salon: Salon) -> None:
     group = await salon.group("Ana", "Ben", "Cleo", intake="queue")
     await salon.model.behave(delay_ms=300)
