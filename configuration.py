@@ -202,7 +202,9 @@ class Configuration(BaseModel):
 
     @property
     def _offline_url(self) -> str | None:
-        return self._running.model_base_url if self._running else None
+        """`TERTULIA_OFFLINE_MODEL_URL`, for an offline model run by other means, or the embedded stack's."""
+        configured = self.environment.get("TERTULIA_OFFLINE_MODEL_URL")
+        return configured or (self._running.model_base_url if self._running else None)
 
     def _missing(self, what: str, variable: str) -> NoReturn:
         raise ConfigurationError(f"no {what}: start one with `tertulia up`, or set {variable}")

@@ -176,3 +176,11 @@ def test_the_folder_is_absolute_and_the_environment_is_not_shown(monkeypatch: py
     configuration = Configuration.from_environment()
     assert configuration.data == Path.cwd() / ".tertulia"
     assert "hush" not in repr(configuration)
+
+
+def test_an_offline_model_run_by_other_means_answers_only_where_no_endpoint_is_configured(tmp_path: Path) -> None:
+    variables = {"TERTULIA_DATA": str(tmp_path), "TERTULIA_OFFLINE_MODEL_URL": "http://offline-model:8234/v1"}
+    alone = Configuration.from_environment(variables).model_endpoint
+    assert (alone.base_url, alone.offline) == ("http://offline-model:8234/v1", True)
+    beside = Configuration.from_environment(variables | {"OPENAI_API_KEY": "a-real-key"}).model_endpoint
+    assert (beside.base_url, beside.offline) == (None, False)

@@ -1,0 +1,21 @@
+FROM python:3.12-slim
+
+ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /opt/tertulia
+
+COPY constraints.txt pyproject.toml README.md LICENSE worker.py configuration.py ./
+COPY groups groups/
+COPY store store/
+COPY activities activities/
+COPY workflows workflows/
+COPY starter starter/
+COPY devstack devstack/
+# uvicorn and httptools serve the offline model; the rest of the extra `embedded` (Temporal, Postgres) stays out.
+RUN pip install --constraint constraints.txt . uvicorn httptools && rm -rf build *.egg-info
+
+RUN useradd --create-home --uid 10001 tertulia
+USER tertulia
+WORKDIR /home/tertulia
+COPY examples examples/
+
+CMD ["tertulia", "worker"]
