@@ -10,8 +10,8 @@ COPY activities activities/
 COPY workflows workflows/
 COPY starter starter/
 COPY devstack devstack/
-# uvicorn and httptools serve the offline model; the rest of the extra `embedded` (Temporal, Postgres) stays out.
-RUN pip install --constraint constraints.txt . uvicorn httptools && rm -rf build *.egg-info
+# The embedded Temporal and Postgres stay out of the image.
+RUN pip install --constraint constraints.txt '.[offline-model]' && rm -rf build *.egg-info
 
 RUN useradd --create-home --uid 10001 tertulia
 USER tertulia

@@ -1,6 +1,7 @@
 """One embedded stack for the whole session: a real Temporal server, a real Postgres, the offline model."""
 
 import os
+import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -16,6 +17,11 @@ _CONFIGURING = ("TEMPORAL_", "OPENAI_", "TERTULIA_", "DATABASE_URL")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--record` writes the committed histories and the workflow's fingerprint anew."""
     parser.addoption("--record", action="store_true", help="write tests/replay's histories and fingerprint anew")
+
+
+def pytest_unconfigure() -> None:
+    """Let the threads of Temporal's core come to rest: one that is at work while Python ends aborts the process."""
+    time.sleep(0.3)
 
 
 def clean_environment() -> Mapping[str, str]:

@@ -82,7 +82,8 @@ class CommandHandlers:
             await self.take_in(name, argument, CommandId(str(workflow.uuid7())))
         except ApplicationError as refusal:
             command_id = argument.get("command_id") if isinstance(argument, dict) else None
-            self.state = reject(self.state, name, str(command_id) if command_id else None, refusal.message)
+            reason = refusal.message.removeprefix(f"{name}: ")
+            self.state = reject(self.state, name, str(command_id) if command_id else None, reason)
 
 
 _ANYONE = MemberRef(agent_id=AgentId(""), name="")

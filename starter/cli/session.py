@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -45,10 +46,16 @@ def with_client(data: Path | None, work: Callable[["Tertulia"], Awaitable[T]]) -
     return asyncio.run(connected())
 
 
+@cache
 def quieten_libraries() -> None:
-    """What libraries log is not for the terminal of a user: what matters of it comes as an error."""
+    """What libraries log is not for the terminal of a user, least of all on standard output, where Temporal's core
+    writes: what matters of it comes as an error.
+    """
+    from temporalio.runtime import Runtime, TelemetryConfig
+
     for name in _LIBRARIES:
         logging.getLogger(name).addHandler(logging.NullHandler())
+    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=None)), error_if_already_set=False)
 
 
 def in_words(error: Exception) -> str | None:

@@ -45,6 +45,7 @@ def up(
         model_port=model_port,
         workers=workers,
     )
+    quieten_libraries()
     asyncio.run(_run_stack(options))
 
 

@@ -32,7 +32,7 @@ _GROUP_FILE = Path(__file__).with_name("demo.yaml")
 _SPEAKING_MS = 1_100
 _CHOOSING_MS = 250
 _CONFIGURED_ELSEWHERE = ("TEMPORAL_", "OPENAI_", "TERTULIA_", "DATABASE_URL")
-_LIMIT_SECONDS = 120.0
+_LIMIT_SECONDS = 180.0
 
 
 def run_demo(data: Path | None, *, wait: bool) -> bool:

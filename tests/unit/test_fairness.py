@@ -4,7 +4,7 @@ A lap ends when every member that is active has had the floor in it. Hence, of t
 beginning of a lap on, neither is ever more than one turn ahead; from any other moment on, neither more than two.
 """
 
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -18,7 +18,7 @@ from groups.selection import Floor, Nobody, Speak, round_robin
 from tests.unit.strategies import MEMBERSHIP, Happening, Order, happenings, play
 from tests.unit.world import World, ref
 
-changes = happenings((*MEMBERSHIP, "reorder_members"), most=80)
+changes = happenings(MEMBERSHIP, most=50)
 first_members = st.integers(1, 5).map(lambda count: tuple(ref(number) for number in range(count)))
 turn_limits = st.none() | st.integers(1, 7)
 
@@ -75,8 +75,8 @@ def test_nobody_is_more_than_one_turn_ahead_of_another_who_was_always_there(
         for end in range(start, len(speakers)):
             stayed &= active[end]
             counts[speakers[end]] = counts.get(speakers[end], 0) + 1
-            ahead = max((abs(counts[one] - counts[other]) for one, other in combinations(stayed, 2)), default=0)
-            assert ahead <= (1 if start in beginnings else 2), f"turns {start}-{end} of {speakers}"
+            heard = [counts[one] for one in stayed] or [0]
+            assert max(heard) - min(heard) <= (1 if start in beginnings else 2), f"turns {start}-{end} of {speakers}"
 
 
 @given(first_members, turn_limits, changes)
