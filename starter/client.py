@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Self
 
+from psycopg.errors import UndefinedColumn, UndefinedTable
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
@@ -86,7 +87,7 @@ class Tertulia:
             try:
                 yield cls(temporal, database, configuration.task_queue)
             except DBAPIError as error:
-                raise Unavailable(f"the database: {' '.join(str(error.orig).split())}") from None
+                raise Unavailable(_database_trouble(error)) from None
 
     async def apply(self, file: DefinitionFile) -> list[Applied]:
         """Create or update agents and groups."""
@@ -308,6 +309,12 @@ class Tertulia:
     def handle(self, conversation_id: str) -> WorkflowHandle[Any, Any]:
         """Temporal's own handle of the conversation's workflow."""
         return self.temporal.get_workflow_handle_for(GroupConversation.run, conversation_id)
+
+
+def _database_trouble(error: DBAPIError) -> str:
+    if isinstance(error.orig, UndefinedTable | UndefinedColumn):
+        return "the database lacks tables of this version; `tertulia migrate` brings it up to date"
+    return f"the database: {' '.join(str(error.orig).split())}"
 
 
 def _checked(command: type[Any], **values: Any) -> Any:

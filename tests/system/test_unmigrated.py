@@ -1,0 +1,19 @@
+"""A database that nobody has brought up to date is an error that names the remedy."""
+
+import psycopg
+import pytest
+
+from configuration import Configuration
+from devstack.stack import Stack
+from groups.errors import Unavailable
+from starter.client import Tertulia
+
+
+async def test_a_database_without_tables_names_the_migration(stack: Stack) -> None:
+    url = stack.configuration.database_url
+    async with await psycopg.AsyncConnection.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        await connection.execute("create database empty")
+    environment = stack.environment | {"DATABASE_URL": url.replace("/tertulia?", "/empty?")}
+    with pytest.raises(Unavailable, match="tertulia migrate"):
+        async with Tertulia.connect(Configuration.from_environment(environment)) as client:
+            await client.conversations()
