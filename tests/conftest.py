@@ -1,6 +1,7 @@
 """One embedded stack for the whole session: a real Temporal server, a real Postgres, the offline model."""
 
 import os
+import signal
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -17,6 +18,12 @@ _CONFIGURING = ("TEMPORAL_", "OPENAI_", "TERTULIA_", "DATABASE_URL")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--record` writes the committed histories and the workflow's fingerprint anew."""
     parser.addoption("--record", action="store_true", help="write tests/replay's histories and fingerprint anew")
+
+
+def pytest_configure() -> None:
+    """A shell starts background jobs with SIGINT ignored, and so would be the commands whose Ctrl-C is tested."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure() -> None:

@@ -39,17 +39,30 @@ async def test_applying_the_migrations_again_changes_nothing(new_database: NewDa
     assert tables(url) == {*metadata.tables, "alembic_version"}
 
 
+RACER = """
+import sys
+from store.migrate import newest, upgrade
+print(newest(), flush=True)
+sys.stdin.readline()
+print(upgrade(sys.argv[1]))
+"""
+
+
 async def test_several_that_start_at_once_do_not_race(new_database: NewDatabase) -> None:
     url = await new_database()
-    script = "import sys; from store.migrate import upgrade; print(upgrade(sys.argv[1]))"
-
-    def start() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", script, url], cwd=ROOT, capture_output=True, text=True, check=False
+    pipe = subprocess.PIPE
+    racers = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", RACER, url, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe
         )
-
-    done = await asyncio.gather(*(asyncio.to_thread(start) for _ in range(2)))
-    assert [(one.returncode, one.stdout.strip(), one.stderr) for one in done] == [(0, newest(), "")] * 2
+        for _ in range(3)
+    ]
+    for racer in racers:
+        assert racer.stdout is not None
+        assert await racer.stdout.readline(), "ready to start"
+    told = await asyncio.gather(*(racer.communicate(b"go\n") for racer in racers))
+    assert told == [(f"{newest()}\n".encode(), b"")] * 3
+    assert [racer.returncode for racer in racers] == [0] * 3
     assert current(url) == newest()
 
 
