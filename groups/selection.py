@@ -11,7 +11,7 @@ from groups.ids import AgentId
 from groups.model import Record
 from groups.roster import Member, Roster
 
-ChosenBy = Literal["round_robin", "manager", "fallback", "starvation", "only_candidate"]
+ChosenBy = Literal["round_robin", "manager", "fallback", "starvation"]
 
 
 class Floor(Record):

@@ -2,6 +2,7 @@
 
 from groups.commands import Rejection
 from groups.ids import AgentId, ConversationId, GroupId
+from groups.machine import NO_PARTICIPANTS
 from groups.model import Record
 from groups.roster import MemberState
 from groups.state import ConversationState, Phase
@@ -79,9 +80,16 @@ def status_of(state: ConversationState) -> ConversationStatus:
         speaking=chosen.member.name if chosen else None,
         speaking_because=chosen.reason if chosen else None,
         stop_explanation=state.stop_explanation,
-        paused_because=state.paused_because,
+        paused_because=why_paused(state),
         messages=state.last_seq,
     )
+
+
+def why_paused(state: ConversationState) -> str | None:
+    """The operator's reason, or that nobody is there who could speak; None while nothing holds the conversation."""
+    if state.paused_because is None and state.phase == "paused":
+        return NO_PARTICIPANTS
+    return state.paused_because
 
 
 def roster_status(state: ConversationState) -> RosterStatus:

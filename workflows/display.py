@@ -6,6 +6,7 @@ from temporalio.common import SearchAttributeKey, SearchAttributePair, SearchAtt
 
 from groups.errors import brief
 from groups.state import ConversationState
+from groups.status import why_paused
 
 GROUP_ID = SearchAttributeKey.for_keyword("GroupId")
 PHASE = SearchAttributeKey.for_keyword("ConversationPhase")
@@ -66,8 +67,8 @@ def _headline(state: ConversationState) -> list[str]:
     lines[0] += f" · turn {state.floor.turn}"
     if chosen:
         lines.append(f"\n**{_cell(chosen.member.name)}** has the floor: {_cell(chosen.reason)}")
-    if state.paused_because is not None:
-        lines.append(f"\nPaused: {_cell(state.paused_because) or 'by an operator'}")
+    if (reason := why_paused(state)) is not None:
+        lines.append(f"\nPaused: {_cell(reason) or 'by an operator'}")
     if state.stop_reason:
         lines.append(f"\nThe last round ended: {state.stop_reason} ({_cell(state.stop_explanation or '')})")
     usage = state.usage

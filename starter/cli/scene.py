@@ -25,7 +25,6 @@ _CHOSEN_BY = {
     "round_robin": "the rotation",
     "fallback": "the fallback rule",
     "starvation": "the starvation rule",
-    "only_candidate": "there was nobody else",
 }
 
 

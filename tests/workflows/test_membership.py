@@ -201,7 +201,8 @@ async def test_the_last_member_may_leave_and_the_talk_goes_on_when_someone_joins
     for short in ("Ana", "Ben"):
         await salon.client.remove_member(conversation, salon.name(short))
     await salon.client.post(conversation, "Anyone?")
-    await salon.until(conversation, lambda status: status.phase == "paused")
+    status = await salon.until(conversation, lambda status: status.phase == "paused")
+    assert status.paused_because == "no_available_participants"
     await salon.client.add_member(conversation, salon.name("Ben"))
     await salon.until_idle(conversation, rounds=2)
     assert (await salon.speakers(conversation))[2:] == ["Ben"]
