@@ -1,6 +1,7 @@
 """`python -m benchmarks`: measure, and print what came of it."""
 
 import asyncio
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from benchmarks.plan import QUICK, Plan
 from benchmarks.progress import Progress
-from benchmarks.results import BenchmarkFailed
+from benchmarks.results import BenchmarkFailed, Report
 from benchmarks.run import measure
 from benchmarks.tables import print_report
 from devstack.errors import StackError
@@ -29,7 +30,7 @@ def _console(*, stderr: bool) -> Console:
 
 @app.command()
 def bench(
-    quick: Annotated[bool, typer.Option("--quick", help="A small version, of about a minute.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A small version, of a minute or two.")] = False,
     turns: Annotated[int | None, typer.Option(min=1, help="Measured turns of a conversation alone.")] = None,
     conversations: Annotated[int | None, typer.Option(min=2, help="How many conversations at once.")] = None,
     turns_each: Annotated[int | None, typer.Option(min=1, help="Measured turns of each of those.")] = None,
@@ -55,13 +56,23 @@ def bench(
     )
     try:
         with Progress(_console(stderr=True)) as progress:
-            report = asyncio.run(measure(plan, progress))
+            report = asyncio.run(_measure(plan, progress))
     except (BenchmarkFailed, StackError, TertuliaError) as error:
         print(f"benchmark: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
+    except asyncio.CancelledError:
+        raise typer.Exit(128 + signal.SIGTERM) from None
     if json_file is not None:
         json_file.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     print_report(_console(stderr=False), report)
+
+
+async def _measure(plan: Plan, progress: Progress) -> Report:
+    """As `measure`, and SIGTERM ends it as Ctrl-C does: nothing stays behind."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await measure(plan, progress)
 
 
 if __name__ == "__main__":

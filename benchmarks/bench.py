@@ -77,14 +77,18 @@ class Bench:
             BenchmarkFailed: it takes unreasonably long.
         """
         deadline = monotonic() + patience(turns * len(ids))
-        closing = asyncio.gather(*(self.client.handle(one).result() for one in ids))
+        closing = asyncio.create_task(self._last_words(ids))
         try:
             while not (await asyncio.wait({closing}, timeout=_REPORT_SECONDS))[0]:
                 _check(deadline, turns * len(ids))
                 report(await self.taken(ids))
-            return list(closing.result())
+            return closing.result()
         finally:
             closing.cancel()
+            await asyncio.gather(closing, return_exceptions=True)
+
+    async def _last_words(self, ids: Sequence[ConversationId]) -> list[ConversationStatus]:
+        return list(await asyncio.gather(*(self.client.handle(one).result() for one in ids)))
 
     async def until_taken(self, ids: Sequence[ConversationId], turns: int) -> int:
         """Wait until they have taken so many turns together; the number taken then.
