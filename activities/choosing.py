@@ -7,6 +7,7 @@ from temporalio import activity
 
 from activities.contracts import ActivityName, ChooseSpeaker, SpeakerChoice
 from activities.errors import ModelError, fail_model_attempt
+from activities.failpoints import Failpoint, reached
 from activities.heartbeat import heartbeating
 from activities.provider import Completion, ModelProvider
 from groups.errors import NotFound, brief
@@ -59,6 +60,7 @@ class Choosing:
                 record = await self._ask(work, table)
             except ModelError as error:
                 fail_model_attempt(error, attempt=activity.info().attempt, attempts=work.model_attempts)
+            await reached(Failpoint.BEFORE_CHOICE_COMMIT)
             record = await commit_selection(self._database, work.conversation_id, work.round, work.turn, record)
             return _choice(work, record)
 

@@ -17,6 +17,7 @@ from activities.contracts import (
     RecordPosts,
     TurnResult,
 )
+from activities.failpoints import Failpoint, reached
 from activities.results import committed_result, record_of, result_of
 from groups.errors import InvalidDefinition
 from groups.group import check_members
@@ -65,11 +66,14 @@ class Keeping:
     @activity.defn(name=ActivityName.APPLY_MEMBERSHIP)
     async def apply_membership(self, work: ApplyMembership) -> None:
         """Write changes of the roster and their audit; done again, it changes nothing."""
+        await reached(Failpoint.BEFORE_MEMBERSHIP_COMMIT)
         await apply_changes(self._database, work.conversation_id, work.changes, work.first_epoch, work.roster)
+        await reached(Failpoint.AFTER_MEMBERSHIP_COMMIT)
 
     @activity.defn(name=ActivityName.RECORD_POSTS)
     async def record_posts(self, work: RecordPosts) -> RecordedPosts:
         """Append messages from outside, each once."""
+        await reached(Failpoint.BEFORE_POSTS_COMMIT)
         return RecordedPosts(last_seq=await record_posts(self._database, work.conversation_id, work.posts))
 
     @activity.defn(name=ActivityName.RECORD_FAILED_TURN)
@@ -89,5 +93,7 @@ class Keeping:
     @activity.defn(name=ActivityName.CLOSE_CONVERSATION)
     async def close_conversation(self, work: CloseConversation) -> ClosedConversation:
         """Let every member's cursor catch up, and keep the final status."""
+        await reached(Failpoint.BEFORE_CLOSING_COMMIT)
         last_seq = await close_conversation(self._database, work.conversation_id, work.stop_reason, work.final_status)
+        await reached(Failpoint.AFTER_CLOSING_COMMIT)
         return ClosedConversation(last_seq=last_seq)

@@ -6,6 +6,7 @@ from temporalio import activity
 
 from activities.contracts import ActivityName, TakeTurn, TurnResult
 from activities.errors import ModelError, fail_model_attempt
+from activities.failpoints import Failpoint, reached
 from activities.heartbeat import heartbeating
 from activities.provider import Completion, ModelProvider
 from activities.results import committed_result, record_of, result_of
@@ -48,6 +49,7 @@ class Speaking:
         )
         heard = await read_window(self._database, work.conversation_id, view, work.seq)
         prompt = participant_prompt(table.agent, table.company, heard, work.tokens)
+        await reached(Failpoint.BEFORE_MODEL_CALL)
         try:
             completion = await self._provider.complete(table.agent.model, prompt, timeout_seconds=work.timeout_seconds)
             text = clean(without_own_name(completion.text.strip(), work.speaker.name), work.max_message_chars)
@@ -70,5 +72,7 @@ class Speaking:
             started_at=started_at,
         )
         said = None if passed else text
+        await reached(Failpoint.BEFORE_TURN_COMMIT)
         earlier = await commit_turn(self._database, work.conversation_id, record, seq_before=work.seq, text=said)
+        await reached(Failpoint.AFTER_TURN_COMMIT)
         return await committed_result(self._database, work) if earlier else result_of(work, record, said or "")

@@ -1,0 +1,42 @@
+"""Places where a run of `make chaos` can hold a step, to kill something at exactly that moment.
+
+Law: they are off, and cost one look at a constant, unless `TERTULIA_FAILPOINTS` names a folder when the worker starts.
+A file of a failpoint's name in that folder arms it. The first step that gets there renames the file to `NAME.hit`, and
+waits for as long as that one exists.
+"""
+
+import asyncio
+import os
+from enum import StrEnum
+from pathlib import Path
+
+VARIABLE = "TERTULIA_FAILPOINTS"
+_POLL_SECONDS = 0.01
+_FOLDER = Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
+
+
+class Failpoint(StrEnum):
+    """The moments. A step that is held still sends its signs of life."""
+
+    BEFORE_MODEL_CALL = "before_model_call"
+    BEFORE_TURN_COMMIT = "before_turn_commit"
+    AFTER_TURN_COMMIT = "after_turn_commit"
+    BEFORE_CHOICE_COMMIT = "before_choice_commit"
+    BEFORE_MEMBERSHIP_COMMIT = "before_membership_commit"
+    AFTER_MEMBERSHIP_COMMIT = "after_membership_commit"
+    BEFORE_POSTS_COMMIT = "before_posts_commit"
+    BEFORE_CLOSING_COMMIT = "before_closing_commit"
+    AFTER_CLOSING_COMMIT = "after_closing_commit"
+
+
+async def reached(failpoint: Failpoint) -> None:
+    """Wait here if the failpoint is armed."""
+    if _FOLDER is None:
+        return
+    hit = _FOLDER / f"{failpoint}.hit"
+    try:
+        (_FOLDER / failpoint).rename(hit)
+    except FileNotFoundError:
+        return
+    while hit.exists():  # noqa: ASYNC110
+        await asyncio.sleep(_POLL_SECONDS)
