@@ -62,7 +62,7 @@ def workers(
             keeping.find_newcomer,
             keeping.apply_membership,
             keeping.record_posts,
-            keeping.record_failed_turn,
+            keeping.record_silent_turn,
             keeping.close_conversation,
         ],
         interceptors=[BriefErrors()],

@@ -1,28 +1,32 @@
 """A manager's choice of the next speaker: a forced tool call, with a second chance for a bad answer."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import BaseModel, JsonValue, ValidationError
 from temporalio import activity
 
+from activities.attempts import ModelsSpent, Struggle, failed
 from activities.contracts import ActivityName, ChooseSpeaker, SpeakerChoice
-from activities.errors import ModelError, fail_model_attempt
+from activities.errors import ModelError
 from activities.failpoints import Failpoint, reached
 from activities.heartbeat import heartbeating
 from activities.provider import Completion, ModelProvider
 from groups.errors import NotFound, brief
-from groups.events import Usage
 from groups.prompt import ChatMessage, manager_prompt
 from groups.roster import MemberRef
+from groups.usage import Usage
 from groups.window import window
 from store.database import Database
-from store.selections import SelectionRecord, commit_selection, find_selection
+from store.selections import SelectionKey, SelectionRecord, commit_selection, find_selection
 from store.transcript import read_window
 from store.turns import Table, read_table
 
 CHOOSE = "choose_next_participant"
 FINISH = "finish"
 REASON_LIMIT = 300
+
+Outcome = Literal["chosen", "finished", "failed"]
 
 
 class BadAnswer(Exception):
@@ -50,50 +54,97 @@ class Choosing:
         """Ask the manager, or return what it chose if this choice is committed already."""
         async with heartbeating():
             if activity.info().attempt > 1:
-                earlier = await find_selection(self._database, work.conversation_id, work.round, work.turn)
+                earlier = await find_selection(self._database, _key(work))
                 if earlier:
                     return _choice(work, earlier)
             table = await read_table(self._database, work.conversation_id, work.manager_id)
             if table is None:
                 raise NotFound(f"the managing agent {work.manager_id!r} no longer exists")
+            struggle = Struggle.so_far(work.first_model)
             try:
-                record = await self._ask(work, table)
-            except ModelError as error:
-                fail_model_attempt(error, attempt=activity.info().attempt, attempts=work.model_attempts)
+                record = await self._ask(work, table, struggle)
+            except ModelsSpent as spent:
+                record = _failed(spent.struggle)
             await reached(Failpoint.BEFORE_CHOICE_COMMIT)
-            record = await commit_selection(self._database, work.conversation_id, work.round, work.turn, record)
-            return _choice(work, record)
+            return _choice(work, await commit_selection(self._database, _key(work), record))
 
-    async def _ask(self, work: ChooseSpeaker, table: Table) -> SelectionRecord:
+    async def _ask(self, work: ChooseSpeaker, table: Table, struggle: Struggle) -> SelectionRecord:
         view = window(table.last_seq, table.chars, max_messages=work.context.messages, max_tokens=work.context.tokens)
         heard = await read_window(self._database, work.conversation_id, view, table.last_seq)
         names = [candidate.name for candidate in work.candidates]
         prompt = manager_prompt(table.agent, table.company, heard, names)
-        tools, usage, complaint = _tools(names), Usage(), ""
-        for attempt in range(1, work.max_selection_attempts + 1):
-            completion = await self._provider.complete(
-                table.agent.model, prompt, timeout_seconds=work.timeout_seconds, tools=tools
-            )
-            usage += completion.usage
+        models = table.agent.model
+        asking = _Asking(struggle, struggle.index(models))
+        for _ in range(work.max_selection_attempts):
             try:
-                return _read_answer(completion, work.candidates, usage, attempt)
+                completion = await self._provider.complete(
+                    struggle.choice(models), prompt, timeout_seconds=work.timeout_seconds, tools=_tools(names)
+                )
+            except ModelError as error:
+                so_far = struggle.model_copy(update={"usage": asking.usage})
+                failed(error, so_far, models, work.model_attempts, work.use_fallbacks)
+            asking.count(completion)
+            try:
+                return _read_answer(completion, work.candidates, asking)
             except BadAnswer as bad:
-                complaint = str(bad)
-                prompt = [*prompt, *_feedback(completion, complaint, names)]
-        reason = f"after {work.max_selection_attempts} attempts the manager had chosen nobody: {complaint}"
-        return _record("failed", None, reason, usage, work.max_selection_attempts)
+                asking.complaint = str(bad)
+                prompt = [*prompt, *_feedback(completion, asking.complaint, names)]
+        reason = f"after {work.max_selection_attempts} attempts nobody was chosen: {asking.complaint}"
+        return asking.record("failed", None, reason)
 
 
-def _read_answer(
-    completion: Completion, candidates: Sequence[MemberRef], usage: Usage, attempts: int
-) -> SelectionRecord:
+class _Asking:
+    """What came of asking so far: what it cost, and what was wrong with the last answer."""
+
+    def __init__(self, struggle: Struggle, model: int) -> None:
+        self.usage = struggle.usage
+        self.complaint = ""
+        self._trouble = struggle.trouble
+        self._model = model
+        self._answers = 0
+
+    def count(self, completion: Completion) -> None:
+        self.usage += completion.usage
+        self._answers += 1
+
+    def record(self, outcome: Outcome, candidate: MemberRef | None, reason: str) -> SelectionRecord:
+        storable = reason.replace("\0", "").encode("utf-8", "replace").decode()
+        return SelectionRecord(
+            outcome=outcome,
+            agent_id=candidate.agent_id if candidate else None,
+            reason=brief(storable, REASON_LIMIT),
+            error=self._trouble or None,
+            fallback=self._model,
+            attempts=self._answers,
+            **self.usage.model_dump(),
+        )
+
+
+def _failed(struggle: Struggle) -> SelectionRecord:
+    """No model of the manager had an answer."""
+    return SelectionRecord(
+        outcome="failed",
+        reason=struggle.trouble,
+        error=struggle.trouble,
+        attempts=struggle.all_failures,
+        **struggle.usage.model_dump(),
+    )
+
+
+def _key(work: ChooseSpeaker) -> SelectionKey:
+    return SelectionKey(
+        conversation_id=work.conversation_id, round=work.round, turn=work.turn, manager_id=work.manager_id
+    )
+
+
+def _read_answer(completion: Completion, candidates: Sequence[MemberRef], asking: _Asking) -> SelectionRecord:
     if not completion.tool_calls:
         raise BadAnswer("no tool was called")
     call = completion.tool_calls[0]
     try:
         if call.name == FINISH:
             reason = _FinishArguments.model_validate_json(call.arguments).reason
-            return _record("finished", None, reason, usage, attempts)
+            return asking.record("finished", None, reason)
         if call.name != CHOOSE:
             raise BadAnswer(f"there is no tool {brief(call.name, 60)!r}")
         answer = _ChooseArguments.model_validate_json(call.arguments)
@@ -101,20 +152,8 @@ def _read_answer(
         raise BadAnswer(f"the arguments of {call.name} do not fit its parameters") from None
     for candidate in candidates:
         if candidate.name.casefold() == answer.participant.strip().casefold():
-            return _record("chosen", candidate, answer.reason, usage, attempts)
+            return asking.record("chosen", candidate, answer.reason)
     raise BadAnswer(f"{brief(answer.participant, 60)!r} cannot be chosen now")
-
-
-def _record(outcome: str, candidate: MemberRef | None, reason: str, usage: Usage, attempts: int) -> SelectionRecord:
-    return SelectionRecord.model_validate(
-        {
-            "outcome": outcome,
-            "agent_id": candidate.agent_id if candidate else None,
-            "reason": brief(reason.replace("\0", "").encode("utf-8", "replace").decode(), REASON_LIMIT),
-            "attempts": attempts,
-            **usage.model_dump(),
-        }
-    )
 
 
 def _feedback(completion: Completion, complaint: str, names: Sequence[str]) -> list[ChatMessage]:
@@ -152,4 +191,12 @@ def _choice(work: ChooseSpeaker, record: SelectionRecord) -> SpeakerChoice:
         completion_tokens=record.completion_tokens,
         model_calls=record.model_calls,
     )
-    return SpeakerChoice(who=who, why=record.reason, outcome=record.outcome, agent_id=record.agent_id, usage=usage)
+    return SpeakerChoice(
+        who=who,
+        why=record.reason,
+        outcome=record.outcome,
+        agent_id=record.agent_id,
+        usage=usage,
+        model=record.fallback,
+        trouble=record.error or "",
+    )

@@ -10,13 +10,15 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from groups.events import Usage
-from groups.group import GroupSettings, ManagerConfig
+from groups.changes import AnyRosterChange
+from groups.events import TurnOutcome
+from groups.group import GroupSettings, ManagerConfig, Standby
 from groups.ids import AgentId, ConversationId, GroupId
 from groups.model import Record
-from groups.roster import AnyRosterChange, MemberRef, Roster
+from groups.roster import MemberRef, Roster
 from groups.selection import ChosenBy
 from groups.state import Post
+from groups.usage import Usage
 
 DEFAULT_TASK_QUEUE = "tertulia"
 
@@ -35,7 +37,7 @@ class ActivityName(StrEnum):
     RECORD_POSTS = "record_posts"
     CHOOSE_SPEAKER = "choose_speaker"
     TAKE_TURN = "take_turn"
-    RECORD_FAILED_TURN = "record_failed_turn"
+    RECORD_SILENT_TURN = "record_silent_turn"
     CLOSE_CONVERSATION = "close_conversation"
 
 
@@ -55,6 +57,9 @@ class LoadedConversation(Record):
     manager_config: ManagerConfig
     settings: GroupSettings
     members: tuple[MemberRef, ...]
+    """All participants, those on standby last."""
+    standby: tuple[Standby, ...] = ()
+    managers: tuple[MemberRef, ...] = ()
 
 
 class FindNewcomer(Record):
@@ -102,6 +107,10 @@ class ChooseSpeaker(Record):
     max_selection_attempts: int
     model_attempts: int
     timeout_seconds: float
+    first_model: int = 0
+    """Which of the manager's models is asked first."""
+    use_fallbacks: bool = False
+    """Whether the models after it are asked when it fails."""
 
 
 class SpeakerChoice(Record):
@@ -112,6 +121,10 @@ class SpeakerChoice(Record):
     outcome: Literal["chosen", "finished", "failed"]
     agent_id: AgentId | None = None
     usage: Usage = Usage()
+    model: int = 0
+    """Which of the manager's models answered: 0 = its own."""
+    trouble: str = ""
+    """What failed before there was an answer."""
 
 
 class TakeTurn(Record):
@@ -133,26 +146,38 @@ class TakeTurn(Record):
     max_message_chars: int
     model_attempts: int
     timeout_seconds: float
+    first_model: int = 0
+    """Which of the speaker's models is asked first."""
+    use_fallbacks: bool = False
+    """Whether the models after it are asked when it fails."""
+    conclude: str = ""
+    """The speaker shall sum up, for this reason: nobody speaks after it."""
 
 
-class RecordFailedTurn(TakeTurn):
-    """Keep that the speaker could not speak."""
+class RecordSilentTurn(TakeTurn):
+    """Keep that the speaker could not speak, or that its words are not wanted any more: from then on, no attempt at
+    the turn can commit."""
 
     error: str
     attempts: int
     """How often it was tried; 0 = unknown."""
+    outcome: Literal["failed", "discarded", "cancelled"] = "failed"
 
 
 class TurnResult(Record):
     """What came of a turn. `said` comes first: it is what the Temporal UI shows of a result."""
 
     said: str
-    outcome: Literal["spoke", "passed", "failed"]
+    outcome: TurnOutcome
     seq: int
     """The last message of the transcript after the turn."""
     tokens_said: tuple[str, ...] = ()
     usage: Usage = Usage()
     attempt: int = 1
+    model: int = 0
+    """Which of the speaker's models answered: 0 = its own."""
+    trouble: str = ""
+    """What failed, also where there was an answer in the end."""
 
 
 class CloseConversation(Record):

@@ -7,7 +7,7 @@ ModelError             what a model's provider did instead of answering
 
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, NoReturn
+from typing import Any
 
 import openai
 from sqlalchemy.exc import StatementError
@@ -19,6 +19,7 @@ from temporalio.worker import (
 )
 
 from groups.errors import ErrorType, TertuliaError, brief
+from groups.usage import Usage
 
 RETRYABLE_STATUS = frozenset({408, 409, 429})
 MAX_RETRY_AFTER = timedelta(minutes=10)
@@ -27,8 +28,12 @@ MAX_RETRY_AFTER = timedelta(minutes=10)
 class ModelError(Exception):
     """A model gave no usable answer."""
 
-    def __init__(self, message: str, *, retryable: bool, retry_after: timedelta | None = None) -> None:
+    def __init__(
+        self, message: str, *, retryable: bool, retry_after: timedelta | None = None, usage: Usage | None = None
+    ) -> None:
         super().__init__(message)
+        self.usage = usage or Usage()
+        """What the unusable answer has cost."""
         self.retryable = retryable
         self.retry_after = retry_after
         """How long the provider asks to wait."""
@@ -76,21 +81,6 @@ def _is_number(value: str) -> bool:
 def _until(http_date: str) -> timedelta:
     when = parsedate_to_datetime(http_date)
     return (when if when.tzinfo else when.replace(tzinfo=UTC)) - datetime.now(UTC)
-
-
-def fail_model_attempt(error: ModelError, *, attempt: int, attempts: int) -> NoReturn:
-    """Tell Temporal whether this attempt is followed by another.
-
-    Raises:
-        ApplicationError: always, with the attempt as its detail; not retryable once `attempts` are spent.
-    """
-    raise ApplicationError(
-        brief(str(error)),
-        attempt,
-        type=ErrorType.MODEL if error.retryable else ErrorType.MODEL_REFUSED,
-        non_retryable=not error.retryable or attempt >= attempts,
-        next_retry_delay=error.retry_after,
-    ) from None
 
 
 class BriefErrors(Interceptor):

@@ -3,10 +3,26 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 
+from pydantic import JsonValue
 from temporalio import activity
 
 INTERVAL_SECONDS = 1.0
+
+_carried: ContextVar[JsonValue] = ContextVar("carried", default=None)
+
+
+def carry(value: JsonValue) -> None:
+    """Leave a small value to the next attempt of this activity."""
+    _carried.set(value)
+    activity.heartbeat(value)
+
+
+def carried() -> JsonValue:
+    """What an earlier attempt of this activity has left; None = nothing."""
+    details = activity.info().heartbeat_details
+    return details[0] if details else None
 
 
 @asynccontextmanager
@@ -16,7 +32,7 @@ async def heartbeating(interval: float = INTERVAL_SECONDS) -> AsyncIterator[None
     async def beat() -> None:
         while True:
             await asyncio.sleep(interval)
-            activity.heartbeat()
+            activity.heartbeat(carried() if _carried.get() is None else _carried.get())
 
     beating = asyncio.create_task(beat())
     try:

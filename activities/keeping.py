@@ -13,8 +13,8 @@ from activities.contracts import (
     LoadConversation,
     LoadedConversation,
     RecordedPosts,
-    RecordFailedTurn,
     RecordPosts,
+    RecordSilentTurn,
     TurnResult,
 )
 from activities.failpoints import Failpoint, reached
@@ -40,14 +40,14 @@ class Keeping:
     async def load_conversation(self, work: LoadConversation) -> LoadedConversation:
         """Read the group and open the conversation; done again, it changes nothing."""
         group = await find_group(self._database, work.group)
-        manager_id = getattr(group.manager_config, "manager_agent_id", None)
-        wanted = [*group.agent_ids, *([manager_id] if manager_id else [])]
-        agents = await agents_of(self._database, wanted)
+        agents = await agents_of(self._database, (*group.member_ids, *group.manager_ids))
         check_members(group, agents)
         if not group.agent_ids:
             raise InvalidDefinition(f"Empty group: {group.name!r} has no agents to talk")
-        members = tuple(MemberRef(agent_id=agent.id, name=agent.name) for agent in agents if agent.id != manager_id)
-        await open_conversation(self._database, work.conversation_id, group.id, members, group.settings)
+        people = [MemberRef(agent_id=agent.id, name=agent.name) for agent in agents]
+        members = tuple(one for one in people if one.agent_id not in group.manager_ids)
+        standby = {one.agent_id for one in group.standby}
+        await open_conversation(self._database, work.conversation_id, group.id, members, group.settings, standby)
         return LoadedConversation(
             group_id=group.id,
             group_name=group.name,
@@ -55,6 +55,8 @@ class Keeping:
             manager_config=group.manager_config,
             settings=group.settings,
             members=members,
+            standby=group.standby,
+            managers=tuple(one for one in people if one.agent_id in group.manager_ids),
         )
 
     @activity.defn(name=ActivityName.FIND_NEWCOMER)
@@ -76,15 +78,16 @@ class Keeping:
         await reached(Failpoint.BEFORE_POSTS_COMMIT)
         return RecordedPosts(last_seq=await record_posts(self._database, work.conversation_id, work.posts))
 
-    @activity.defn(name=ActivityName.RECORD_FAILED_TURN)
-    async def record_failed_turn(self, work: RecordFailedTurn) -> TurnResult:
-        """Keep that a turn failed; if it was committed after all, the words stand."""
+    @activity.defn(name=ActivityName.RECORD_SILENT_TURN)
+    async def record_silent_turn(self, work: RecordSilentTurn) -> TurnResult:
+        """Keep that nothing was said in a turn; if it was committed after all, the words stand."""
         record = TurnRecord(
             **record_of(work),
-            outcome="failed",
+            outcome=work.outcome,
             error=work.error,
             seq=work.seq,
             attempt=work.attempts,
+            model_calls=0,
             started_at=datetime.now(UTC),
         )
         earlier = await commit_turn(self._database, work.conversation_id, record, seq_before=work.seq, text=None)

@@ -8,9 +8,9 @@ import openai
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from activities.errors import ModelError, classify
-from groups.agents import ModelSettings
-from groups.events import Usage
+from groups.agents import ModelChoice
 from groups.prompt import ChatMessage
+from groups.usage import Usage
 
 
 class ToolCall(BaseModel):
@@ -53,6 +53,8 @@ class Completion(BaseModel):
     finish_reason: str | None
     model: str
     usage: Usage
+    note: str = ""
+    """What is the matter with it, though it can be used."""
 
 
 class ModelProvider:
@@ -74,7 +76,7 @@ class ModelProvider:
 
     async def complete(
         self,
-        settings: ModelSettings,
+        settings: ModelChoice,
         messages: Sequence[ChatMessage],
         *,
         timeout_seconds: float,

@@ -6,8 +6,8 @@ Law: a turn that is read back from the database gives the same result as when it
 from typing import Any
 
 from activities.contracts import TakeTurn, TurnResult
-from groups.events import Usage
 from groups.termination import tokens_said
+from groups.usage import Usage
 from groups.words import preview
 from store.database import Database
 from store.transcript import text_of
@@ -34,12 +34,17 @@ def result_of(work: TakeTurn, turn: TurnRecord, text: str) -> TurnResult:
         outcome=turn.outcome,
         seq=turn.seq,
         tokens_said=tokens_said(text, work.tokens),
-        usage=Usage(
-            prompt_tokens=turn.prompt_tokens,
-            completion_tokens=turn.completion_tokens,
-            model_calls=0 if turn.outcome == "failed" else 1,
-        ),
+        usage=usage_of(turn),
         attempt=turn.attempt,
+        model=turn.fallback,
+        trouble=turn.error or "",
+    )
+
+
+def usage_of(turn: TurnRecord) -> Usage:
+    """What a turn has cost."""
+    return Usage(
+        prompt_tokens=turn.prompt_tokens, completion_tokens=turn.completion_tokens, model_calls=turn.model_calls
     )
 
 

@@ -4,19 +4,20 @@ from datetime import UTC, datetime
 
 from temporalio import activity
 
+from activities.attempts import ModelsSpent, Struggle, failed
 from activities.contracts import ActivityName, TakeTurn, TurnResult
-from activities.errors import ModelError, fail_model_attempt
+from activities.errors import ModelError
 from activities.failpoints import Failpoint, reached
 from activities.heartbeat import heartbeating
 from activities.provider import Completion, ModelProvider
-from activities.results import committed_result, record_of, result_of
+from activities.results import committed_result, record_of, result_of, usage_of
 from groups.errors import NotFound
 from groups.prompt import participant_prompt
 from groups.window import window
 from groups.words import clean, is_pass, without_own_name
 from store.database import Database
 from store.transcript import read_window
-from store.turns import Table, TurnRecord, commit_turn, read_table
+from store.turns import FinishedTurn, Table, TurnRecord, charge_turn, commit_turn, read_table
 
 
 class Speaking:
@@ -36,10 +37,15 @@ class Speaking:
                 raise NotFound(f"the agent {work.speaker.agent_id!r} no longer exists")
             if table.last_turn >= work.turn:
                 return await committed_result(self._database, work)
-            completion, text = await self._speak(work, table)
-            return await self._commit(work, completion, text, started_at)
+            struggle = Struggle.so_far(work.first_model)
+            try:
+                completion, text = await self._speak(work, table, struggle)
+            except ModelsSpent as spent:
+                return await self._commit(work, failed_turn(work, spent.struggle, started_at), None)
+            turn = _turn(work, table, completion, text, struggle, started_at)
+            return await self._commit(work, turn, text if turn.outcome == "spoke" else None)
 
-    async def _speak(self, work: TakeTurn, table: Table) -> tuple[Completion, str]:
+    async def _speak(self, work: TakeTurn, table: Table, struggle: Struggle) -> tuple[Completion, str]:
         view = window(
             work.seq,
             table.chars,
@@ -48,31 +54,61 @@ class Speaking:
             visible_from=table.visible_from,
         )
         heard = await read_window(self._database, work.conversation_id, view, work.seq)
-        prompt = participant_prompt(table.agent, table.company, heard, work.tokens)
+        prompt = participant_prompt(table.agent, table.company, heard, work.tokens, conclude=work.conclude)
         await reached(Failpoint.BEFORE_MODEL_CALL)
+        models = table.agent.model
         try:
-            completion = await self._provider.complete(table.agent.model, prompt, timeout_seconds=work.timeout_seconds)
+            completion = await self._provider.complete(
+                struggle.choice(models), prompt, timeout_seconds=work.timeout_seconds
+            )
             text = clean(without_own_name(completion.text.strip(), work.speaker.name), work.max_message_chars)
             if not text:
-                raise ModelError(f"the model said nothing (finish reason: {completion.finish_reason})", retryable=True)  # noqa: TRY301
+                raise ModelError("the model said nothing", retryable=True, usage=completion.usage)  # noqa: TRY301
         except ModelError as error:
-            fail_model_attempt(error, attempt=activity.info().attempt, attempts=work.model_attempts)
+            failed(error, struggle, models, work.model_attempts, work.use_fallbacks)
         return completion, text
 
-    async def _commit(self, work: TakeTurn, completion: Completion, text: str, started_at: datetime) -> TurnResult:
-        passed = is_pass(text)
-        record = TurnRecord(
-            **record_of(work),
-            outcome="passed" if passed else "spoke",
-            seq=work.seq if passed else work.seq + 1,
-            attempt=activity.info().attempt,
-            model=completion.model,
-            prompt_tokens=completion.usage.prompt_tokens,
-            completion_tokens=completion.usage.completion_tokens,
-            started_at=started_at,
-        )
-        said = None if passed else text
+    async def _commit(self, work: TakeTurn, record: TurnRecord, said: str | None) -> TurnResult:
         await reached(Failpoint.BEFORE_TURN_COMMIT)
         earlier = await commit_turn(self._database, work.conversation_id, record, seq_before=work.seq, text=said)
         await reached(Failpoint.AFTER_TURN_COMMIT)
-        return await committed_result(self._database, work) if earlier else result_of(work, record, said or "")
+        if earlier is None:
+            return result_of(work, record, said or "")
+        await self._charge(work, record, earlier)
+        return await committed_result(self._database, work)
+
+    async def _charge(self, work: TakeTurn, record: TurnRecord, earlier: FinishedTurn) -> None:
+        if earlier.outcome in ("discarded", "cancelled"):
+            await charge_turn(self._database, work.conversation_id, work.turn, usage_of(record))
+
+
+def _turn(
+    work: TakeTurn, table: Table, completion: Completion, text: str, struggle: Struggle, started_at: datetime
+) -> TurnRecord:
+    passed = is_pass(text)
+    cut = "cut at max_message_chars" if len(completion.text.strip()) > work.max_message_chars else ""
+    notes = [struggle.trouble, completion.note, cut]
+    return TurnRecord(
+        **record_of(work),
+        outcome="passed" if passed else "spoke",
+        error="; ".join(note for note in notes if note) or None,
+        seq=work.seq if passed else work.seq + 1,
+        attempt=activity.info().attempt,
+        model=completion.model,
+        fallback=struggle.index(table.agent.model),
+        started_at=started_at,
+        **(struggle.usage + completion.usage).model_dump(),
+    )
+
+
+def failed_turn(work: TakeTurn, struggle: Struggle, started_at: datetime) -> TurnRecord:
+    """The record of a turn for which no model had an answer."""
+    return TurnRecord(
+        **record_of(work),
+        outcome="failed",
+        error=struggle.trouble,
+        seq=work.seq,
+        attempt=struggle.all_failures,
+        started_at=started_at,
+        **struggle.usage.model_dump(),
+    )

@@ -31,8 +31,8 @@ class MemoryBlock(Definition):
     value: str = Field(default="", max_length=20_000)
 
 
-class ModelSettings(Definition):
-    """How an agent's model is called."""
+class ModelChoice(Definition):
+    """A model, and how it is called."""
 
     model: str | None = Field(default=None, min_length=1, max_length=200)
     """The provider's name of the model; without one, the worker's `TERTULIA_MODEL`."""
@@ -41,6 +41,18 @@ class ModelSettings(Definition):
     """The most tokens that one answer may have; without it, the provider's own limit."""
     extra: dict[str, JsonValue] = Field(default_factory=dict)
     """Further fields of the request, passed on as they are (`reasoning_effort`, `top_p`, …)."""
+
+
+class ModelSettings(ModelChoice):
+    """How an agent's model is called, and which models answer when it fails."""
+
+    fallbacks: tuple[ModelChoice, ...] = Field(default=(), max_length=5)
+    """Asked in this order once all attempts with the models before them have failed."""
+
+    @property
+    def choices(self) -> tuple[ModelChoice, ...]:
+        """All models, in the order in which they are asked."""
+        return (self, *self.fallbacks)
 
 
 class Agent(Definition):

@@ -1,11 +1,11 @@
 """What operators can tell a running conversation. Each command bears an id: said twice, it counts once."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, Field, NonNegativeInt, StringConstraints
+from pydantic import AliasChoices, Field, NonNegativeInt, StringConstraints, model_validator
 
 from groups.agents import Name
-from groups.group import CatchUp
+from groups.group import CatchUp, InFlight
 from groups.ids import CommandId
 from groups.model import Definition, Record
 
@@ -40,12 +40,23 @@ class AddMember(Command):
     state: Literal["active", "muted", "standby"] = "active"
     catch_up: CatchUp | None = None
     """What it reads of what came before; without it, the group's setting."""
+    stands_in_for: Who | None = None
+    """With state `standby`: the only member that it stands in for; without it, any."""
+
+    @model_validator(mode="after")
+    def _only_on_standby(self) -> Self:
+        if self.stands_in_for is not None and self.state != "standby":
+            raise ValueError("stands_in_for: only a member with state 'standby' stands in for others")
+        return self
 
 
 class RemoveMember(Command):
     """Let a member leave at the next turn boundary."""
 
     agent: Who = Field(validation_alias=AliasChoices("agent", "agent_id"))
+    in_flight: InFlight | None = None
+    """If it speaks just now: `finish` = its words stand, `discard` = they are dropped, `cancel` = the model call is
+    cancelled; without it, the group's setting."""
 
 
 class ReplaceMember(Command):
@@ -54,6 +65,8 @@ class ReplaceMember(Command):
     agent: Who = Field(validation_alias=AliasChoices("agent", "agent_id"))
     replacement: Who = Field(validation_alias=AliasChoices("replacement", "replacement_id"))
     catch_up: CatchUp | None = None
+    in_flight: InFlight | None = None
+    """As for `remove_member`."""
 
 
 class ReorderMembers(Command):
@@ -70,7 +83,13 @@ class MuteMember(Command):
 
 
 class UnmuteMember(Command):
-    """Let a muted member speak again."""
+    """Let a muted member speak again, or one on standby speak for itself."""
+
+    agent: Who = Field(validation_alias=AliasChoices("agent", "agent_id"))
+
+
+class ReinstateMember(Command):
+    """Take an isolated or suspect member for healthy at once."""
 
     agent: Who = Field(validation_alias=AliasChoices("agent", "agent_id"))
 
@@ -86,7 +105,7 @@ class Pause(Command):
 
 
 class Resume(Command):
-    """Go on after a pause."""
+    """Go on after a pause; or, where nobody can speak, try a member at once."""
 
 
 class Stop(Command):
@@ -95,7 +114,7 @@ class Stop(Command):
     reason: str = Field(default="", max_length=500)
 
 
-RosterCommand = AddMember | RemoveMember | ReplaceMember | ReorderMembers | MuteMember | UnmuteMember
+RosterCommand = AddMember | RemoveMember | ReplaceMember | ReorderMembers | MuteMember | UnmuteMember | ReinstateMember
 AnyCommand = PostMessage | RosterCommand | UpdateSettings | Pause | Resume | Stop
 
 COMMANDS: dict[str, type[AnyCommand]] = {
@@ -106,6 +125,7 @@ COMMANDS: dict[str, type[AnyCommand]] = {
     "reorder_members": ReorderMembers,
     "mute_member": MuteMember,
     "unmute_member": UnmuteMember,
+    "reinstate_member": ReinstateMember,
     "update_settings": UpdateSettings,
     "pause": Pause,
     "resume": Resume,

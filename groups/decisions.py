@@ -1,8 +1,11 @@
 """What is to be done next. The workflow carries a decision out and answers with an event."""
 
+from datetime import datetime
+
+from groups.changes import AnyRosterChange
 from groups.ids import AgentId
 from groups.model import Record
-from groups.roster import AnyRosterChange, Roster
+from groups.roster import MemberRef, Roster
 from groups.state import Chosen, Phase, Post
 
 
@@ -27,10 +30,17 @@ class RecordPosts(Record):
 
 
 class AskManager(Record):
-    """Let the manager choose; answer with `SpeakerChosen`, `SelectionFailed` or `ManagerFinished`."""
+    """Let a manager choose; answer with `SpeakerChosen`, `SelectionFailed` or `ManagerFinished`."""
 
     turn: int
     candidates: tuple[AgentId, ...]
+    manager: MemberRef
+    note: str = ""
+    """Why some are no candidates: part of the reason that is kept."""
+    first_model: int = 0
+    """Which of the manager's models is asked first."""
+    trial: bool = False
+    """One attempt decides: the manager is on probation."""
 
 
 class TakeTurn(Record):
@@ -38,6 +48,12 @@ class TakeTurn(Record):
 
     turn: int
     chosen: Chosen
+    first_model: int = 0
+    """Which of the speaker's models is asked first."""
+    trial: bool = False
+    """One attempt decides: the member is on probation."""
+    conclude: str = ""
+    """The speaker shall sum up, for this reason."""
 
 
 class CloseRound(Record):
@@ -45,12 +61,15 @@ class CloseRound(Record):
 
     reason: str
     explanation: str
+    closes: bool = False
+    """The conversation ends with it."""
 
 
 class WaitForInput(Record):
-    """Nothing to do until a message or a command comes; there is no event to answer with."""
+    """Nothing to do until a message or a command comes or, if there is one, a moment; then answer with `ProbeDue`."""
 
     phase: Phase
+    until: datetime | None = None
 
 
 class CloseConversation(Record):

@@ -10,6 +10,19 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from groups.boundary import AUTOMATIC, expected_roster
+from groups.changes import (
+    AnyRosterChange,
+    ManagerHealthChanged,
+    MemberAdded,
+    MemberMuted,
+    MemberReinstated,
+    MemberRemoved,
+    MemberReplaced,
+    MembersReordered,
+    MemberUnmuted,
+    changed_roster,
+)
 from groups.commands import (
     AddMember,
     AnyCommand,
@@ -17,6 +30,7 @@ from groups.commands import (
     Pause,
     PostMessage,
     Receipt,
+    ReinstateMember,
     Rejection,
     RemoveMember,
     ReorderMembers,
@@ -29,21 +43,10 @@ from groups.commands import (
 )
 from groups.errors import CommandRefused, ConversationClosed, brief
 from groups.group import GroupSettings, ManagerConfig
+from groups.health import HEALTHY
 from groups.ids import CommandId
-from groups.machine import expected_roster
 from groups.model import Record, explain
-from groups.roster import (
-    AnyRosterChange,
-    Member,
-    MemberAdded,
-    MemberMuted,
-    MemberRef,
-    MemberRemoved,
-    MemberReplaced,
-    MembersReordered,
-    MemberUnmuted,
-    changed_roster,
-)
+from groups.roster import Member, MemberRef
 from groups.state import (
     MAX_PENDING_BYTES,
     MAX_PENDING_CHANGES,
@@ -58,7 +61,7 @@ _MANAGER: TypeAdapter[ManagerConfig] = TypeAdapter(ManagerConfig)
 _PENDING: TypeAdapter[tuple[tuple[Post, ...], tuple[AnyRosterChange, ...]]] = TypeAdapter(
     tuple[tuple[Post, ...], tuple[AnyRosterChange, ...]]
 )
-_FIXED = {"manager_type", "manager_agent_id"}
+_FIXED = {"manager_type", "manager_agent_id", "fallback_manager_ids"}
 _DETAIL_CHARS = 200
 
 Accepted = tuple[ConversationState, Receipt]
@@ -99,6 +102,8 @@ def accept(
     """
     if first := state.receipts.get(command_id):
         return state, first
+    if command_id.startswith(AUTOMATIC):
+        raise CommandRefused(f"command_id: ids that begin with {AUTOMATIC!r} are the conversation's own")
     if state.stop or state.phase in ("terminating", "closed"):
         raise ConversationClosed(f"conversation {state.conversation_id!r} is closed; it takes no {name}")
     if state.phase in ("initializing", "loading") and isinstance(command, RosterCommand | UpdateSettings):
@@ -139,6 +144,9 @@ def _take(
                 raise CommandRefused("the conversation is already paused")
             return state.model_copy(update={"paused_because": reason}), "pauses at the next turn boundary", None
         case Resume():
+            if state.paused_because is None and state.outage:
+                outage = state.outage.model_copy(update={"next_probe_at": state.outage.since})
+                return state.model_copy(update={"outage": outage}), "tries a member at once", None
             if state.paused_because is None:
                 raise CommandRefused("the conversation is not paused")
             return state.model_copy(update={"paused_because": None}), "goes on", None
@@ -210,7 +218,7 @@ def _change_roster(
 ) -> tuple[ConversationState, str, int | None]:
     if len(state.pending_changes) >= MAX_PENDING_CHANGES:
         raise CommandRefused(f"{MAX_PENDING_CHANGES} changes of members wait already; try again later")
-    if joining and joining.agent_id == getattr(state.manager_config, "manager_agent_id", None):
+    if joining and joining.agent_id in getattr(state.manager_config, "manager_ids", ()):
         raise CommandRefused(f"{joining.name!r} manages this conversation and cannot take part in it")
     change = _resolved(state, command, command_id, joining)
     roster = changed_roster(expected_roster(state), change, state.floor.turn)
@@ -233,25 +241,31 @@ def _resolved(
                 position=command.position,
                 state=command.state,
                 catch_up=command.catch_up or state.settings.catch_up,
+                reserved_for=roster.get(command.stands_in_for).agent_id if command.stands_in_for else None,
             )
         case ReplaceMember():
             assert joining is not None
-            leaving = _ref(roster.get(command.agent))
-            catch_up = command.catch_up or state.settings.catch_up
-            return MemberReplaced(command_id=command_id, member=leaving, replacement=joining, catch_up=catch_up)
+            return MemberReplaced(
+                command_id=command_id,
+                member=roster.get(command.agent).ref,
+                replacement=joining,
+                catch_up=command.catch_up or state.settings.catch_up,
+                in_flight=command.in_flight or state.settings.in_flight,
+            )
         case RemoveMember():
-            return MemberRemoved(command_id=command_id, member=_ref(roster.get(command.agent)))
+            in_flight = command.in_flight or state.settings.in_flight
+            return MemberRemoved(command_id=command_id, member=roster.get(command.agent).ref, in_flight=in_flight)
         case MuteMember():
-            return MemberMuted(command_id=command_id, member=_ref(roster.get(command.agent)))
+            return MemberMuted(command_id=command_id, member=roster.get(command.agent).ref)
         case UnmuteMember():
-            return MemberUnmuted(command_id=command_id, member=_ref(roster.get(command.agent)))
+            return MemberUnmuted(command_id=command_id, member=roster.get(command.agent).ref)
+        case ReinstateMember():
+            if manager := roster.find_manager(command.agent):
+                return ManagerHealthChanged(command_id=command_id, manager=manager.ref, health=HEALTHY)
+            return MemberReinstated(command_id=command_id, member=roster.get(command.agent).ref)
         case ReorderMembers():
             return MembersReordered(command_id=command_id, order=_ids(roster.get(who) for who in command.agents))
 
 
 def _ids(members: Iterable[Member]) -> Sequence[Any]:
     return tuple(member.agent_id for member in members)
-
-
-def _ref(member: Member) -> MemberRef:
-    return MemberRef(agent_id=member.agent_id, name=member.name)

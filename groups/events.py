@@ -3,30 +3,15 @@
 from datetime import datetime
 from typing import Literal
 
-from groups.group import GroupSettings, ManagerConfig
+from groups.group import GroupSettings, ManagerConfig, Standby
 from groups.ids import AgentId, GroupId
 from groups.model import Record
 from groups.roster import MemberRef
 from groups.selection import ChosenBy
+from groups.usage import Usage
 
-
-class Usage(Record):
-    """What models have cost."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    model_calls: int = 0
-
-    @property
-    def total_tokens(self) -> int:
-        return self.prompt_tokens + self.completion_tokens
-
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
-            completion_tokens=self.completion_tokens + other.completion_tokens,
-            model_calls=self.model_calls + other.model_calls,
-        )
+TurnOutcome = Literal["spoke", "passed", "failed", "discarded", "cancelled"]
+"""`discarded` and `cancelled`: the speaker was removed while it spoke."""
 
 
 class Event(Record):
@@ -45,6 +30,9 @@ class ConversationLoaded(Event):
     manager_config: ManagerConfig
     settings: GroupSettings
     members: tuple[MemberRef, ...]
+    standby: tuple[Standby, ...] = ()
+    """Those of the members that only stand in for others."""
+    managers: tuple[MemberRef, ...] = ()
 
 
 class MembershipApplied(Event):
@@ -61,19 +49,25 @@ class PostsRecorded(Event):
 
 
 class SpeakerChosen(Event):
-    """The manager, or the fallback rule in its place, chose a member for the turn."""
+    """A manager chose a member for the turn."""
 
     agent_id: AgentId
     chosen_by: ChosenBy
     reason: str
+    manager: MemberRef
     usage: Usage = Usage()
+    model: int = 0
+    """Which of the manager's models answered: 0 = its own, 1 = its first fallback…"""
+    trouble: str = ""
+    """What failed before."""
 
 
 class SelectionFailed(Event):
-    """The manager could not be brought to choose; the fallback rule takes its place."""
+    """A manager could not be brought to choose; the next one is asked, or the fallback rule takes its place."""
 
     candidates: tuple[AgentId, ...]
     reason: str
+    manager: MemberRef
     usage: Usage = Usage()
 
 
@@ -81,7 +75,10 @@ class ManagerFinished(Event):
     """The manager ended the round."""
 
     reason: str
+    manager: MemberRef
     usage: Usage = Usage()
+    model: int = 0
+    trouble: str = ""
 
 
 class TurnCompleted(Event):
@@ -89,7 +86,7 @@ class TurnCompleted(Event):
 
     turn: int
     speaker: MemberRef
-    outcome: Literal["spoke", "passed", "failed"]
+    outcome: TurnOutcome
     said: str
     """A preview of the words, or why the turn failed."""
     seq: int
@@ -98,6 +95,16 @@ class TurnCompleted(Event):
     reason: str
     tokens_said: tuple[str, ...] = ()
     usage: Usage = Usage()
+    seconds: float = 0
+    """Wall time from the first attempt to the outcome."""
+    model: int = 0
+    """Which of the speaker's models answered: 0 = its own, 1 = its first fallback…"""
+    trouble: str = ""
+    """What failed before, or what is the matter with the answer."""
+
+
+class ProbeDue(Event):
+    """Nobody could speak for a while: it is time to try someone."""
 
 
 class RoundClosed(Event):
@@ -105,6 +112,8 @@ class RoundClosed(Event):
 
     reason: str
     explanation: str
+    closes: bool = False
+    """Whether the conversation ends with it."""
 
 
 class ConversationEnded(Event):
@@ -121,6 +130,7 @@ AnyEvent = (
     | SelectionFailed
     | ManagerFinished
     | TurnCompleted
+    | ProbeDue
     | RoundClosed
     | ConversationEnded
 )

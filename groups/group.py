@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from groups.agents import Agent, MemoryBlock, Name
+from groups.budgets import MAX_BUDGETS, Budget
 from groups.errors import InvalidDefinition
 from groups.ids import AgentId, GroupId
 from groups.model import Definition
@@ -31,6 +32,19 @@ CatchUp = Annotated[str, StringConstraints(pattern=r"^(full|none|last:[1-9][0-9]
 Intake = Literal["interject", "queue", "batch"]
 """What becomes of a message posted while a round runs: `interject` lets it enter at the next turn boundary; `queue`
 gives each waiting message a round of its own, first in first out; `batch` gives all that wait one round together."""
+
+
+FailureStep = Literal["fallback_model", "standby", "skip"]
+
+InFlight = Literal["finish", "discard", "cancel"]
+
+
+class Standby(Definition):
+    """An agent that waits to stand in for a member that fails."""
+
+    agent_id: AgentId
+    stands_in_for: AgentId | None = None
+    """Only for this member; null = for any."""
 
 
 class ManagerRules(Definition):
@@ -59,9 +73,18 @@ class Dynamic(ManagerRules):
     allow_repeated_speaker: bool = False
     """Whether the last speaker may be chosen again at once."""
     max_selection_attempts: PositiveInt = Field(default=3, le=10)
-    """How often a manager is asked for one turn before the fallback rule speaks."""
+    """How often a manager is asked for one turn before the next one is, or the fallback rule speaks."""
+    fallback_manager_ids: tuple[AgentId, ...] = Field(default=(), max_length=5)
+    """The agents that manage, in this order, while the manager fails; none of the participants."""
+    max_pair_turns: PositiveInt | None = Field(default=10, ge=4, le=100_000)
+    """After so many turns that two members had to themselves, a third is chosen; null = never."""
     starvation_turns: PositiveInt | None = Field(default=20, le=100_000)
     """A member unheard for this many turns speaks next, whatever the manager would say; null = never."""
+
+    @property
+    def manager_ids(self) -> tuple[AgentId, ...]:
+        """All that may manage, in the order in which they are asked."""
+        return (self.manager_agent_id, *self.fallback_manager_ids)
 
 
 ManagerConfig = Annotated[RoundRobin | Dynamic, Field(discriminator="manager_type")]
@@ -92,10 +115,28 @@ class GroupSettings(Definition):
     heartbeat_timeout_seconds: PositiveFloat = Field(default=5, ge=1, le=600)
     """After how long without a sign of life an attempt is given to another worker."""
     model_attempts: PositiveInt = Field(default=5, le=100)
-    """How often a model that fails is tried for one turn before the turn is skipped."""
+    """How often a model that fails is tried for one turn before `on_failure` says what follows."""
     retry_initial_seconds: PositiveFloat = Field(default=1, le=600)
     """The pause before the second attempt; each further one is twice as long, 60 s at most. A provider's `retry-after`
     goes before it."""
+    on_failure: tuple[FailureStep, ...] = Field(default=("fallback_model", "standby", "skip"), max_length=3)
+    """What is tried, in this order, for a turn of which all attempts failed: the agent's fallback models, a member on
+    standby in its place. What is left of the turn is skipped."""
+    isolate_after_failures: PositiveInt = Field(default=2, le=1_000)
+    """A member, or a manager, that fails so many turns in a row is isolated."""
+    cool_down_turns: PositiveInt | None = Field(default=10, le=1_000_000)
+    """After so many turns one that is isolated has a turn on probation; each further isolation lasts twice as long."""
+    cool_down_seconds: PositiveFloat | None = Field(default=300, le=31_536_000)
+    """The same by time; what comes first counts. With neither, only an operator ends an isolation."""
+    probe_initial_seconds: PositiveFloat = Field(default=5, le=86_400)
+    """With nobody left to speak, the conversation rests so long before a member is tried; each time twice as long."""
+    probe_maximum_seconds: PositiveFloat = Field(default=300, le=86_400)
+    """The longest rest between two such tries."""
+    in_flight: InFlight = "finish"
+    """What becomes of the turn of a member that is removed while it speaks, unless the command says otherwise: its
+    words stand (`finish`), they are dropped (`discard`), or the model call is cancelled (`cancel`)."""
+    budgets: tuple[Budget, ...] = Field(default=(), max_length=MAX_BUDGETS)
+    """What the conversation and its members may use altogether."""
 
     @field_validator("termination")
     @classmethod
@@ -120,6 +161,8 @@ class Group(Definition):
     description: str = Field(default="", max_length=10_000)
     """What the group is for: every member's prompt begins with it."""
     agent_ids: Annotated[tuple[AgentId, ...], AfterValidator(_unique)] = Field(default=(), max_length=MAX_MEMBERS)
+    standby: tuple[Standby, ...] = Field(default=(), max_length=MAX_MEMBERS)
+    """Members that only speak in the place of one that fails."""
     manager_config: ManagerConfig = RoundRobin()
     shared_memory: tuple[MemoryBlock, ...] = ()
     settings: GroupSettings = GroupSettings()
@@ -128,10 +171,30 @@ class Group(Definition):
 
     @model_validator(mode="after")
     def _manager_takes_no_part(self) -> Self:
-        config = self.manager_config
-        if isinstance(config, Dynamic) and config.manager_agent_id in self.agent_ids:
-            raise ValueError(f"manager_config.manager_agent_id: {config.manager_agent_id!r} is also a participant")
+        for manager_id in self.manager_ids:
+            if manager_id in self.member_ids:
+                field = "manager_agent_id" if manager_id == self.manager_ids[0] else "fallback_manager_ids"
+                raise ValueError(f"manager_config.{field}: {manager_id!r} is also a participant")
+        _unique(self.manager_ids)
         return self
+
+    @model_validator(mode="after")
+    def _standby_fits(self) -> Self:
+        _unique(self.member_ids)
+        for standby in self.standby:
+            if standby.stands_in_for is not None and standby.stands_in_for not in self.agent_ids:
+                raise ValueError(f"standby: {standby.stands_in_for!r} is none of agent_ids")
+        return self
+
+    @property
+    def member_ids(self) -> tuple[AgentId, ...]:
+        """All participants, those on standby last."""
+        return (*self.agent_ids, *(standby.agent_id for standby in self.standby))
+
+    @property
+    def manager_ids(self) -> tuple[AgentId, ...]:
+        """The managing agents; none where a rule manages."""
+        return self.manager_config.manager_ids if isinstance(self.manager_config, Dynamic) else ()
 
 
 def check_members(group: Group, agents: Iterable[Agent]) -> None:
@@ -141,11 +204,10 @@ def check_members(group: Group, agents: Iterable[Agent]) -> None:
         InvalidDefinition: with the names or ids that are wrong.
     """
     known = {agent.id: agent for agent in agents}
-    config = group.manager_config
-    wanted = [*group.agent_ids, *([config.manager_agent_id] if isinstance(config, Dynamic) else [])]
+    wanted = (*group.member_ids, *group.manager_ids)
     if missing := [agent_id for agent_id in wanted if agent_id not in known]:
         raise InvalidDefinition(f"group {group.name!r}: no such agent: {', '.join(map(repr, missing))}")
-    names = Counter(known[agent_id].name.casefold() for agent_id in group.agent_ids)
+    names = Counter(known[agent_id].name.casefold() for agent_id in group.member_ids)
     if twice := [name for name, count in names.items() if count > 1]:
         raise InvalidDefinition(f"group {group.name!r}: Duplicate agent names: {', '.join(map(repr, twice))}")
 

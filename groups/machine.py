@@ -5,11 +5,11 @@ Law: both are functions of their arguments alone. The workflow is a loop of deci
 
 from functools import singledispatch
 
+from groups.boundary import expected_roster, roster_after
 from groups.decisions import (
     ApplyMembership,
     AskManager,
     CloseConversation,
-    CloseRound,
     Decision,
     Finished,
     LoadConversation,
@@ -24,19 +24,18 @@ from groups.events import (
     ManagerFinished,
     MembershipApplied,
     PostsRecorded,
+    ProbeDue,
     RoundClosed,
     SelectionFailed,
     SpeakerChosen,
     TurnCompleted,
-    Usage,
 )
-from groups.ids import AgentId
-from groups.roster import AnyRosterChange, Member, MemberRef, Roster, changed_roster
-from groups.rounds import why_round_ends
-from groups.selection import Ask, ChosenBy, Nobody, Speak, least_recently_heard, select
+from groups.failover import all_isolated, all_on_probation, attended, manager_fared, member_fared, probed
+from groups.health import Moment
+from groups.roster import Manager, Member, Roster
+from groups.rounds import next_in_round, turn_of
+from groups.selection import seat_of
 from groups.state import RECENT_TURNS, Chosen, ConversationState, Phase, Round, StopRequest, TurnBrief
-
-NO_PARTICIPANTS = "no_available_participants"
 
 
 def decide(state: ConversationState) -> Decision:
@@ -46,14 +45,16 @@ def decide(state: ConversationState) -> Decision:
     if state.phase == "closed":
         return Finished()
     if state.round and state.round.chosen:
-        return TakeTurn(turn=state.floor.turn + 1, chosen=state.round.chosen)
+        return turn_of(state, state.round.chosen)
     if state.pending_changes:
-        return _apply_membership(state)
+        return ApplyMembership(
+            changes=state.pending_changes, first_epoch=state.roster.epoch + 1, roster=expected_roster(state)
+        )
     if state.stop:
         return _record_all(state) or CloseConversation(reason=state.stop.reason)
     if state.paused_because is not None:
         return WaitForInput(phase="paused")
-    return _in_round(state, state.round) if state.round else _between_rounds(state)
+    return next_in_round(state, state.round) if state.round else _between_rounds(state)
 
 
 def _between_rounds(state: ConversationState) -> Decision:
@@ -65,52 +66,10 @@ def _between_rounds(state: ConversationState) -> Decision:
     return RecordPosts(posts=state.pending_posts[:taken], first_seq=state.last_seq + 1)
 
 
-def _in_round(state: ConversationState, current: Round) -> Decision:
-    if met := why_round_ends(state, current):
-        return CloseRound(reason=met.reason, explanation=met.explanation)
-    if state.settings.intake == "interject" and (record := _record_all(state)):
-        return record
-    match select(state.roster, state.floor, state.manager_config):
-        case Speak(agent_id=agent_id, chosen_by=chosen_by, reason=reason):
-            chosen = _chosen(state, agent_id, chosen_by, reason)
-            return TakeTurn(turn=state.floor.turn + 1, chosen=chosen)
-        case Ask(candidates=candidates):
-            return AskManager(turn=state.floor.turn + 1, candidates=candidates)
-        case Nobody():
-            return WaitForInput(phase="paused")
-
-
-def _apply_membership(state: ConversationState) -> ApplyMembership:
-    return ApplyMembership(
-        changes=state.pending_changes,
-        first_epoch=state.roster.epoch + 1,
-        roster=expected_roster(state),
-    )
-
-
 def _record_all(state: ConversationState) -> RecordPosts | None:
     if not state.pending_posts:
         return None
     return RecordPosts(posts=state.pending_posts, first_seq=state.last_seq + 1)
-
-
-def _chosen(state: ConversationState, agent_id: AgentId, chosen_by: ChosenBy, reason: str) -> Chosen:
-    return Chosen(member=_ref(state.roster.get(agent_id)), chosen_by=chosen_by, reason=reason)
-
-
-def _ref(member: Member) -> MemberRef:
-    return MemberRef(agent_id=member.agent_id, name=member.name)
-
-
-def expected_roster(state: ConversationState) -> Roster:
-    """The roster as it will be once every pending change is applied: what a further command is checked against."""
-    return _after(state.roster, state.pending_changes, state.floor.turn)
-
-
-def _after(roster: Roster, changes: tuple[AnyRosterChange, ...], turn: int) -> Roster:
-    for change in changes:
-        roster = changed_roster(roster, change, turn)
-    return roster
 
 
 _PHASES: dict[type[Decision], Phase] = {
@@ -145,8 +104,8 @@ def cancel(state: ConversationState) -> ConversationState:
 
 
 def apply(state: ConversationState, event: AnyEvent) -> ConversationState:
-    """The state after `event`."""
-    return _applied(event, state.model_copy(update={"clock": event.at, "phase": "ready"}))
+    """The state after `event`, with what is due by itself then."""
+    return attended(_applied(event, state.model_copy(update={"clock": event.at, "phase": "ready"})))
 
 
 @singledispatch
@@ -156,7 +115,16 @@ def _applied(event: AnyEvent, state: ConversationState) -> ConversationState:
 
 @_applied.register
 def _(event: ConversationLoaded, state: ConversationState) -> ConversationState:
-    members = tuple(Member(agent_id=member.agent_id, name=member.name) for member in event.members)
+    reserved = {standby.agent_id: standby.stands_in_for for standby in event.standby}
+    members = tuple(
+        Member(
+            **member.model_dump(),
+            state="standby" if member.agent_id in reserved else "active",
+            reserved_for=reserved.get(member.agent_id),
+        )
+        for member in event.members
+    )
+    managers = tuple(Manager(**manager.model_dump()) for manager in event.managers)
     return state.model_copy(
         update={
             "group_id": event.group_id,
@@ -164,7 +132,7 @@ def _(event: ConversationLoaded, state: ConversationState) -> ConversationState:
             "description": event.description,
             "manager_config": event.manager_config,
             "settings": event.settings,
-            "roster": Roster(epoch=1, members=members),
+            "roster": Roster(epoch=1, members=members, managers=managers),
         }
     )
 
@@ -172,8 +140,7 @@ def _(event: ConversationLoaded, state: ConversationState) -> ConversationState:
 @_applied.register
 def _(event: MembershipApplied, state: ConversationState) -> ConversationState:
     done, left = state.pending_changes[: event.count], state.pending_changes[event.count :]
-    roster = _after(state.roster, done, state.floor.turn)
-    return state.model_copy(update={"roster": roster, "pending_changes": left})
+    return state.model_copy(update={"roster": roster_after(state, done), "pending_changes": left})
 
 
 @_applied.register
@@ -188,79 +155,135 @@ def _(event: PostsRecorded, state: ConversationState) -> ConversationState:
 
 @_applied.register
 def _(event: SpeakerChosen, state: ConversationState) -> ConversationState:
-    return _with_choice(state, event.agent_id, event.chosen_by, event.reason, event.usage)
+    assert state.round is not None
+    seat = seat_of(state.roster, event.agent_id)
+    chosen = Chosen(
+        member=state.roster.get(event.agent_id).ref,
+        chosen_by=event.chosen_by,
+        reason=event.reason,
+        in_place_of=seat.owner if seat and seat.owner != event.agent_id else None,
+    )
+    current = state.round.model_copy(update={"chosen": chosen})
+    state = state.model_copy(update={"round": current, "usage": state.usage + event.usage})
+    return _manager_answered(state, event)
 
 
 @_applied.register
 def _(event: SelectionFailed, state: ConversationState) -> ConversationState:
-    speaker = least_recently_heard(state.roster, event.candidates)
-    if speaker is None:
-        return state.model_copy(update={"usage": state.usage + event.usage})
-    name = state.roster.get(speaker).name
-    reason = f"{event.reason}; {name} is the least recently heard"
-    return _with_choice(state, speaker, "fallback", reason, event.usage)
-
-
-def _with_choice(
-    state: ConversationState, agent_id: AgentId, chosen_by: ChosenBy, reason: str, usage: Usage
-) -> ConversationState:
     assert state.round is not None
-    chosen = _chosen(state, agent_id, chosen_by, reason)
-    current = state.round.model_copy(update={"chosen": chosen})
-    return state.model_copy(update={"round": current, "usage": state.usage + usage})
+    trouble = f"{event.manager.name} did not choose: {event.reason}"
+    update = {
+        "managers_tried": (*state.round.managers_tried, event.manager.agent_id),
+        "managers_trouble": "; ".join(filter(None, (state.round.managers_trouble, trouble))),
+    }
+    current = state.round.model_copy(update=update)
+    state = state.model_copy(update={"round": current, "usage": state.usage + event.usage})
+    return manager_fared(state, event.manager, _moment(state, event), failed=event.reason)
 
 
 @_applied.register
 def _(event: ManagerFinished, state: ConversationState) -> ConversationState:
     assert state.round is not None
     current = state.round.model_copy(update={"finished_because": event.reason})
-    return state.model_copy(update={"round": current, "usage": state.usage + event.usage})
+    state = state.model_copy(update={"round": current, "usage": state.usage + event.usage})
+    return _manager_answered(state, event)
+
+
+def _manager_answered(state: ConversationState, event: SpeakerChosen | ManagerFinished) -> ConversationState:
+    return manager_fared(state, event.manager, _moment(state, event), model=event.model, trouble=event.trouble)
 
 
 @_applied.register
 def _(event: TurnCompleted, state: ConversationState) -> ConversationState:
-    assert state.round is not None
+    current = state.round
+    assert current is not None
+    chosen = current.chosen or Chosen(member=event.speaker, chosen_by=event.chosen_by, reason=event.reason)
     speaker = event.speaker.agent_id
-    roster = state.roster.with_turn(speaker, event.turn)
-    current = _round_after(state.round, event)
-    brief = TurnBrief(
-        turn=event.turn,
-        speaker=event.speaker.name,
-        outcome=event.outcome,
-        chosen_by=event.chosen_by,
-        reason=event.reason,
-        said=event.said,
+    roster = state.roster.with_turn(
+        speaker, event.turn, event.usage, event.seconds, last_word=event.chosen_by == "conclusion"
     )
-    all_failed = current.failures >= max(len(roster.active()), 1)
-    return state.model_copy(
+    state = state.model_copy(
         update={
             "roster": roster,
-            "floor": state.floor.after(speaker, roster),
-            "round": current.model_copy(update={"failures": 0}) if all_failed else current,
+            "floor": state.floor.after(speaker, roster, seat=chosen.in_place_of),
             "last_seq": event.seq,
             "usage": state.usage + event.usage,
-            "recent_turns": (*state.recent_turns, brief)[-RECENT_TURNS:],
-            "paused_because": NO_PARTICIPANTS if all_failed else state.paused_because,
+            "recent_turns": (*state.recent_turns, _brief(event))[-RECENT_TURNS:],
         }
     )
+    return _fared(state, event, chosen, current)
+
+
+def _fared(state: ConversationState, event: TurnCompleted, chosen: Chosen, before: Round) -> ConversationState:
+    """What the turn means for the round, and for the health of its speaker and of everybody."""
+    moment = _moment(state, event)
+    was_outage = state.outage is not None
+    state = member_fared(state, event)
+    current = _round_after(before, event)
+    if event.outcome == "failed":
+        current = _after_failure(state, current, chosen)
+        if current.vacant is None and current.failures >= max(len(state.roster.seats()), 1):
+            state = all_isolated(state, moment)
+            current = current.model_copy(update={"turns": current.turns - current.skipped, "skipped": 0, "failures": 0})
+    elif was_outage and event.outcome in ("spoke", "passed"):
+        state = all_on_probation(state, moment, f"{event.speaker.name} answers again")
+    return state.model_copy(update={"round": current})
 
 
 def _round_after(current: Round, event: TurnCompleted) -> Round:
     said = tuple(dict.fromkeys((*current.tokens_said, *event.tokens_said)))
-    return current.model_copy(
-        update={
-            "turns": current.turns + 1,
-            "tokens_said": said,
-            "quiet": current.quiet + 1 if event.outcome == "passed" else 0,
-            "failures": current.failures + 1 if event.outcome == "failed" else 0,
-            "chosen": None,
-        }
-    )
+    update: dict[str, object] = {
+        "tokens_said": said,
+        "chosen": None,
+        "vacant": None,
+        "managers_tried": (),
+        "managers_trouble": "",
+        "concluded": current.concluded or event.chosen_by == "conclusion",
+    }
+    if event.outcome in ("spoke", "passed"):
+        quiet = current.quiet + 1 if event.outcome == "passed" else 0
+        update |= {"turns": current.turns + 1, "quiet": quiet, "failures": 0, "skipped": 0}
+    return current.model_copy(update=update)
+
+
+def _after_failure(state: ConversationState, current: Round, chosen: Chosen) -> Round:
+    """A stand-in takes the turn at once, if there is one. If not, the turn is skipped, and counts unless its seat is
+    lost with it: then the round has one turn less to go."""
+    if chosen.chosen_by == "conclusion":
+        return current
+    roster = expected_roster(state)
+    owner = chosen.in_place_of or chosen.member.agent_id
+    substitute = roster.stand_in_of(owner) or roster.free_standby(owner)
+    if chosen.chosen_by != "standby" and "standby" in state.settings.on_failure and substitute:
+        if substitute.agent_id != chosen.member.agent_id:
+            return current.model_copy(update={"vacant": owner, "failures": current.failures + 1})
+    update: dict[str, object] = {"quiet": 0}
+    if chosen.chosen_by != "standby":
+        update["failures"] = current.failures + 1
+    if any(seat.owner == owner for seat in roster.seats()):
+        update |= {"turns": current.turns + 1, "skipped": current.skipped + 1}
+    return current.model_copy(update=update)
+
+
+@_applied.register
+def _(event: ProbeDue, state: ConversationState) -> ConversationState:
+    return probed(state, _moment(state, event))
 
 
 @_applied.register
 def _(event: RoundClosed, state: ConversationState) -> ConversationState:
-    return state.model_copy(update={"round": None, "stop_reason": event.reason, "stop_explanation": event.explanation})
+    assert state.round is not None
+    seconds = (event.at - state.round.started_at).total_seconds()
+    stop = StopRequest(reason=event.reason, explanation=event.explanation) if event.closes else state.stop
+    return state.model_copy(
+        update={
+            "round": None,
+            "stop": stop,
+            "stop_reason": event.reason,
+            "stop_explanation": event.explanation,
+            "seconds": state.seconds + seconds,
+        }
+    )
 
 
 @_applied.register
@@ -276,4 +299,20 @@ def _(event: ConversationEnded, state: ConversationState) -> ConversationState:
             "stop_reason": stop.reason,
             "stop_explanation": stop.explanation,
         }
+    )
+
+
+def _moment(state: ConversationState, event: AnyEvent) -> Moment:
+    return Moment(turn=state.floor.turn, at=event.at)
+
+
+def _brief(event: TurnCompleted) -> TurnBrief:
+    return TurnBrief(
+        turn=event.turn,
+        speaker=event.speaker.name,
+        outcome=event.outcome,
+        chosen_by=event.chosen_by,
+        reason=event.reason,
+        said=event.said,
+        trouble=event.trouble,
     )

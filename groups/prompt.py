@@ -45,9 +45,14 @@ _API_NAME = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 
 
 def participant_prompt(
-    agent: Agent, company: Company, heard: Sequence[Utterance], termination_tokens: Iterable[str]
+    agent: Agent,
+    company: Company,
+    heard: Sequence[Utterance],
+    termination_tokens: Iterable[str],
+    *,
+    conclude: str = "",
 ) -> list[ChatMessage]:
-    """The messages of the request that lets `agent` take its turn."""
+    """The messages of the request that lets `agent` take its turn; with `conclude`, the last one, to sum up."""
     rules = [
         "Speak as yourself, in your own words, and only for yourself. Do not begin with your own name.",
         "The others' words are given to you with their name and a colon before them.",
@@ -60,7 +65,10 @@ def participant_prompt(
         *_memory((*company.shared_memory, *agent.memory)),
         "Rules of this group:\n" + "\n".join(f"- {rule}" for rule in rules),
     )
-    turn = ChatMessage(role="user", content=f"It is your turn, {agent.name}.")
+    question = f"It is your turn, {agent.name}."
+    if conclude:
+        question += f" It is the last one ({conclude}): sum up what was found, in your own words. Nobody answers."
+    turn = ChatMessage(role="user", content=question)
     return [ChatMessage(role="system", content=system), *(_heard(one, agent.id) for one in heard), turn]
 
 

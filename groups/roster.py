@@ -1,16 +1,17 @@
-"""Who is in a conversation now, and how that changes.
+"""Who is in a conversation now. A roster is a value: a change (`changes.py`) gives a new one, with the next epoch.
 
-A roster is a value: a change gives a new one, with the next epoch.
+Law: a member has one place in the rotation, its seat. While it is isolated, its stand-in sits there.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, NonNegativeInt
+from pydantic import NonNegativeFloat, NonNegativeInt
 
 from groups.errors import CommandRefused
-from groups.group import MAX_MEMBERS, CatchUp
-from groups.ids import AgentId, CommandId
+from groups.health import HEALTHY, Health
+from groups.ids import AgentId
 from groups.model import Record
+from groups.usage import Usage
 
 MemberState = Literal["active", "muted", "standby", "isolated"]
 
@@ -23,27 +24,76 @@ class MemberRef(Record):
 
 
 class Member(MemberRef):
-    """One who is in the conversation, and when it was last heard."""
+    """One who is in the conversation, how it fares, and when it was last heard."""
 
-    state: MemberState = "active"
+    state: Literal["active", "muted", "standby"] = "active"
+    """What operators want of it; `standing` is what comes of that."""
     joined_turn: NonNegativeInt = 0
     """The last turn that was taken before it joined."""
     last_turn: NonNegativeInt = 0
     """The turn in which it last had the floor; 0 = never yet."""
     turns: NonNegativeInt = 0
     """How many turns it has had."""
+    health: Health = HEALTHY
+    reserved_for: AgentId | None = None
+    """For one on standby: it stands in for nobody else."""
+    in_place_of: AgentId | None = None
+    """For one on standby: the isolated member whose seat it has now."""
+    usage: Usage = Usage()
+    """What its turns have cost since it joined."""
+    seconds: NonNegativeFloat = 0
+    """How long its turns have taken since it joined."""
+    had_last_word: bool = False
+    """Whether it has concluded for itself, its budget being spent."""
+
+    @property
+    def standing(self) -> MemberState:
+        """What `status` shows."""
+        if self.health.state == "isolated":
+            return "isolated" if self.state != "muted" else "muted"
+        return "active" if self.in_place_of and self.state == "standby" else self.state
+
+    @property
+    def ref(self) -> MemberRef:
+        return MemberRef(agent_id=self.agent_id, name=self.name)
+
+
+class Seat(Record):
+    """A place in the rotation."""
+
+    owner: AgentId
+    occupant: Member
+    """The owner, or who stands in for it."""
+
+
+class Manager(MemberRef):
+    """An agent that may choose who speaks, and how it fares."""
+
+    health: Health = HEALTHY
+
+    @property
+    def ref(self) -> MemberRef:
+        return MemberRef(agent_id=self.agent_id, name=self.name)
 
 
 class Roster(Record):
-    """The members in their order."""
+    """The members in their order, and who leads them."""
 
     epoch: NonNegativeInt = 0
     members: tuple[Member, ...] = ()
+    managers: tuple[Manager, ...] = ()
+    """The managing agent, then those that manage when it fails; empty where a rule manages."""
 
     def find(self, who: str) -> Member | None:
         """The member of that id, or else of that name, whatever its case."""
         by_id = next((member for member in self.members if member.agent_id == who), None)
         return by_id or next((member for member in self.members if member.name.casefold() == who.casefold()), None)
+
+    def find_manager(self, who: str) -> Manager | None:
+        """The manager of that id or name."""
+        return next(
+            (one for one in self.managers if one.agent_id == who or one.name.casefold() == who.casefold()), None
+        )
 
     def get(self, who: str) -> Member:
         """As `find`; refuses someone who is not here."""
@@ -53,162 +103,48 @@ class Roster(Record):
             raise CommandRefused(f"{who!r} is not a member of this conversation (members: {here})")
         return member
 
+    def seats(self) -> tuple[Seat, ...]:
+        """The seats of which somebody can speak, in order."""
+        taken: list[Seat] = []
+        for member in self.members:
+            if member.state != "active":
+                continue
+            occupant = member if member.health.state != "isolated" else self.stand_in_of(member.agent_id)
+            if occupant:
+                taken.append(Seat(owner=member.agent_id, occupant=occupant))
+        return tuple(taken)
+
     def active(self) -> tuple[Member, ...]:
         """Those who may be chosen to speak, in order."""
-        return tuple(member for member in self.members if member.state == "active")
+        return tuple(seat.occupant for seat in self.seats())
 
-    def with_turn(self, agent_id: AgentId, turn: int) -> "Roster":
+    def stand_in_of(self, agent_id: AgentId) -> Member | None:
+        """Who has the seat of that isolated member."""
+        return next((one for one in self.members if one.in_place_of == agent_id and _can_stand_in(one)), None)
+
+    def free_standby(self, agent_id: AgentId) -> Member | None:
+        """Who could stand in for that member: one reserved for it, or else any that is reserved for nobody."""
+        free = [one for one in self.members if one.in_place_of is None and _can_stand_in(one)]
+        reserved = (one for one in free if one.reserved_for == agent_id)
+        return next(reserved, None) or next((one for one in free if one.reserved_for is None), None)
+
+    def with_turn(
+        self, agent_id: AgentId, turn: int, usage: Usage, seconds: float, *, last_word: bool = False
+    ) -> "Roster":
         """The same roster after that member has had the floor; the epoch stays."""
-        return self.model_copy(
-            update={
-                "members": tuple(
-                    member.model_copy(update={"last_turn": turn, "turns": member.turns + 1})
-                    if member.agent_id == agent_id
-                    else member
-                    for member in self.members
-                )
-            }
-        )
+        members = list(self.members)
+        for index, member in enumerate(members):
+            if member.agent_id == agent_id:
+                update = {
+                    "last_turn": turn,
+                    "turns": member.turns + 1,
+                    "usage": member.usage + usage,
+                    "seconds": member.seconds + seconds,
+                    "had_last_word": member.had_last_word or last_word,
+                }
+                members[index] = member.model_copy(update=update)
+        return self.model_copy(update={"members": tuple(members)})
 
 
-class RosterChange(Record):
-    """Something that happened to a roster, with every name resolved. Kept in the audit under its epoch."""
-
-    command_id: CommandId
-
-    def changed(self, members: list[Member], turn: int) -> list[Member]:
-        """The members after this change; refuses what cannot be, without having changed anything."""
-        raise NotImplementedError
-
-    def headline(self) -> str:
-        """The change in a few words, for a reader."""
-        raise NotImplementedError
-
-
-class MemberAdded(RosterChange):
-    kind: Literal["add"] = "add"
-    member: MemberRef
-    position: NonNegativeInt | None = None
-    """Index in the order; without it, last."""
-    state: Literal["active", "muted", "standby"] = "active"
-    catch_up: CatchUp = "full"
-
-    def headline(self) -> str:
-        return f"{self.member.name} joins"
-
-    def changed(self, members: list[Member], turn: int) -> list[Member]:
-        _refuse_namesake(members, self.member)
-        if len(members) >= MAX_MEMBERS:
-            raise CommandRefused(f"a conversation has {MAX_MEMBERS} members at most")
-        joined = Member(**self.member.model_dump(), state=self.state, joined_turn=turn)
-        at = len(members) if self.position is None else self.position
-        return [*members[:at], joined, *members[at:]]
-
-
-class MemberRemoved(RosterChange):
-    kind: Literal["remove"] = "remove"
-    member: MemberRef
-
-    def headline(self) -> str:
-        return f"{self.member.name} leaves"
-
-    def changed(self, members: list[Member], turn: int) -> list[Member]:
-        index = _index(members, self.member)
-        return members[:index] + members[index + 1 :]
-
-
-class MemberReplaced(RosterChange):
-    kind: Literal["replace"] = "replace"
-    member: MemberRef
-    replacement: MemberRef
-    """Takes the member's place in the order, active whatever the other's state was."""
-    catch_up: CatchUp = "full"
-
-    def headline(self) -> str:
-        return f"{self.replacement.name} takes the place of {self.member.name}"
-
-    def changed(self, members: list[Member], turn: int) -> list[Member]:
-        index = _index(members, self.member)
-        others = members[:index] + members[index + 1 :]
-        _refuse_namesake(others, self.replacement)
-        joined = Member(**self.replacement.model_dump(), joined_turn=turn)
-        return [*members[:index], joined, *members[index + 1 :]]
-
-
-class MembersReordered(RosterChange):
-    kind: Literal["reorder"] = "reorder"
-    order: tuple[AgentId, ...]
-
-    def headline(self) -> str:
-        return "a new order"
-
-    def changed(self, members: list[Member], turn: int) -> list[Member]:
-        by_id = {member.agent_id: member for member in members}
-        if len(self.order) != len(by_id) or set(self.order) != set(by_id):
-            names = ", ".join(member.name for member in members)
-            raise CommandRefused(f"agents: the new order must name every member once (members: {names})")
-        return [by_id[agent_id] for agent_id in self.order]
-
-
-class MemberMuted(RosterChange):
-    kind: Literal["mute"] = "mute"
-    member: MemberRef
-
-    def headline(self) -> str:
-        return f"{self.member.name} is muted"
-
-    def changed(self, members: list[Member], turn: int) -> list[Member]:
-        return _with_state(members, self.member, "muted")
-
-
-class MemberUnmuted(RosterChange):
-    kind: Literal["unmute"] = "unmute"
-    member: MemberRef
-
-    def headline(self) -> str:
-        return f"{self.member.name} may speak again"
-
-    def changed(self, members: list[Member], turn: int) -> list[Member]:
-        state = members[_index(members, self.member)].state
-        if state != "muted":
-            raise CommandRefused(f"{self.member.name!r} is not muted (its state is {state})")
-        return _with_state(members, self.member, "active")
-
-
-AnyRosterChange = Annotated[
-    MemberAdded | MemberRemoved | MemberReplaced | MembersReordered | MemberMuted | MemberUnmuted,
-    Field(discriminator="kind"),
-]
-
-
-def changed_roster(roster: Roster, change: AnyRosterChange, turn: int) -> Roster:
-    """The roster after `change`, one epoch on.
-
-    Raises:
-        CommandRefused: the change cannot be made; `roster` is as it was.
-    """
-    members = change.changed(list(roster.members), turn)
-    return Roster(epoch=roster.epoch + 1, members=tuple(members))
-
-
-def _index(members: list[Member], who: MemberRef) -> int:
-    for index, member in enumerate(members):
-        if member.agent_id == who.agent_id:
-            return index
-    raise CommandRefused(f"{who.name!r} is not a member of this conversation any more")
-
-
-def _refuse_namesake(members: list[Member], newcomer: MemberRef) -> None:
-    for member in members:
-        if member.agent_id == newcomer.agent_id:
-            raise CommandRefused(f"{newcomer.name!r} is already a member")
-        if member.name.casefold() == newcomer.name.casefold():
-            raise CommandRefused(f"another member ({member.agent_id!r}) already bears the name {newcomer.name!r}")
-
-
-def _with_state(members: list[Member], who: MemberRef, state: MemberState) -> list[Member]:
-    index = _index(members, who)
-    if members[index].state == state:
-        raise CommandRefused(f"{who.name!r} is already {state}")
-    members[index] = members[index].model_copy(update={"state": state})
-    return members
+def _can_stand_in(member: Member) -> bool:
+    return member.state == "standby" and member.health.state != "isolated"

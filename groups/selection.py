@@ -3,15 +3,24 @@
 A new kind of manager is one more function in `POLICIES` and its rules in `group.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from groups.group import MAX_MEMBERS, Dynamic, ManagerRules, RoundRobin
 from groups.ids import AgentId
 from groups.model import Record
-from groups.roster import Member, Roster
+from groups.roster import Member, Roster, Seat
 
-ChosenBy = Literal["round_robin", "manager", "fallback", "starvation"]
+ChosenBy = Literal[
+    "round_robin",
+    "manager",
+    "fallback_manager",
+    "fallback",
+    "starvation",
+    "standby",
+    "probation",
+    "conclusion",
+]
 
 
 class Floor(Record):
@@ -21,17 +30,36 @@ class Floor(Record):
     """The last turn taken."""
     last_speaker: AgentId | None = None
     lap: tuple[AgentId, ...] = ()
-    """Who has spoken in the present lap of a rotation, members that left since included."""
+    """Whose seats have had their turn in the present lap of a rotation, those of members that left included."""
+    pair: tuple[AgentId, ...] = ()
+    """The one or two members that have had the floor to themselves lately…"""
+    pair_turns: int = 0
+    """…for so many turns."""
 
-    def after(self, speaker: AgentId, roster: Roster) -> "Floor":
-        """The floor when `speaker` has had turn `turn + 1`.
+    def after(self, speaker: AgentId, roster: Roster, *, seat: AgentId | None = None) -> "Floor":
+        """The floor when `speaker` has had turn `turn + 1`, on its own seat or on that of another.
 
-        A lap ends when every active member has spoken in it, or with one who speaks in it again.
+        A lap ends when every seat has had its turn in it, or with one that has it again.
         """
-        begun = () if speaker in self.lap else self.lap[-2 * MAX_MEMBERS :]
-        lap = (*begun, speaker)
-        finished = all(member.agent_id in lap for member in roster.active())
-        return Floor(turn=self.turn + 1, last_speaker=speaker, lap=() if finished else lap)
+        owner = seat or speaker
+        begun = () if owner in self.lap else self.lap[-2 * MAX_MEMBERS :]
+        lap = (*begun, owner)
+        finished = all(taken.owner in lap for taken in roster.seats())
+        pair, pair_turns = self._pair_with(speaker)
+        return Floor(
+            turn=self.turn + 1,
+            last_speaker=speaker,
+            lap=() if finished else lap,
+            pair=pair,
+            pair_turns=pair_turns,
+        )
+
+    def _pair_with(self, speaker: AgentId) -> tuple[tuple[AgentId, ...], int]:
+        if speaker in self.pair:
+            return self.pair, self.pair_turns + 1
+        if len(self.pair) < 2:
+            return (*self.pair, speaker), self.pair_turns + 1
+        return (self.last_speaker or speaker, speaker), 2
 
 
 class Speak(Record):
@@ -40,12 +68,16 @@ class Speak(Record):
     agent_id: AgentId
     chosen_by: ChosenBy
     reason: str
+    in_place_of: AgentId | None = None
+    """On whose seat it speaks, if not on its own."""
 
 
 class Ask(Record):
     """The manager shall choose among these."""
 
     candidates: tuple[AgentId, ...]
+    note: str = ""
+    """Why some are not among them."""
 
 
 class Nobody(Record):
@@ -56,33 +88,71 @@ Selection = Speak | Ask | Nobody
 
 
 def round_robin(roster: Roster, floor: Floor, rules: ManagerRules) -> Selection:
-    """Everyone once a lap, in the roster's present order.
+    """Every seat once a lap, in the roster's present order.
 
-    Keyed by who has spoken in this lap, never by index: a change of members or of their order neither skips nor doubles
-    anyone. A new lap does not begin with the member that ended the last one, unless it is alone.
+    Keyed by whose seats have had their turn in this lap, never by index: a change of members or of their order neither
+    skips nor doubles anyone. A new lap does not begin with the member that ended the last one, unless it is alone.
     """
-    active = roster.active()
-    waiting = [member for member in active if member.agent_id not in floor.lap] or list(active)
+    seats = roster.seats()
+    waiting = [seat for seat in seats if seat.owner not in floor.lap] or list(seats)
     if not waiting:
         return Nobody()
-    speaker = next((member for member in waiting if member.agent_id != floor.last_speaker), waiting[0])
-    return Speak(agent_id=speaker.agent_id, chosen_by="round_robin", reason=_rotation_reason(speaker, floor, roster))
+    seat = next((one for one in waiting if one.occupant.agent_id != floor.last_speaker), waiting[0])
+    last = roster.find(floor.last_speaker) if floor.last_speaker else None
+    return on_seat(roster, seat, "round_robin", f"next in rotation after {last.name}" if last else "next in rotation")
 
 
 def dynamic(roster: Roster, floor: Floor, rules: ManagerRules) -> Selection:
-    """The manager chooses among the active members, less the last speaker; a starving member goes before its choice."""
+    """The manager chooses among those who can speak, less the last speaker.
+
+    Three rules go before it, so that none is left out for ever: one on probation is tried, a starving member speaks,
+    and two that have had the floor to themselves for long give way to a third.
+    """
     assert isinstance(rules, Dynamic)
-    active = roster.active()
-    others = [member for member in active if rules.allow_repeated_speaker or member.agent_id != floor.last_speaker]
-    candidates = others or list(active)
-    if not candidates:
+    seats = roster.seats()
+    others = [seat for seat in seats if rules.allow_repeated_speaker or seat.occupant.agent_id != floor.last_speaker]
+    open_seats = others or list(seats)
+    if not open_seats:
         return Nobody()
-    hungriest = min(candidates, key=_unheard_since)
-    unheard = floor.turn - _unheard_since(hungriest)
+    if tried := next((seat for seat in open_seats if seat.occupant.health.state == "probation"), None):
+        return on_seat(roster, tried, "probation", "tried again")
+    hungriest = min(open_seats, key=lambda seat: _unheard_since(seat.occupant))
+    unheard = floor.turn - _unheard_since(hungriest.occupant)
     if rules.starvation_turns is not None and unheard >= rules.starvation_turns:
         reason = f"unheard for {unheard} turns (starvation_turns = {rules.starvation_turns})"
-        return Speak(agent_id=hungriest.agent_id, chosen_by="starvation", reason=reason)
-    return Ask(candidates=tuple(member.agent_id for member in candidates))
+        return on_seat(roster, hungriest, "starvation", reason)
+    return _less_the_pair(roster, floor, rules, [seat.occupant for seat in open_seats])
+
+
+def _less_the_pair(roster: Roster, floor: Floor, rules: Dynamic, candidates: Sequence[Member]) -> Ask:
+    thirds = [member for member in candidates if member.agent_id not in floor.pair]
+    if rules.max_pair_turns is None or floor.pair_turns < rules.max_pair_turns or not thirds:
+        return Ask(candidates=tuple(member.agent_id for member in candidates))
+    names = " and ".join(member.name for member in roster.members if member.agent_id in floor.pair)
+    note = f"{names} have had the last {floor.pair_turns} turns (max_pair_turns = {rules.max_pair_turns})"
+    return Ask(candidates=tuple(member.agent_id for member in thirds), note=note)
+
+
+def on_seat(roster: Roster, seat: Seat, chosen_by: ChosenBy, reason: str) -> Speak:
+    """Let the occupant of that seat speak; the reason tells also for whom, and whether it is a trial."""
+    occupant = seat.occupant
+    substitute = occupant.agent_id != seat.owner
+    notes = [reason]
+    if occupant.health.state == "probation":
+        notes.append(f"on probation ({occupant.health.reason})")
+    if substitute:
+        notes.append(f"in place of {roster.get(seat.owner).name}")
+    return Speak(
+        agent_id=occupant.agent_id,
+        chosen_by=chosen_by,
+        reason=", ".join(notes),
+        in_place_of=seat.owner if substitute else None,
+    )
+
+
+def seat_of(roster: Roster, agent_id: AgentId) -> Seat | None:
+    """The seat on which that member speaks now."""
+    return next((seat for seat in roster.seats() if seat.occupant.agent_id == agent_id), None)
 
 
 def least_recently_heard(roster: Roster, candidates: tuple[AgentId, ...]) -> AgentId | None:
@@ -103,8 +173,3 @@ def select(roster: Roster, floor: Floor, rules: ManagerRules) -> Selection:
 
 def _unheard_since(member: Member) -> int:
     return max(member.last_turn, member.joined_turn)
-
-
-def _rotation_reason(speaker: Member, floor: Floor, roster: Roster) -> str:
-    last = roster.find(floor.last_speaker) if floor.last_speaker else None
-    return f"next in rotation after {last.name}" if last else "next in rotation"

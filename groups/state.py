@@ -8,13 +8,14 @@ from typing import Literal
 
 from pydantic import Field
 
+from groups.changes import AnyRosterChange
 from groups.commands import Receipt, Rejection
-from groups.events import Usage
 from groups.group import GroupSettings, ManagerConfig, RoundRobin
-from groups.ids import CommandId, ConversationId, GroupId
+from groups.ids import AgentId, CommandId, ConversationId, GroupId
 from groups.model import Record
-from groups.roster import AnyRosterChange, MemberRef, Roster
+from groups.roster import MemberRef, Roster
 from groups.selection import ChosenBy, Floor
+from groups.usage import Usage
 
 Phase = Literal[
     "initializing",
@@ -53,6 +54,8 @@ class Chosen(Record):
     member: MemberRef
     chosen_by: ChosenBy
     reason: str
+    in_place_of: AgentId | None = None
+    """On whose seat it speaks, if not on its own."""
 
 
 class Round(Record):
@@ -67,7 +70,17 @@ class Round(Record):
     quiet: int = 0
     """Passes in a row."""
     failures: int = 0
-    """Failed turns in a row."""
+    """Members in a row that could not speak."""
+    skipped: int = 0
+    """How many of those failures count among `turns`."""
+    vacant: AgentId | None = None
+    """Whose failed turn one on standby shall take."""
+    managers_tried: tuple[AgentId, ...] = ()
+    """The managers that could not be brought to choose the next speaker…"""
+    managers_trouble: str = ""
+    """…and why."""
+    concluded: bool = False
+    """A budget was reached, and the turn that sums up is over."""
     finished_because: str | None = None
     """The manager's reason, once it has ended the round."""
     chosen: Chosen | None = None
@@ -82,6 +95,15 @@ class TurnBrief(Record):
     chosen_by: str
     reason: str
     said: str
+    trouble: str = ""
+
+
+class Outage(Record):
+    """Nobody is left who could speak: since when, and when someone is tried next."""
+
+    since: datetime
+    probes: int = 0
+    next_probe_at: datetime
 
 
 class StopRequest(Record):
@@ -118,11 +140,14 @@ class ConversationState(Record):
     rounds: int = 0
     round: Round | None = None
     usage: Usage = Usage()
+    seconds: float = 0
+    """How long the rounds before the present one took together."""
+    outage: Outage | None = None
 
     pending_posts: tuple[Post, ...] = ()
     pending_changes: tuple[AnyRosterChange, ...] = ()
     paused_because: str | None = None
-    """Set while an operator's pause, or a want of members, holds the conversation; may be empty text."""
+    """Set while an operator's pause holds the conversation; may be empty text."""
     stop: StopRequest | None = None
 
     stop_reason: str | None = None

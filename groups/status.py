@@ -1,22 +1,48 @@
 """What a conversation tells of itself: the answer to `tertulia status --json`, which other programs rely on."""
 
+from datetime import datetime
+
 from groups.commands import Rejection
+from groups.failover import NO_PARTICIPANTS
+from groups.health import Health, HealthState
 from groups.ids import AgentId, ConversationId, GroupId
-from groups.machine import NO_PARTICIPANTS
 from groups.model import Record
 from groups.roster import MemberState
+from groups.rounds import managers_of
 from groups.state import ConversationState, Phase
+
+
+class HealthStatus(Record):
+    """How one fares, and why."""
+
+    state: HealthState
+    reason: str = ""
+    since_turn: int = 0
+    since: datetime | None = None
 
 
 class MemberStatus(Record):
     agent_id: AgentId
     name: str
     state: MemberState
+    health: HealthStatus = HealthStatus(state="healthy")
+    in_place_of: str | None = None
+    """The isolated member, by name, for which it stands in."""
+    total_tokens: int = 0
+    """What its turns have cost since it joined."""
+
+
+class ManagerStatus(Record):
+    agent_id: AgentId
+    name: str
+    health: HealthStatus
 
 
 class RosterStatus(Record):
     epoch: int
     members: tuple[MemberStatus, ...]
+    managers: tuple[ManagerStatus, ...] = ()
+    """In the order in which they are asked."""
 
 
 class UsageStatus(Record):
@@ -59,6 +85,10 @@ class ConversationStatus(Record):
     paused_because: str | None = None
     messages: int = 0
     """How many messages the transcript has."""
+    next_probe_at: datetime | None = None
+    """When a member is tried again, while nobody can speak."""
+    seconds: float = 0
+    """How long all rounds took together, as far as they are over."""
 
 
 def status_of(state: ConversationState) -> ConversationStatus:
@@ -82,6 +112,8 @@ def status_of(state: ConversationState) -> ConversationStatus:
         stop_explanation=state.stop_explanation,
         paused_because=why_paused(state),
         messages=state.last_seq,
+        next_probe_at=state.outage.next_probe_at if state.outage else None,
+        seconds=state.seconds,
     )
 
 
@@ -94,5 +126,23 @@ def why_paused(state: ConversationState) -> str | None:
 
 def roster_status(state: ConversationState) -> RosterStatus:
     """Who is here."""
-    members = (MemberStatus(agent_id=one.agent_id, name=one.name, state=one.state) for one in state.roster.members)
-    return RosterStatus(epoch=state.roster.epoch, members=tuple(members))
+    names = {member.agent_id: member.name for member in state.roster.members}
+    members = tuple(
+        MemberStatus(
+            agent_id=one.agent_id,
+            name=one.name,
+            state=one.standing,
+            health=_health(one.health),
+            in_place_of=names.get(one.in_place_of) if one.in_place_of else None,
+            total_tokens=one.usage.total_tokens,
+        )
+        for one in state.roster.members
+    )
+    managers = tuple(
+        ManagerStatus(agent_id=one.agent_id, name=one.name, health=_health(one.health)) for one in managers_of(state)
+    )
+    return RosterStatus(epoch=state.roster.epoch, members=members, managers=managers)
+
+
+def _health(health: Health) -> HealthStatus:
+    return HealthStatus(state=health.state, reason=health.reason, since_turn=health.since_turn, since=health.since)

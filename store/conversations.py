@@ -1,6 +1,6 @@
 """The rows that conversations are: opened once, counted up by each turn, closed once."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from groups.errors import NotFound
 from groups.group import GroupSettings, visible_from
-from groups.ids import ConversationId, GroupId
+from groups.ids import AgentId, ConversationId, GroupId
 from groups.model import Record
 from groups.roster import MemberRef
 from store.database import Database
@@ -37,6 +37,7 @@ async def open_conversation(
     group_id: GroupId,
     roster: Sequence[MemberRef],
     settings: GroupSettings,
+    standby: Collection[AgentId] = (),
 ) -> None:
     """Create the conversation and its members; done before, it changes nothing."""
     opened = insert(conversations).values(id=conversation_id, group_id=group_id).on_conflict_do_nothing()
@@ -47,7 +48,7 @@ async def open_conversation(
                 "conversation_id": conversation_id,
                 "agent_id": member.agent_id,
                 "name": member.name,
-                "state": "active",
+                "state": "standby" if member.agent_id in standby else "active",
                 "position": position,
                 "visible_from": visible_from(settings.catch_up, 0),
                 "cursor": 0,

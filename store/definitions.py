@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from sqlalchemy import Row, Table, delete, func, insert, or_, select, update
+from sqlalchemy import Row, Table, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from groups.agents import Agent
 from groups.errors import InvalidDefinition, NotFound
-from groups.group import Group, check_members
-from groups.ids import AgentId, GroupId
+from groups.group import Group, Standby, check_members
+from groups.ids import AgentId
 from store.database import Database
 from store.tables import agents, group_members, groups
 
@@ -41,9 +41,10 @@ async def save_group(database: Database, group: Group) -> Outcome:
         rows = await connection.execute(select(*(agents.c[name] for name in _AGENT_FIELDS)))
         check_members(group, [_agent(row) for row in rows])
         values = group.model_dump(mode="json", include=set(_GROUP_FIELDS))
-        order = await _member_ids(connection, group.id)
-        outcome = await _save(connection, groups, values, touch=order != list(group.agent_ids))
-        if order != list(group.agent_ids):
+        members = [tuple(row) for row in await connection.execute(_MEMBERS, {"group_id": group.id})]
+        changed = members != _members(group)
+        outcome = await _save(connection, groups, values, touch=changed)
+        if changed:
             await _replace_members(connection, group)
         return outcome
 
@@ -71,16 +72,30 @@ async def _write(connection: AsyncConnection, table: Table, values: dict[str, An
     return "updated"
 
 
-async def _member_ids(connection: AsyncConnection, group_id: GroupId) -> list[str]:
-    query = select(group_members.c.agent_id).where(group_members.c.group_id == group_id)
-    return list(await connection.scalars(query.order_by(group_members.c.position)))
+_MEMBERS = (
+    select(group_members.c.agent_id, group_members.c.standby, group_members.c.stands_in_for)
+    .where(group_members.c.group_id == bindparam("group_id"))
+    .order_by(group_members.c.position)
+)
+
+
+def _members(group: Group) -> list[tuple[AgentId, bool, AgentId | None]]:
+    speakers = ((agent_id, False, None) for agent_id in group.agent_ids)
+    standby = ((one.agent_id, True, one.stands_in_for) for one in group.standby)
+    return [*speakers, *standby]
 
 
 async def _replace_members(connection: AsyncConnection, group: Group) -> None:
     await connection.execute(delete(group_members).where(group_members.c.group_id == group.id))
     rows = [
-        {"group_id": group.id, "agent_id": agent_id, "position": position}
-        for position, agent_id in enumerate(group.agent_ids)
+        {
+            "group_id": group.id,
+            "agent_id": agent_id,
+            "position": position,
+            "standby": standby,
+            "stands_in_for": stands_in_for,
+        }
+        for position, (agent_id, standby, stands_in_for) in enumerate(_members(group))
     ]
     if rows:
         await connection.execute(insert(group_members), rows)
@@ -114,9 +129,10 @@ async def find_group(database: Database, which: str) -> Group:
     row = await database.row(_by_id_or_name(groups, (*_GROUP_FIELDS, "revision"), which))
     if row is None:
         raise NotFound(f"no such group: {which!r}; `tertulia apply FILE.yaml` creates groups")
-    order = select(group_members.c.agent_id).where(group_members.c.group_id == row.id)
-    members = [member.agent_id for member in await database.rows(order.order_by(group_members.c.position))]
-    return Group.model_validate({**row._mapping, "agent_ids": members})
+    members = await database.rows(_MEMBERS, {"group_id": row.id})
+    speakers = [member.agent_id for member in members if not member.standby]
+    standby = [Standby(agent_id=one.agent_id, stands_in_for=one.stands_in_for) for one in members if one.standby]
+    return Group.model_validate({**row._mapping, "agent_ids": speakers, "standby": standby})
 
 
 def _by_id_or_name(table: Table, fields: Sequence[str], which: str) -> Any:

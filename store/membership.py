@@ -9,10 +9,11 @@ from sqlalchemy import case, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from groups.changes import AnyRosterChange, MemberAdded, MemberReplaced
 from groups.group import visible_from
 from groups.ids import ConversationId
 from groups.model import Record
-from groups.roster import AnyRosterChange, MemberAdded, MemberRef, MemberReplaced, MemberState, Roster
+from groups.roster import MemberRef, MemberState, Roster
 from store.database import Database
 from store.tables import conversations, members, membership_changes
 
@@ -22,7 +23,7 @@ class MembershipChange(Record):
 
     epoch: int
     command_id: str
-    kind: Literal["add", "remove", "replace", "reorder", "mute", "unmute"]
+    kind: Literal["add", "remove", "replace", "reorder", "mute", "unmute", "reinstate", "health", "manager_health"]
     detail: dict[str, JsonValue]
     after_turn: int
     after_seq: int
@@ -117,7 +118,7 @@ async def _write_roster(connection: AsyncConnection, conversation_id: Conversati
     if not here:
         await connection.execute(update(members).where(own).values(state="removed"))
         return
-    states = {agent_id: member.state for agent_id, (_, member) in here.items()}
+    states = {agent_id: member.standing for agent_id, (_, member) in here.items()}
     names = {agent_id: member.name for agent_id, (_, member) in here.items()}
     positions = {agent_id: position for agent_id, (position, _) in here.items()}
     await connection.execute(

@@ -11,12 +11,25 @@ from store.database import Database
 from store.tables import selections
 
 
+class SelectionKey(Record):
+    """Who chose for which turn. The round is part of it: a manager that finishes takes no turn."""
+
+    conversation_id: ConversationId
+    round: int
+    turn: int
+    manager_id: AgentId
+
+
 class SelectionRecord(Record):
     """What is kept of one choice."""
 
     outcome: Literal["chosen", "finished", "failed"]
     agent_id: AgentId | None = None
     reason: str
+    error: str | None = None
+    """What failed before there was an answer."""
+    fallback: int = 0
+    """Which of the manager's models answered: 0 = its own."""
     attempts: int
     """How many answers the manager was asked for."""
     prompt_tokens: int = 0
@@ -28,26 +41,21 @@ _FIND = select(*(selections.c[name] for name in SelectionRecord.model_fields)).w
     selections.c.conversation_id == bindparam("conversation_id"),
     selections.c.round == bindparam("round"),
     selections.c.turn == bindparam("turn"),
+    selections.c.manager_id == bindparam("manager_id"),
 )
 
 
-async def find_selection(
-    database: Database, conversation_id: ConversationId, round_number: int, turn: int
-) -> SelectionRecord | None:
-    """The choice made for that turn in that round."""
-    keys = {"conversation_id": conversation_id, "round": round_number, "turn": turn}
-    row = await database.row(_FIND, keys)
+async def find_selection(database: Database, key: SelectionKey) -> SelectionRecord | None:
+    """The choice made there."""
+    row = await database.row(_FIND, key.model_dump())
     return SelectionRecord.model_validate(dict(row._mapping)) if row else None
 
 
-async def commit_selection(
-    database: Database, conversation_id: ConversationId, round_number: int, turn: int, record: SelectionRecord
-) -> SelectionRecord:
+async def commit_selection(database: Database, key: SelectionKey, record: SelectionRecord) -> SelectionRecord:
     """Write the choice, or return the one that another attempt wrote before."""
-    keys = {"conversation_id": conversation_id, "round": round_number, "turn": turn}
-    statement = insert(selections).values({**keys, **record.model_dump()}).on_conflict_do_nothing()
+    statement = insert(selections).values({**key.model_dump(), **record.model_dump()}).on_conflict_do_nothing()
     if await database.row(statement.returning(selections.c.turn)) is not None:
         return record
-    found = await find_selection(database, conversation_id, round_number, turn)
+    found = await find_selection(database, key)
     assert found is not None
     return found

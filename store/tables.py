@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -69,6 +70,8 @@ group_members = Table(
     Column("group_id", ForeignKey("groups.id", ondelete="CASCADE"), nullable=False),
     Column("agent_id", ForeignKey("agents.id"), nullable=False),
     Column("position", Integer, nullable=False),
+    Column("standby", Boolean, nullable=False, server_default="false", comment="speaks only in another's place"),
+    Column("stands_in_for", Text, comment="the only member it stands in for; null = any"),
     PrimaryKeyConstraint("group_id", "agent_id"),
     Index(None, "agent_id"),
 )
@@ -125,16 +128,18 @@ turns = Table(
     Column("chosen_by", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("outcome", Text, nullable=False),
-    Column("error", Text),
+    Column("error", Text, comment="what failed, also where there was an answer in the end"),
     Column("seq", BigInteger, nullable=False, comment="the last message of the transcript after the turn"),
     Column("attempt", Integer, nullable=False, comment="which attempt committed"),
     Column("model", Text),
+    Column("fallback", Integer, nullable=False, server_default="0", comment="0 = the agent's own model answered"),
     Column("prompt_tokens", Integer, nullable=False),
     Column("completion_tokens", Integer, nullable=False),
+    Column("model_calls", Integer, nullable=False, server_default="1"),
     Column("started_at", DateTime(timezone=True), nullable=False),
     _created_at("finished_at"),
     PrimaryKeyConstraint("conversation_id", "turn"),
-    CheckConstraint("outcome in ('spoke', 'passed', 'failed')", name="outcome"),
+    CheckConstraint("outcome in ('spoke', 'passed', 'failed', 'discarded', 'cancelled')", name="outcome"),
 )
 
 selections = Table(
@@ -143,15 +148,18 @@ selections = Table(
     Column("conversation_id", ForeignKey("conversations.id"), nullable=False),
     Column("round", Integer, nullable=False),
     Column("turn", BigInteger, nullable=False),
+    Column("manager_id", Text, nullable=False, server_default=""),
     Column("outcome", Text, nullable=False),
     Column("agent_id", Text),
     Column("reason", Text, nullable=False),
+    Column("error", Text, comment="what failed before there was an answer"),
+    Column("fallback", Integer, nullable=False, server_default="0", comment="0 = the manager's own model answered"),
     Column("attempts", Integer, nullable=False, comment="answers the manager was asked for"),
     Column("prompt_tokens", Integer, nullable=False),
     Column("completion_tokens", Integer, nullable=False),
     Column("model_calls", Integer, nullable=False),
     _created_at(),
-    PrimaryKeyConstraint("conversation_id", "round", "turn"),
+    PrimaryKeyConstraint("conversation_id", "round", "turn", "manager_id"),
     CheckConstraint("outcome in ('chosen', 'finished', 'failed')", name="outcome"),
 )
 

@@ -5,15 +5,17 @@ second commit of the same turn writes nothing and finds the first.
 """
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import bindparam, func, literal, select, update
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 
 from groups.agents import Agent
+from groups.events import TurnOutcome
 from groups.ids import AgentId, ConversationId
 from groups.model import Record
 from groups.prompt import Company
+from groups.usage import Usage
 from store.database import Database
 from store.tables import agents, conversations, groups, members, messages, turns
 
@@ -28,14 +30,18 @@ class TurnRecord(Record):
     speaker: str
     chosen_by: str
     reason: str
-    outcome: Literal["spoke", "passed", "failed"]
+    outcome: TurnOutcome
     error: str | None = None
+    """What failed, also where there was an answer in the end."""
     seq: int
     """The last message of the transcript after this turn."""
     attempt: int
     model: str | None = None
+    fallback: int = 0
+    """Which of the agent's models answered: 0 = its own."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    model_calls: int = 1
     started_at: datetime
 
 
@@ -122,7 +128,7 @@ def _commit_statement() -> Any:
     A parameter named like a column of an updated table would be written into it: hence `of_conversation`.
     """
     own = conversations.c.id == bindparam("of_conversation")
-    in_step = conversations.c.last_turn == bindparam("turn") - 1
+    in_step = (conversations.c.last_turn == bindparam("turn") - 1) & conversations.c.closed_at.is_(None)
     guard = (
         update(conversations)
         .where(own, in_step, conversations.c.last_seq == bindparam("seq_before"))
@@ -201,6 +207,14 @@ async def find_turn(database: Database, conversation_id: ConversationId, turn: i
     """The committed turn of that number."""
     row = await database.row(_TURN, {"conversation_id": conversation_id, "turn": turn})
     return FinishedTurn.model_validate(dict(row._mapping)) if row else None
+
+
+async def charge_turn(database: Database, conversation_id: ConversationId, turn: int, usage: Usage) -> None:
+    """Add what the call of a removed speaker has cost to its turn, which was recorded without it; done again, it
+    changes nothing."""
+    uncharged = turns.c.outcome.in_(("discarded", "cancelled")) & (turns.c.model_calls == 0)
+    statement = update(turns).where(turns.c.conversation_id == conversation_id, turns.c.turn == turn, uncharged)
+    await database.rows(statement.values(**usage.model_dump()))
 
 
 async def read_turns(

@@ -4,12 +4,16 @@ Law: a loop of decide, carry out, apply. What happens next is decided in `groups
 """
 
 import asyncio
+from contextlib import suppress
+from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from groups.decisions import Decision, Finished, WaitForInput
+    from groups.boundary import revoked
+    from groups.decisions import Decision, Finished, TakeTurn, WaitForInput
+    from groups.events import ProbeDue
     from groups.ids import ConversationId
     from groups.machine import apply, begin, cancel, decide
     from groups.state import ConversationState, TurnBrief
@@ -17,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.display import changed_attributes, details, search_attributes
     from workflows.handlers import CommandHandlers, signal_handler, update_handler
     from workflows.steps import carry_out
+    from workflows.turns import take_turn
 
 
 @workflow.defn(name="GroupConversation")
@@ -49,13 +54,26 @@ class GroupConversation(CommandHandlers):
         self.state = begin(self.state, decision)
         self._show()
         if isinstance(decision, WaitForInput):
-            await workflow.wait_condition(self._has_work)
-            return
-        event = await carry_out(self.state, decision)
-        self.state = apply(self.state, event)
+            await self._wait(decision)
+        elif isinstance(decision, TakeTurn):
+            self.state = apply(self.state, await take_turn(self.state, decision, lambda: revoked(self.state)))
+        else:
+            self.state = apply(self.state, await carry_out(self.state, decision))
 
-    def _has_work(self) -> bool:
-        return decide(self.state) != WaitForInput(phase=self.state.phase) or self._should_continue_as_new()
+    async def _wait(self, decision: WaitForInput) -> None:
+        """Rest until a command gives work or, with nobody left to speak, until it is time to try someone."""
+
+        def has_work() -> bool:
+            return decide(self.state) != decision or self._should_continue_as_new()
+
+        if decision.until is None:
+            await workflow.wait_condition(has_work)
+            return
+        rest = max(decision.until - workflow.now(), timedelta())
+        with suppress(asyncio.TimeoutError):
+            await workflow.wait_condition(has_work, timeout=rest, timeout_summary="nobody can speak; then one is tried")
+            return
+        self.state = apply(self.state, ProbeDue(at=workflow.now()))
 
     def _should_continue_as_new(self) -> bool:
         limit = self.state.continue_as_new_after_turns
@@ -93,6 +111,7 @@ class GroupConversation(CommandHandlers):
     reorder_members = update_handler("reorder_members")
     mute_member = update_handler("mute_member")
     unmute_member = update_handler("unmute_member")
+    reinstate_member = update_handler("reinstate_member")
     update_settings = update_handler("update_settings")
     pause = update_handler("pause")
     resume = update_handler("resume")
@@ -105,6 +124,7 @@ class GroupConversation(CommandHandlers):
     signal_reorder_members = signal_handler("reorder_members")
     signal_mute_member = signal_handler("mute_member")
     signal_unmute_member = signal_handler("unmute_member")
+    signal_reinstate_member = signal_handler("reinstate_member")
     signal_update_settings = signal_handler("update_settings")
     signal_pause = signal_handler("pause")
     signal_resume = signal_handler("resume")

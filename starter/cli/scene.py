@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from groups.roster import AnyRosterChange, MembersReordered
+from groups.changes import AnyRosterChange, MembersReordered
 from groups.status import ConversationStatus
 from starter.cli.terminal import Colours, one_line, print_words
 from starter.timeline import News, RosterChanged, Said, Silent
@@ -19,11 +19,24 @@ from store.transcript import Message
 from store.turns import FinishedTurn
 
 _CHANGE: TypeAdapter[AnyRosterChange] = TypeAdapter(AnyRosterChange)
-_CHANGE_STYLES = {"add": "green", "remove": "red", "replace": "yellow", "mute": "yellow", "unmute": "green"}
+_CHANGE_STYLES = {
+    "add": "green",
+    "remove": "red",
+    "replace": "yellow",
+    "mute": "yellow",
+    "unmute": "green",
+    "reinstate": "green",
+    "health": "yellow",
+    "manager_health": "yellow",
+}
 _CHOSEN_BY = {
     "manager": "the manager",
     "round_robin": "the rotation",
+    "fallback_manager": "a fallback manager",
     "fallback": "the fallback rule",
+    "standby": "the failure policy",
+    "probation": "the recovery rule",
+    "conclusion": "the budget",
     "starvation": "the starvation rule",
 }
 

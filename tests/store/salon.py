@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from groups.agents import Agent
+from groups.changes import AnyRosterChange, changed_roster
 from groups.group import Group, GroupSettings
 from groups.ids import AgentId, CommandId, ConversationId, GroupId
-from groups.roster import AnyRosterChange, Member, MemberRef, Roster, changed_roster
+from groups.roster import Member, MemberRef, Roster
 from groups.state import Post
 from store.conversations import open_conversation
 from store.database import Database

@@ -2,9 +2,9 @@
 
 import pytest
 
+from groups.changes import MemberRemoved
 from groups.errors import NotFound
 from groups.ids import CommandId
-from groups.roster import MemberRemoved
 from store.conversations import close_conversation, find_conversation, list_conversations, open_conversation
 from store.membership import read_members
 from store.selections import SelectionRecord, commit_selection, find_selection

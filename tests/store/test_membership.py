@@ -2,8 +2,7 @@
 
 import pytest
 
-from groups.ids import CommandId
-from groups.roster import (
+from groups.changes import (
     AnyRosterChange,
     MemberAdded,
     MemberMuted,
@@ -12,6 +11,7 @@ from groups.roster import (
     MembersReordered,
     changed_roster,
 )
+from groups.ids import CommandId
 from store.membership import apply_changes, read_changes, read_members
 from store.turns import read_table
 from tests.store.salon import Salon, post, unique

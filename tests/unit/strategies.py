@@ -9,11 +9,11 @@ from typing import Generic, TypeVar
 
 from hypothesis import strategies as st
 
+from groups.boundary import expected_roster
 from groups.commands import COMMANDS, AnyCommand, ReorderMembers
 from groups.errors import CommandRefused
 from groups.group import Dynamic, GroupSettings, ManagerConfig, RoundRobin
 from groups.ids import AgentId
-from groups.machine import expected_roster
 from groups.termination import AllOf, AnyOf, Condition, MaxTurns, TerminationToken, TimeBudget, TokenBudget
 from tests.unit.world import Answer, Outcome, World, ref
 

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from groups.boundary import expected_roster
 from groups.commands import COMMANDS, PostMessage
 from groups.door import accept, newcomer, reject
 from groups.errors import CommandRefused, ConversationClosed
 from groups.group import MAX_MEMBERS, Dynamic, GroupSettings, RoundRobin
 from groups.ids import AgentId, CommandId
-from groups.machine import expected_roster
 from groups.model import explain
 from groups.roster import MemberRef
 from groups.state import MAX_PENDING_CHANGES, RECENT_REJECTIONS

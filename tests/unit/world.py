@@ -35,7 +35,6 @@ from groups.events import (
     SelectionFailed,
     SpeakerChosen,
     TurnCompleted,
-    Usage,
 )
 from groups.group import GroupSettings, ManagerConfig, RoundRobin
 from groups.ids import AgentId, CommandId, ConversationId, GroupId
@@ -43,6 +42,7 @@ from groups.machine import apply, begin, decide
 from groups.roster import MemberRef, Roster
 from groups.rounds import termination_tokens
 from groups.state import ConversationState
+from groups.usage import Usage
 
 Outcome = Literal["spoke", "passed", "failed", "done"]
 """What a member does with its turn; `done` = it says every termination token."""
@@ -229,15 +229,20 @@ class World:
         assert decision.candidates, "a manager has somebody to choose"
         assert decision.turn == len(self.turns) + 1
         usage = Usage(prompt_tokens=self.tokens_per_call, model_calls=1)
+        manager = decision.manager
         match self.answer(decision.turn):
             case "finish":
-                return ManagerFinished(at=self.now, reason="enough", usage=usage)
+                return ManagerFinished(at=self.now, manager=manager, reason="enough", usage=usage)
             case "fail":
-                reason = "the manager chose nobody"
-                return SelectionFailed(at=self.now, candidates=decision.candidates, reason=reason, usage=usage)
+                reason = "nobody was chosen"
+                return SelectionFailed(
+                    at=self.now, manager=manager, candidates=decision.candidates, reason=reason, usage=usage
+                )
             case "choose":
                 chosen = decision.candidates[decision.turn % len(decision.candidates)]
-                return SpeakerChosen(at=self.now, agent_id=chosen, chosen_by="manager", reason="it fits", usage=usage)
+                return SpeakerChosen(
+                    at=self.now, manager=manager, agent_id=chosen, chosen_by="manager", reason="it fits", usage=usage
+                )
 
     def _speak(self, decision: TakeTurn) -> TurnCompleted:
         assert decision.turn == len(self.turns) + 1, "turns have no gaps"

@@ -1,0 +1,126 @@
+"""How a participant's turn is carried out, and what becomes of it when the speaker is removed meanwhile.
+
+Law: the first record of a turn is the only one. A turn that is to be dropped is recorded as silent at once; so the
+words of a call that still runs can no longer be committed.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from activities import contracts
+    from activities.contracts import ActivityName, ContextLimits
+    from groups.decisions import TakeTurn
+    from groups.errors import brief
+    from groups.events import TurnCompleted
+    from groups.group import InFlight
+    from groups.rounds import termination_tokens
+    from groups.state import STATE_PREVIEW_CHARS, ConversationState
+    from workflows.calls import call_database, call_model, cause_of
+
+_Call = workflow.ActivityHandle[contracts.TurnResult]
+
+
+async def take_turn(
+    state: ConversationState, decision: TakeTurn, revoked: Callable[[], InFlight | None]
+) -> TurnCompleted:
+    """Let the speaker take its turn; `revoked` says whether it is to leave without its words meanwhile."""
+    began = workflow.now()
+    work = _work(state, decision)
+    speaker = decision.chosen.member.name
+    line = f"turn {decision.turn} · {speaker} · {decision.chosen.reason}"
+    call = call_model(state, ActivityName.TAKE_TURN, work, contracts.TurnResult, line)
+    try:
+        await workflow.wait_condition(lambda: call.done() or revoked() is not None)
+    except asyncio.CancelledError:
+        call.cancel()
+        with suppress(ActivityError, asyncio.CancelledError):
+            await call
+        raise
+    policy = revoked()
+    if call.done() or policy is None:
+        result = await _outcome(work, call)
+    else:
+        result = await _dropped(work, call, policy)
+    return _turn_completed(decision, result, (workflow.now() - began).total_seconds())
+
+
+async def _outcome(work: contracts.TakeTurn, call: _Call) -> contracts.TurnResult:
+    try:
+        return await call
+    except ActivityError as error:
+        if is_cancelled_exception(error):
+            raise
+        silent = contracts.RecordSilentTurn(**dict(work), error=brief(cause_of(error)), attempts=0)
+        return await _record_silent(silent, "could not speak")
+
+
+async def _dropped(work: contracts.TakeTurn, call: _Call, policy: InFlight) -> contracts.TurnResult:
+    """`cancel` ends the call, `discard` awaits it, for the sake of what it costs; its words stand in no case."""
+    outcome = "cancelled" if policy == "cancel" else "discarded"
+    if policy == "cancel":
+        call.cancel()
+        call.add_done_callback(_forgotten)
+    silent = contracts.RecordSilentTurn(**dict(work), error="removed while it spoke", attempts=0, outcome=outcome)
+    recorded = await _record_silent(silent, f"is removed while it speaks ({policy})")
+    if policy == "cancel":
+        return recorded
+    with suppress(ActivityError):
+        return await call
+    return recorded
+
+
+def _forgotten(call: asyncio.Task[contracts.TurnResult]) -> None:
+    """Whatever comes of a cancelled call is of no interest; asyncio complains if nobody looks."""
+    if not call.cancelled():
+        call.exception()
+
+
+async def _record_silent(work: contracts.RecordSilentTurn, why: str) -> contracts.TurnResult:
+    line = f"turn {work.turn} · {work.speaker.name} {why}"
+    return await call_database(ActivityName.RECORD_SILENT_TURN, work, contracts.TurnResult, line)
+
+
+def _work(state: ConversationState, decision: TakeTurn) -> contracts.TakeTurn:
+    settings = state.settings
+    return contracts.TakeTurn(
+        conversation_id=state.conversation_id,
+        turn=decision.turn,
+        round=state.rounds,
+        speaker=decision.chosen.member,
+        epoch=state.roster.epoch,
+        seq=state.last_seq,
+        chosen_by=decision.chosen.chosen_by,
+        reason=decision.chosen.reason,
+        tokens=termination_tokens(state),
+        context=ContextLimits(messages=settings.context_messages, tokens=settings.context_tokens),
+        preview_chars=settings.preview_chars,
+        max_message_chars=settings.max_message_chars,
+        model_attempts=1 if decision.trial else settings.model_attempts,
+        timeout_seconds=settings.turn_timeout_seconds,
+        first_model=decision.first_model,
+        use_fallbacks="fallback_model" in settings.on_failure,
+        conclude=decision.conclude,
+    )
+
+
+def _turn_completed(decision: TakeTurn, result: contracts.TurnResult, seconds: float) -> TurnCompleted:
+    return TurnCompleted(
+        at=workflow.now(),
+        turn=decision.turn,
+        speaker=decision.chosen.member,
+        outcome=result.outcome,
+        said=brief(result.said, STATE_PREVIEW_CHARS),
+        seq=result.seq,
+        chosen_by=decision.chosen.chosen_by,
+        reason=decision.chosen.reason,
+        tokens_said=result.tokens_said,
+        usage=result.usage,
+        seconds=seconds,
+        model=result.model,
+        trouble=brief(result.trouble, STATE_PREVIEW_CHARS),
+    )
