@@ -61,13 +61,13 @@ def all_on_probation(state: ConversationState, moment: Moment, reason: str) -> C
 
 def probed(state: ConversationState, moment: Moment) -> ConversationState:
     """The state in which the next in the rotation of those isolated is tried."""
-    roster, floor = expected_roster(state), state.floor
+    roster = expected_roster(state)
     able = [member for member in roster.members if member.state == "active" and member.health.state == "isolated"]
-    waiting = [member for member in able if member.agent_id not in floor.lap] or able
+    waiting = [member for member in able if member.agent_id not in state.floor.lap] or able
     if not waiting or state.outage is None:
         return state
     outage = state.outage.model_copy(update={"probes": state.outage.probes + 1})
-    member = next((one for one in waiting if one.agent_id != floor.last_speaker), waiting[0])
+    member = waiting[state.outage.probes % len(waiting)]
     health = on_probation(member.health, moment, "nobody else is left")
     return _with_health(state.model_copy(update={"outage": outage}), member, health)
 

@@ -32,8 +32,9 @@ from groups.events import (
 )
 from groups.failover import all_isolated, all_on_probation, attended, manager_fared, member_fared, probed
 from groups.health import Moment
+from groups.ids import AgentId
 from groups.roster import Manager, Member, Roster
-from groups.rounds import next_in_round, turn_of
+from groups.rounds import next_in_round, present, turn_of
 from groups.selection import seat_of
 from groups.state import RECENT_TURNS, Chosen, ConversationState, Phase, Round, StopRequest, TurnBrief
 
@@ -202,28 +203,44 @@ def _(event: TurnCompleted, state: ConversationState) -> ConversationState:
     roster = state.roster.with_turn(
         speaker, event.turn, event.usage, event.seconds, last_word=event.chosen_by == "conclusion"
     )
+    lap = state.floor.lap
     state = state.model_copy(
         update={
             "roster": roster,
-            "floor": state.floor.after(speaker, roster, seat=chosen.in_place_of),
+            "floor": state.floor.after(
+                speaker, [one.agent_id for one in present(state)], seat=_seat(state, event, chosen)
+            ),
             "last_seq": event.seq,
             "usage": state.usage + event.usage,
             "recent_turns": (*state.recent_turns, _brief(event))[-RECENT_TURNS:],
         }
     )
-    return _fared(state, event, chosen, current)
+    return _fared(state, event, chosen, current, lap)
 
 
-def _fared(state: ConversationState, event: TurnCompleted, chosen: Chosen, before: Round) -> ConversationState:
+def _seat(state: ConversationState, event: TurnCompleted, chosen: Chosen) -> AgentId | None:
+    """Whose seat has had its turn: not that of one on probation in vain, while nobody else could speak; nor, once
+    more, that of one whose failed turn a substitute has taken."""
+    if chosen.chosen_by == "standby" or (event.outcome == "failed" and state.outage):
+        return None
+    return chosen.in_place_of or chosen.member.agent_id
+
+
+def _fared(
+    state: ConversationState, event: TurnCompleted, chosen: Chosen, before: Round, lap_before: tuple[AgentId, ...]
+) -> ConversationState:
     """What the turn means for the round, and for the health of its speaker and of everybody."""
     moment = _moment(state, event)
     was_outage = state.outage is not None
     state = member_fared(state, event)
     current = _round_after(before, event)
+    if event.outcome == "failed" and before.failures == 0:
+        current = current.model_copy(update={"lap_before": lap_before})
     if event.outcome == "failed":
         current = _after_failure(state, current, chosen)
         if current.vacant is None and current.failures >= max(len(state.roster.seats()), 1):
             state = all_isolated(state, moment)
+            state = state.model_copy(update={"floor": state.floor.model_copy(update={"lap": current.lap_before})})
             current = current.model_copy(update={"turns": current.turns - current.skipped, "skipped": 0, "failures": 0})
     elif was_outage and event.outcome in ("spoke", "passed"):
         state = all_on_probation(state, moment, f"{event.speaker.name} answers again")

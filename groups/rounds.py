@@ -150,15 +150,18 @@ def max_turns(state: ConversationState) -> int:
     if state.manager_config.max_turns is not None:
         return state.manager_config.max_turns
     if isinstance(state.manager_config, RoundRobin):
-        return max(len(_present(state)), 1)
+        return max(len(present(state)), 1)
     return DEFAULT_DYNAMIC_TURNS
 
 
-def _present(state: ConversationState) -> tuple[Member, ...]:
-    """Those who can speak; while nobody can, those who shall again."""
-    if state.outage is None:
-        return state.roster.active()
-    return tuple(member for member in state.roster.members if member.state == "active")
+def present(state: ConversationState) -> tuple[Member, ...]:
+    """The owners of the seats that count now: those of which somebody can speak; while nobody can, all."""
+    seated = {seat.owner for seat in state.roster.seats()}
+    return tuple(
+        member
+        for member in state.roster.members
+        if member.agent_id in seated or (state.outage and member.state == "active")
+    )
 
 
 def termination_tokens(state: ConversationState) -> tuple[str, ...]:
@@ -172,8 +175,8 @@ def why_round_ends(state: ConversationState, current: Round) -> Met | None:
         return Met(reason="manager_finish", explanation=f"the manager finished: {current.finished_because}")
     if met := ending(state).met(progress_of(state, current)):
         return met
-    present = len(_present(state))
-    if present and current.quiet >= present:
+    seats = len(present(state))
+    if seats and current.quiet >= seats:
         return Met(reason="all_passed", explanation="every member passed, one after the other")
     return None
 

@@ -3,7 +3,7 @@
 A new kind of manager is one more function in `POLICIES` and its rules in `group.py`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
 from groups.group import MAX_MEMBERS, Dynamic, ManagerRules, RoundRobin
@@ -36,23 +36,28 @@ class Floor(Record):
     pair_turns: int = 0
     """…for so many turns."""
 
-    def after(self, speaker: AgentId, roster: Roster, *, seat: AgentId | None = None) -> "Floor":
-        """The floor when `speaker` has had turn `turn + 1`, on its own seat or on that of another.
+    def after(self, speaker: AgentId, owners: Collection[AgentId], *, seat: AgentId | None) -> "Floor":
+        """The floor when `speaker` has had turn `turn + 1`.
 
-        A lap ends when every seat has had its turn in it, or with one that has it again.
+        Args:
+            speaker: who had it.
+            owners: whose seats there are.
+            seat: whose seat has had its turn with it; None = nobody's, the turn was one more try or a substitute's.
         """
-        owner = seat or speaker
-        begun = () if owner in self.lap else self.lap[-2 * MAX_MEMBERS :]
-        lap = (*begun, owner)
-        finished = all(taken.owner in lap for taken in roster.seats())
         pair, pair_turns = self._pair_with(speaker)
         return Floor(
             turn=self.turn + 1,
             last_speaker=speaker,
-            lap=() if finished else lap,
+            lap=self.lap if seat is None else self._lap_with(seat, owners),
             pair=pair,
             pair_turns=pair_turns,
         )
+
+    def _lap_with(self, seat: AgentId, owners: Collection[AgentId]) -> tuple[AgentId, ...]:
+        """A lap ends when every seat has had its turn in it, or with one that has it again."""
+        begun = () if seat in self.lap else self.lap[-2 * MAX_MEMBERS :]
+        lap = (*begun, seat)
+        return () if all(owner in lap for owner in owners) else lap
 
     def _pair_with(self, speaker: AgentId) -> tuple[tuple[AgentId, ...], int]:
         if speaker in self.pair:

@@ -73,6 +73,8 @@ class Round(Record):
     """Members in a row that could not speak."""
     skipped: int = 0
     """How many of those failures count among `turns`."""
+    lap_before: tuple[AgentId, ...] = ()
+    """The rotation's lap as it was before those failures: if everybody fails, it goes on there."""
     vacant: AgentId | None = None
     """Whose failed turn one on standby shall take."""
     managers_tried: tuple[AgentId, ...] = ()

@@ -24,6 +24,7 @@ from groups.commands import (
     Pause,
     PostMessage,
     Receipt,
+    ReinstateMember,
     RemoveMember,
     ReorderMembers,
     ReplaceMember,
@@ -162,15 +163,25 @@ class Tertulia:
         position: int | None = None,
         state: str = "active",
         catch_up: str | None = None,
+        stands_in_for: str | None = None,
         command_id: str | None = None,
     ) -> Receipt:
         """Let an agent (id or name) join."""
-        values = {"agent": agent, "position": position, "state": state, "catch_up": catch_up}
+        values = {
+            "agent": agent,
+            "position": position,
+            "state": state,
+            "catch_up": catch_up,
+            "stands_in_for": stands_in_for,
+        }
         return await self.send(conversation_id, _checked(AddMember, **values, command_id=command_id))
 
-    async def remove_member(self, conversation_id: str, agent: str, *, command_id: str | None = None) -> Receipt:
-        """Let a member leave."""
-        return await self.send(conversation_id, _checked(RemoveMember, agent=agent, command_id=command_id))
+    async def remove_member(
+        self, conversation_id: str, agent: str, *, in_flight: str | None = None, command_id: str | None = None
+    ) -> Receipt:
+        """Let a member leave; `in_flight` says what becomes of the turn it may be taking."""
+        values = {"agent": agent, "in_flight": in_flight}
+        return await self.send(conversation_id, _checked(RemoveMember, **values, command_id=command_id))
 
     async def replace_member(
         self,
@@ -179,10 +190,11 @@ class Tertulia:
         replacement: str,
         *,
         catch_up: str | None = None,
+        in_flight: str | None = None,
         command_id: str | None = None,
     ) -> Receipt:
         """Let another agent take a member's place."""
-        values = {"agent": agent, "replacement": replacement, "catch_up": catch_up}
+        values = {"agent": agent, "replacement": replacement, "catch_up": catch_up, "in_flight": in_flight}
         return await self.send(conversation_id, _checked(ReplaceMember, **values, command_id=command_id))
 
     async def reorder_members(
@@ -196,8 +208,12 @@ class Tertulia:
         return await self.send(conversation_id, _checked(MuteMember, agent=agent, command_id=command_id))
 
     async def unmute_member(self, conversation_id: str, agent: str, *, command_id: str | None = None) -> Receipt:
-        """Let a muted member speak again."""
+        """Let a muted member speak again, or one on standby speak for itself."""
         return await self.send(conversation_id, _checked(UnmuteMember, agent=agent, command_id=command_id))
+
+    async def reinstate_member(self, conversation_id: str, agent: str, *, command_id: str | None = None) -> Receipt:
+        """Take an isolated or suspect member, or manager, for healthy at once."""
+        return await self.send(conversation_id, _checked(ReinstateMember, agent=agent, command_id=command_id))
 
     async def update_settings(
         self, conversation_id: str, settings: dict[str, Any], *, command_id: str | None = None
@@ -210,7 +226,7 @@ class Tertulia:
         return await self.send(conversation_id, _checked(Pause, reason=reason, command_id=command_id))
 
     async def resume(self, conversation_id: str, *, command_id: str | None = None) -> Receipt:
-        """Let a paused conversation go on."""
+        """Let a paused conversation go on; while nobody can speak, try a member at once."""
         return await self.send(conversation_id, _checked(Resume, command_id=command_id))
 
     async def stop(self, conversation_id: str, reason: str = "", *, command_id: str | None = None) -> Receipt:

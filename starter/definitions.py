@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from groups.agents import Agent, Identifier, MemoryBlock, ModelSettings, Name
 from groups.errors import InvalidDefinition, NotFound
-from groups.group import MAX_MEMBERS, Group, GroupSettings, ManagerConfig
+from groups.group import MAX_MEMBERS, Group, GroupSettings, ManagerConfig, Standby
 from groups.ids import AgentId, GroupId
 from groups.model import Definition, Record, explain
 from store.database import Database
@@ -34,6 +34,13 @@ class WrittenAgent(Definition):
     memory: tuple[MemoryBlock, ...] = ()
 
 
+class WrittenStandby(Definition):
+    """An agent on standby that is kept for one member."""
+
+    agent: str
+    stands_in_for: str | None = None
+
+
 class WrittenGroup(Definition):
     """A group in a file; agents, the manager's included, are named by id or by name."""
 
@@ -41,6 +48,8 @@ class WrittenGroup(Definition):
     name: Name
     description: str = ""
     agents: tuple[str, ...] = Field(default=(), max_length=MAX_MEMBERS)
+    standby: tuple[str | WrittenStandby, ...] = Field(default=(), max_length=MAX_MEMBERS)
+    """Those that only speak in the place of one that fails."""
     manager_config: dict[str, Any] = Field(default=_ROUND_ROBIN)
     shared_memory: tuple[MemoryBlock, ...] = ()
     settings: GroupSettings = GroupSettings()
@@ -119,13 +128,16 @@ async def _agent_id(database: Database, name: str) -> AgentId | None:
 
 
 async def _group(database: Database, written: WrittenGroup) -> Group:
-    values = written.model_dump(exclude={"agents", "manager_config"})
+    values = written.model_dump(exclude={"agents", "standby", "manager_config"})
     values["id"] = GroupId(written.id or await _group_id(database, written.name) or f"group-{uuid.uuid4()}")
     manager_config = dict(written.manager_config)
     try:
         if manager := manager_config.get("manager_agent_id"):
-            manager_config["manager_agent_id"] = (await find_agent(database, str(manager))).id
-        values["agent_ids"] = [(await find_agent(database, who)).id for who in written.agents]
+            manager_config["manager_agent_id"] = await _id_of(database, manager)
+        if isinstance(others := manager_config.get("fallback_manager_ids"), list):
+            manager_config["fallback_manager_ids"] = [await _id_of(database, who) for who in others]
+        values["agent_ids"] = [await _id_of(database, who) for who in written.agents]
+        values["standby"] = [await _standby(database, entry) for entry in written.standby]
     except NotFound as error:
         raise InvalidDefinition(f"group {written.name!r}: {error}") from None
     try:
@@ -136,6 +148,19 @@ async def _group(database: Database, written: WrittenGroup) -> Group:
         return Group.model_validate(values)
     except ValidationError as error:
         raise InvalidDefinition(f"group {written.name!r}: {explain(error)}") from None
+
+
+async def _id_of(database: Database, who: object) -> AgentId:
+    return (await find_agent(database, str(who))).id
+
+
+async def _standby(database: Database, entry: str | WrittenStandby) -> Standby:
+    written = WrittenStandby(agent=entry) if isinstance(entry, str) else entry
+    member = written.stands_in_for
+    return Standby(
+        agent_id=await _id_of(database, written.agent),
+        stands_in_for=await _id_of(database, member) if member else None,
+    )
 
 
 async def _group_id(database: Database, name: str) -> GroupId | None:

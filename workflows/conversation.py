@@ -4,7 +4,6 @@ Law: a loop of decide, carry out, apply. What happens next is decided in `groups
 """
 
 import asyncio
-from contextlib import suppress
 from datetime import timedelta
 
 from temporalio import workflow
@@ -13,7 +12,7 @@ from temporalio.exceptions import is_cancelled_exception
 with workflow.unsafe.imports_passed_through():
     from groups.boundary import revoked
     from groups.decisions import Decision, Finished, TakeTurn, WaitForInput
-    from groups.events import ProbeDue
+    from groups.events import AnyEvent, ProbeDue
     from groups.ids import ConversationId
     from groups.machine import apply, begin, cancel, decide
     from groups.state import ConversationState, TurnBrief
@@ -53,14 +52,19 @@ class GroupConversation(CommandHandlers):
     async def _step(self, decision: Decision) -> None:
         self.state = begin(self.state, decision)
         self._show()
-        if isinstance(decision, WaitForInput):
-            await self._wait(decision)
-        elif isinstance(decision, TakeTurn):
-            self.state = apply(self.state, await take_turn(self.state, decision, lambda: revoked(self.state)))
-        else:
-            self.state = apply(self.state, await carry_out(self.state, decision))
+        event = await self._carry_out(decision)
+        if event:
+            # Only now: commands may have changed the state meanwhile.
+            self.state = apply(self.state, event)
 
-    async def _wait(self, decision: WaitForInput) -> None:
+    async def _carry_out(self, decision: Decision) -> AnyEvent | None:
+        if isinstance(decision, WaitForInput):
+            return await self._wait(decision)
+        if isinstance(decision, TakeTurn):
+            return await take_turn(self.state, decision, lambda: revoked(self.state))
+        return await carry_out(self.state, decision)
+
+    async def _wait(self, decision: WaitForInput) -> ProbeDue | None:
         """Rest until a command gives work or, with nobody left to speak, until it is time to try someone."""
 
         def has_work() -> bool:
@@ -68,12 +72,13 @@ class GroupConversation(CommandHandlers):
 
         if decision.until is None:
             await workflow.wait_condition(has_work)
-            return
+            return None
         rest = max(decision.until - workflow.now(), timedelta())
-        with suppress(asyncio.TimeoutError):
+        try:
             await workflow.wait_condition(has_work, timeout=rest, timeout_summary="nobody can speak; then one is tried")
-            return
-        self.state = apply(self.state, ProbeDue(at=workflow.now()))
+        except TimeoutError:
+            return ProbeDue(at=workflow.now())
+        return None
 
     def _should_continue_as_new(self) -> bool:
         limit = self.state.continue_as_new_after_turns

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from temporalio.common import SearchAttributeKey, SearchAttributePair, SearchAttributeUpdate, TypedSearchAttributes
 
 from groups.errors import brief
+from groups.health import Health
+from groups.roster import Member
+from groups.rounds import managers_of
 from groups.state import ConversationState
 from groups.status import why_paused
 
@@ -58,7 +61,9 @@ def changed_attributes(
 
 def details(state: ConversationState) -> str:
     """The present state as Markdown: phase, roster, last turns."""
-    return "\n".join([*_headline(state), "", *_roster(state), "", *_turns(state), *_rejections(state)])
+    return "\n".join(
+        [*_headline(state), "", *_roster(state), "", *_managers(state), *_turns(state), *_rejections(state)]
+    )
 
 
 def _headline(state: ConversationState) -> list[str]:
@@ -69,6 +74,8 @@ def _headline(state: ConversationState) -> list[str]:
         lines.append(f"\n**{_cell(chosen.member.name)}** has the floor: {_cell(chosen.reason)}")
     if (reason := why_paused(state)) is not None:
         lines.append(f"\nPaused: {_cell(reason) or 'by an operator'}")
+        if state.outage and state.paused_because is None:
+            lines[-1] += f"; a member is tried at {state.outage.next_probe_at:%H:%M:%S} UTC"
     if state.stop_reason:
         lines.append(f"\nThe last round ended: {state.stop_reason} ({_cell(state.stop_explanation or '')})")
     usage = state.usage
@@ -80,12 +87,32 @@ def _headline(state: ConversationState) -> list[str]:
 
 
 def _roster(state: ConversationState) -> list[str]:
-    lines = [f"Roster (epoch {state.roster.epoch})", "", *_header("member", "state", "turns", "last turn")]
+    lines = [f"Roster (epoch {state.roster.epoch})", "", *_header("member", "state", "turns", "last turn", "health")]
     for member in state.roster.members:
         name = _cell(member.name)
-        shown = name if member.state == "active" else f"~~{name}~~"
-        lines.append(_row(shown, member.state, str(member.turns), str(member.last_turn or "–")))
+        shown = name if member.standing == "active" else f"~~{name}~~"
+        cells = (shown, _standing(state, member), str(member.turns), str(member.last_turn or "–"))
+        lines.append(_row(*cells, _cell(_health(member.health))))
     return lines
+
+
+def _standing(state: ConversationState, member: Member) -> str:
+    owner = state.roster.find(member.in_place_of) if member.in_place_of else None
+    return f"in place of {_cell(owner.name)}" if owner else member.standing
+
+
+def _health(health: Health) -> str:
+    if health.state == "healthy":
+        return "healthy"
+    return brief(f"{health.state} since turn {health.since_turn}: {health.reason}", _DETAILS_CHARS)
+
+
+def _managers(state: ConversationState) -> list[str]:
+    managers = managers_of(state)
+    if not managers:
+        return []
+    lines = [*_header("manager", "health")]
+    return [*lines, *(_row(_cell(manager.name), _cell(_health(manager.health))) for manager in managers), ""]
 
 
 def _turns(state: ConversationState) -> list[str]:
@@ -94,6 +121,8 @@ def _turns(state: ConversationState) -> list[str]:
     lines = _header("turn", "speaker", "chosen by", "why", "said")
     for turn in reversed(state.recent_turns[-_DETAILS_TURNS:]):
         said = _cell(brief(turn.said, _DETAILS_CHARS))
+        if turn.trouble and turn.outcome in ("spoke", "passed"):
+            said += f" *({_cell(brief(turn.trouble, _DETAILS_CHARS))})*"
         speaker = f"**{_cell(turn.speaker)}**"
         lines.append(_row(str(turn.turn), speaker, turn.chosen_by, _cell(turn.reason), said))
     return lines

@@ -138,7 +138,9 @@ def _choice(
 
 
 async def _close_round(state: ConversationState, decision: CloseRound) -> RoundClosed:
-    return RoundClosed(at=workflow.now(), reason=decision.reason, explanation=decision.explanation)
+    return RoundClosed(
+        at=workflow.now(), reason=decision.reason, explanation=decision.explanation, closes=decision.closes
+    )
 
 
 async def _close_conversation(state: ConversationState, decision: CloseConversation) -> ConversationEnded:

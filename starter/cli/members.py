@@ -32,6 +32,23 @@ class JoiningState(StrEnum):
     STANDBY = "standby"
 
 
+class InFlightPolicy(StrEnum):
+    """What becomes of the turn of one that is removed while it speaks."""
+
+    FINISH = "finish"
+    DISCARD = "discard"
+    CANCEL = "cancel"
+
+
+InFlightOption = Annotated[
+    InFlightPolicy | None,
+    typer.Option(
+        "--in-flight",
+        help="If it speaks just now: its words stand, are dropped, or the call is cancelled; else as the group has it.",
+    ),
+]
+
+
 @app.command("list")
 def list_members(conversation: Conversation, data: Data = None, as_json: Json = False) -> None:
     """Who is here, who was, and every change so far."""
@@ -66,6 +83,9 @@ def add(
     ] = None,
     catch_up: CatchUpOption = None,
     state: Annotated[JoiningState, typer.Option("--state", help="How it joins.")] = JoiningState.ACTIVE,
+    stands_in_for: Annotated[
+        str | None, typer.Option("--for", metavar="MEMBER", help="On standby for this member alone; else for any.")
+    ] = None,
     id: CommandIdOption = None,
     data: Data = None,
     as_json: Json = False,
@@ -78,7 +98,13 @@ def add(
     def join(client: "Tertulia", agent: str, index: int) -> Awaitable[Receipt]:
         place = None if position is None else position + index
         return client.add_member(
-            conversation, agent, position=place, state=state.value, catch_up=catch_up, command_id=id
+            conversation,
+            agent,
+            position=place,
+            state=state.value,
+            catch_up=catch_up,
+            stands_in_for=stands_in_for,
+            command_id=id,
         )
 
     _one_by_one(agents, id, data, as_json, join)
@@ -86,12 +112,19 @@ def add(
 
 @app.command()
 def remove(
-    conversation: Conversation, agents: Agents, id: CommandIdOption = None, data: Data = None, as_json: Json = False
+    conversation: Conversation,
+    agents: Agents,
+    in_flight: InFlightOption = None,
+    id: CommandIdOption = None,
+    data: Data = None,
+    as_json: Json = False,
 ) -> None:
     """Let members leave. They keep their state, should they come back."""
-    _one_by_one(
-        agents, id, data, as_json, lambda client, agent, _: client.remove_member(conversation, agent, command_id=id)
-    )
+
+    def leave(client: "Tertulia", agent: str, _: int) -> Awaitable[Receipt]:
+        return client.remove_member(conversation, agent, in_flight=_policy(in_flight), command_id=id)
+
+    _one_by_one(agents, id, data, as_json, leave)
 
 
 @app.command()
@@ -100,6 +133,7 @@ def replace(
     agent: Annotated[str, typer.Argument(metavar="MEMBER", help="Who leaves.")],
     replacement: Annotated[str, typer.Argument(metavar="AGENT", help="Who takes the place.")],
     catch_up: CatchUpOption = None,
+    in_flight: InFlightOption = None,
     id: CommandIdOption = None,
     data: Data = None,
     as_json: Json = False,
@@ -107,7 +141,9 @@ def replace(
     """Let another agent take a member's place in the order."""
     receipt = with_client(
         data,
-        lambda client: client.replace_member(conversation, agent, replacement, catch_up=catch_up, command_id=id),
+        lambda client: client.replace_member(
+            conversation, agent, replacement, catch_up=catch_up, in_flight=_policy(in_flight), command_id=id
+        ),
     )
     show_receipts([receipt], as_json=as_json)
 
@@ -135,10 +171,24 @@ def mute(
 def unmute(
     conversation: Conversation, agents: Agents, id: CommandIdOption = None, data: Data = None, as_json: Json = False
 ) -> None:
-    """Let muted members speak again."""
+    """Let muted members speak again, or those on standby speak for themselves."""
     _one_by_one(
         agents, id, data, as_json, lambda client, agent, _: client.unmute_member(conversation, agent, command_id=id)
     )
+
+
+@app.command()
+def reinstate(
+    conversation: Conversation, agents: Agents, id: CommandIdOption = None, data: Data = None, as_json: Json = False
+) -> None:
+    """Take isolated members, or managers, for healthy at once."""
+    _one_by_one(
+        agents, id, data, as_json, lambda client, agent, _: client.reinstate_member(conversation, agent, command_id=id)
+    )
+
+
+def _policy(in_flight: InFlightPolicy | None) -> str | None:
+    return None if in_flight is None else in_flight.value
 
 
 def _one_by_one(

@@ -90,6 +90,7 @@ class Scene:
         """A message: who, when, why, and the words."""
         message, turn = happening.message, happening.turn
         again = f" · attempt {turn.attempt}" if turn is not None and turn.attempt > 1 else ""
+        again += f" · {one_line(turn.error)}" if turn is not None and turn.error else ""
         line = speaker_line(message, self._colours).append(again, "yellow")
         self._print(line.append_text(self._because(turn)))
         print_words(self._console, message.text)
@@ -101,6 +102,8 @@ class Scene:
         name = (one_line(turn.speaker), self._colours.of(turn.speaker))
         if turn.outcome == "passed":
             line = Text.assemble(name, (f" passes  turn {turn.turn}", "dim"))
+        elif turn.outcome in ("discarded", "cancelled"):
+            line = Text.assemble(name, (f" was removed while speaking  turn {turn.turn}: {turn.outcome}", "yellow"))
         else:
             line = Text.assemble(name, (f" could not speak  turn {turn.turn}: {one_line(turn.error or '')}", "red"))
         self._print(line.append_text(self._because(turn)).append("\n"))

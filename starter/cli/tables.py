@@ -1,13 +1,13 @@
 """What is read back, laid out for people."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from groups.status import ConversationStatus, MemberStatus
+from groups.status import ConversationStatus, ManagerStatus, MemberStatus
 from starter.cli.scene import headline, speaker_line
 from starter.cli.terminal import Colours, console, one_line, print_words
 from store.conversations import ConversationRow
@@ -37,7 +37,7 @@ def print_turns(turns: Sequence[FinishedTurn]) -> None:
             Text(one_line(turn.speaker), colours.of(turn.speaker)),
             Text(turn.outcome, "" if turn.outcome == "spoke" else "yellow"),
             turn.chosen_by,
-            one_line(turn.reason if turn.error is None else f"{turn.reason} (failed: {turn.error})"),
+            one_line(turn.reason if turn.error is None else f"{turn.reason} ({turn.error})"),
             str(turn.prompt_tokens + turn.completion_tokens),
             f"{(turn.finished_at - turn.started_at).total_seconds():.2f} s",
             str(turn.attempt),
@@ -63,6 +63,9 @@ def print_status(status: ConversationStatus) -> None:
         ("ended because", _because(status)),
         ("waiting", waiting if pending.messages or pending.commands else ""),
         ("members", ", ".join(_member(member) for member in status.roster.members) or "nobody"),
+        ("managers", ", ".join(_manager(manager) for manager in status.roster.managers)),
+        *(("health", line) for line in _unwell(status)),
+        ("next try", f"{status.next_probe_at:%H:%M:%S} UTC" if status.next_probe_at else ""),
         *(("refused", f"{refusal.command}: {refusal.reason}") for refusal in status.rejected),
     ):
         if words:
@@ -76,7 +79,21 @@ def _because(status: ConversationStatus) -> str:
 
 
 def _member(member: MemberStatus) -> str:
+    if member.in_place_of:
+        return f"{member.name} (in place of {member.in_place_of})"
     return member.name if member.state == "active" else f"{member.name} ({member.state})"
+
+
+def _manager(manager: ManagerStatus) -> str:
+    return manager.name if manager.health.state == "healthy" else f"{manager.name} ({manager.health.state})"
+
+
+def _unwell(status: ConversationStatus) -> Iterator[str]:
+    everyone: tuple[MemberStatus | ManagerStatus, ...] = (*status.roster.members, *status.roster.managers)
+    for one in everyone:
+        health = one.health
+        if health.state != "healthy":
+            yield f"{one.name} is {health.state} since turn {health.since_turn}: {health.reason}"
 
 
 def print_conversations(rows: Sequence[tuple[ConversationRow, str]]) -> None:

@@ -53,19 +53,28 @@ class Salon:
         self,
         *members: str,
         manager: dict[str, Any] | None = None,
+        standby: Sequence[str] = (),
         **settings: Any,
     ) -> str:
         """Define agents of these short names and a group of them; the group's name."""
-        await self.agents(*members)
-        return await self.group_of([self.name(member) for member in members], manager, **settings)
+        await self.agents(*members, *standby)
+        full = [self.name(member) for member in members]
+        return await self.group_of(full, manager, [self.name(one) for one in standby], **settings)
 
-    async def group_of(self, members: Sequence[str], manager: dict[str, Any] | None = None, **settings: Any) -> str:
+    async def group_of(
+        self,
+        members: Sequence[str],
+        manager: dict[str, Any] | None = None,
+        standby: Sequence[str] = (),
+        **settings: Any,
+    ) -> str:
         """Define a group of existing agents."""
         written = WrittenGroup.model_validate(
             {
                 "name": self.name("group") + uuid.uuid4().hex[:4],
                 "description": "A table in a café.",
                 "agents": members,
+                "standby": standby,
                 "manager_config": manager or {"manager_type": "round_robin"},
                 "settings": {**FAST, **settings},
             }

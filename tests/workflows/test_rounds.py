@@ -138,7 +138,9 @@ async def test_a_member_whose_model_refuses_is_skipped_and_the_talk_goes_on(salo
 
 
 async def test_a_conversation_in_which_nobody_can_speak_pauses_and_can_be_resumed(salon: Salon) -> None:
-    group = await salon.group("Ana", "Ben", manager={"manager_type": "round_robin", "max_turns": 4})
+    group = await salon.group(
+        "Ana", "Ben", manager={"manager_type": "round_robin", "max_turns": 4}, probe_initial_seconds=600
+    )
     await salon.model.behave(Fault(kind="server_error"))
     conversation = await salon.client.start(group, "One.")
     status = await salon.until(conversation, lambda status: status.phase == "paused")
@@ -146,7 +148,7 @@ async def test_a_conversation_in_which_nobody_can_speak_pauses_and_can_be_resume
     await salon.model.reset()
     await salon.client.resume(conversation)
     await salon.until_idle(conversation)
-    assert [turn.outcome for turn in await salon.turns(conversation)] == ["failed", "failed", "spoke", "spoke"]
+    assert [turn.outcome for turn in await salon.turns(conversation)] == ["failed"] * 2 + ["spoke"] * 4
 
 
 async def test_a_rate_limit_is_waited_out_as_long_as_the_provider_asks(salon: Salon) -> None:
