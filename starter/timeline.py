@@ -133,5 +133,11 @@ def _why_paused(status: ConversationStatus) -> str:
 
 
 def is_at_rest(status: ConversationStatus) -> bool:
-    """Whether the round has ended and nothing waits to set off another, or an operator holds it."""
-    return status.phase in ("closed", "paused") or (status.phase == "ready" and not status.pending.messages)
+    """Whether the round has ended and nothing waits to set off another, or an operator holds it.
+
+    Not while nobody can speak and somebody is tried again later: that pause ends by itself.
+    """
+    if status.phase == "paused":
+        return status.next_probe_at is None
+    round_over = status.phase == "ready" and status.stop_reason is not None
+    return status.phase == "closed" or (round_over and not status.pending.messages)

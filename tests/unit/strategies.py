@@ -5,14 +5,15 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, get_args
 
 from hypothesis import strategies as st
 
 from groups.boundary import expected_roster
+from groups.budgets import Budget
 from groups.commands import COMMANDS, AnyCommand, ReorderMembers
 from groups.errors import CommandRefused
-from groups.group import Dynamic, GroupSettings, ManagerConfig, RoundRobin
+from groups.group import Dynamic, FailureStep, GroupSettings, ManagerConfig, RoundRobin, Standby
 from groups.ids import AgentId
 from groups.termination import AllOf, AnyOf, Condition, MaxTurns, TerminationToken, TimeBudget, TokenBudget
 from tests.unit.world import Answer, Outcome, World, ref
@@ -33,7 +34,15 @@ class Order:
 Happening = Order | int
 """A command, or so many half steps of the machine."""
 
-MEMBERSHIP = ("add_member", "remove_member", "replace_member", "mute_member", "unmute_member", "reorder_members")
+MEMBERSHIP = (
+    "add_member",
+    "remove_member",
+    "replace_member",
+    "mute_member",
+    "unmute_member",
+    "reinstate_member",
+    "reorder_members",
+)
 ALL_BUT_STOP = tuple(name for name in COMMANDS if name != "stop")
 _WEIGHTS = {"post_message": 12, "add_member": 4, "unmute_member": 4, "resume": 6, "reorder_members": 2}
 _SETTINGS: tuple[dict[str, object], ...] = (
@@ -42,8 +51,14 @@ _SETTINGS: tuple[dict[str, object], ...] = (
     {"intake": "interject"},
     {"max_turns": 2},
     {"max_turns": None},
+    {"on_failure": ["skip"]},
+    {"cool_down_turns": 1},
+    {"cool_down_turns": None, "cool_down_seconds": None},
+    {"in_flight": "discard"},
     {},
 )
+_STATES: tuple[dict[str, object], ...] = ({}, {}, {"state": "standby"}, {"state": "standby", "stands_in_for": "a0"})
+_IN_FLIGHT = (None, "finish", "discard", "cancel")
 
 T = TypeVar("T")
 
@@ -54,10 +69,18 @@ def _fields(name: str, rng: Random) -> dict[str, object]:
         case "post_message":
             return {"text": rng.choice(["hello", "why?", "Ünïcödé “text”"])}
         case "add_member":
-            position = rng.choice([None, *range(AGENTS)])
-            return {"agent": agents[0], "position": position, "catch_up": rng.choice([None, "full", "last:3"])}
+            return {
+                "agent": agents[0],
+                "position": rng.choice([None, *range(AGENTS)]),
+                "catch_up": rng.choice([None, "full", "last:3"]),
+                **rng.choice(_STATES),
+            }
+        case "remove_member":
+            return {"agent": agents[0], "in_flight": rng.choice(_IN_FLIGHT)}
         case "replace_member":
-            return {"agent": agents[0], "replacement": agents[1]}
+            return {"agent": agents[0], "replacement": agents[1], "in_flight": rng.choice(_IN_FLIGHT)}
+        case "reinstate_member":
+            return {"agent": rng.choice([agents[0], "manager", "deputy"])}
         case "reorder_members":
             return {"agents": agents}
         case "update_settings":
@@ -105,6 +128,9 @@ def happenings(names: Sequence[str], *, most: int = 60) -> st.SearchStrategy[lis
     return st.builds(operator.add, talk, st.just([]) | end)
 
 
+_REACTIONS = st.sampled_from(["conclude", "stop"])
+FAILURE_STEPS = get_args(FailureStep)
+
 conditions: st.SearchStrategy[Condition] = st.recursive(
     st.one_of(
         st.integers(1, 6).map(lambda limit: MaxTurns(limit=limit)),
@@ -120,14 +146,31 @@ conditions: st.SearchStrategy[Condition] = st.recursive(
     max_leaves=5,
 )
 
+MANAGER, DEPUTY = AgentId("manager"), AgentId("deputy")
+
 rules: st.SearchStrategy[ManagerConfig] = st.one_of(
     st.builds(RoundRobin, max_turns=st.none() | st.integers(1, 8)),
     st.builds(
         Dynamic,
-        manager_agent_id=st.just(AgentId("manager")),
+        manager_agent_id=st.just(MANAGER),
         max_turns=st.none() | st.integers(1, 8),
         allow_repeated_speaker=st.booleans(),
         starvation_turns=st.none() | st.integers(1, 6),
+        fallback_manager_ids=st.sampled_from([(), (DEPUTY,), (DEPUTY, AgentId("third"))]),
+        max_pair_turns=st.none() | st.integers(4, 6),
+    ),
+)
+
+budgets: st.SearchStrategy[Budget] = st.one_of(
+    st.builds(Budget, tokens=st.integers(1, 150), on_reached=_REACTIONS),
+    st.builds(Budget, model_calls=st.integers(1, 50), seconds=st.none() | st.integers(1, 300), on_reached=_REACTIONS),
+    st.builds(Budget, scope=st.just("member"), tokens=st.integers(1, 30), on_reached=_REACTIONS),
+    st.builds(
+        Budget,
+        scope=st.just("member"),
+        member=st.sampled_from(["a0", "Agent1"]),
+        model_calls=st.integers(1, 10),
+        on_reached=_REACTIONS,
     ),
 )
 
@@ -136,6 +179,13 @@ settings = st.builds(
     intake=st.sampled_from(["interject", "queue", "batch"]),
     termination=st.none() | st.none() | conditions,
     max_pending_messages=st.sampled_from([1, 3, 100]),
+    on_failure=st.lists(st.sampled_from(FAILURE_STEPS), unique=True, max_size=3).map(tuple) | st.just(FAILURE_STEPS),
+    isolate_after_failures=st.integers(1, 3),
+    cool_down_turns=st.none() | st.integers(1, 6),
+    cool_down_seconds=st.none() | st.integers(1, 100),
+    probe_initial_seconds=st.sampled_from([1, 5, 1_000]),
+    in_flight=st.sampled_from(["finish", "discard", "cancel"]),
+    budgets=st.just(()) | st.just(()) | st.lists(budgets, max_size=2).map(tuple),
 )
 
 
@@ -152,19 +202,60 @@ class _Cycle(Generic[T]):
         return self.values[turn % len(self.values)]
 
 
-OUTCOMES: tuple[Outcome, ...] = ("spoke", "spoke", "spoke", "passed", "failed", "done")
+OUTCOMES: tuple[Outcome, ...] = ("spoke", "spoke", "spoke", "passed", "failed", "rescued", "done")
 ANSWERS: tuple[Answer, ...] = ("choose", "choose", "choose", "finish", "fail")
+_CASUALTIES = (*(f"a{number}" for number in range(AGENTS)), MANAGER, DEPUTY)
+EVERYBODY = frozenset((*_CASUALTIES, "third", *(f"a{number}" for number in range(20))))
+
+
+@dataclass(frozen=True)
+class Weather:
+    """Whose models are down: one spell after the other, each of so many turns, over and over."""
+
+    spells: Sequence[tuple[int, frozenset[str]]]
+
+    def __call__(self, turn: int) -> frozenset[str]:
+        at = turn % (sum(length for length, _ in self.spells) or 1)
+        for length, down in self.spells:
+            if at < length:
+                return down
+            at -= length
+        return frozenset()
+
+
+_spells = st.tuples(
+    st.integers(1, 12), st.just(frozenset[str]()) | st.frozensets(st.sampled_from(_CASUALTIES)) | st.just(EVERYBODY)
+)
+weather = st.just(Weather([])) | st.lists(_spells, max_size=5).map(Weather)
+
+
+@st.composite
+def standbys(draw: st.DrawFn, members: int) -> tuple[Standby, ...]:
+    """Up to two more members that stand in for any of the first ones, or for one of them."""
+    whom = st.none() | st.integers(0, members - 1)
+    named = draw(st.lists(whom, max_size=2))
+    return tuple(
+        Standby(
+            agent_id=ref(members + number).agent_id,
+            stands_in_for=None if one is None else ref(one).agent_id,
+        )
+        for number, one in enumerate(named)
+    )
 
 
 @st.composite
 def makers(draw: st.DrawFn) -> Callable[[], World]:
     """A function that makes one and the same world each time it is called."""
+    members = draw(st.integers(1, 5))
+    standby = draw(standbys(members))
     options: dict[str, object] = {
-        "members": tuple(ref(number) for number in range(draw(st.integers(1, 5)))),
+        "members": tuple(ref(number) for number in range(members + len(standby))),
+        "standby": standby,
         "rules": draw(rules),
         "settings": draw(settings),
         "outcome": draw(script(OUTCOMES)),
         "answer": draw(script(ANSWERS)),
+        "down": draw(weather),
         "close_after_round": draw(st.sampled_from([False, False, False, True])),
     }
     opening = draw(st.booleans())

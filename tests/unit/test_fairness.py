@@ -172,9 +172,17 @@ def test_the_choice_names_its_reason() -> None:
     assert {turn.chosen_by for turn in world.turns} == {"round_robin"}
 
 
-@pytest.mark.parametrize("state", ["muted", "standby", "isolated"])
+_QUIET: dict[str, dict[str, object]] = {
+    "muted": {"state": "muted"},
+    "standby": {"state": "standby"},
+    "isolated": {"health": {"state": "isolated"}},
+}
+
+
+@pytest.mark.parametrize("state", _QUIET)
 def test_only_active_members_are_in_the_rotation(state: str) -> None:
-    quiet = Member.model_validate({**ref(0).model_dump(), "state": state})
+    quiet = Member.model_validate({**ref(0).model_dump(), **_QUIET[state]})
+    assert quiet.standing == state
     assert isinstance(round_robin(Roster(members=(quiet,)), Floor(), RoundRobin()), Nobody)
     roster = Roster(members=(quiet, Member(**ref(1).model_dump())))
     choice = round_robin(roster, Floor(), RoundRobin())
@@ -184,20 +192,20 @@ def test_only_active_members_are_in_the_rotation(state: str) -> None:
 
 def test_the_largest_roster_still_hears_everyone_once_a_lap() -> None:
     roster = Roster(members=tuple(Member(**ref(number).model_dump()) for number in range(MAX_MEMBERS)))
+    order = [member.agent_id for member in roster.members]
     floor, speakers = Floor(), list[AgentId]()
     for _ in range(3 * MAX_MEMBERS):
         choice = round_robin(roster, floor, RoundRobin())
         assert isinstance(choice, Speak)
         speakers.append(choice.agent_id)
-        floor = floor.after(choice.agent_id, roster)
-    order = [member.agent_id for member in roster.members]
+        floor = floor.after(choice.agent_id, order, seat=choice.agent_id)
     assert speakers == order * 3
 
 
 def test_what_the_floor_remembers_is_bounded_when_nobody_stays() -> None:
-    floor, roster = Floor(), Roster(members=(Member(**ref(9_999).model_dump()),))
+    floor, owners = Floor(), [ref(9_999).agent_id]
     for number in range(5_000):
-        floor = floor.after(ref(number).agent_id, roster)
+        floor = floor.after(ref(number).agent_id, owners, seat=ref(number).agent_id)
     assert len(floor.lap) <= 2 * MAX_MEMBERS + 1
 
 

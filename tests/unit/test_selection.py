@@ -131,7 +131,7 @@ def test_a_failed_selection_falls_back_with_both_reasons() -> None:
     world.run()
     assert world.speakers() == ["a0", "a1", "a2"]
     assert {turn.chosen_by for turn in world.turns} == {"fallback"}
-    assert world.turns[1].reason == "the manager chose nobody; Agent1 is the least recently heard"
+    assert world.turns[1].reason == "Manager did not choose: nobody was chosen; Agent1 is the least recently heard"
 
 
 def test_the_managers_choice_and_reason_are_those_of_the_turn() -> None:

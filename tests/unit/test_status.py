@@ -15,7 +15,18 @@ def test_the_status_has_every_field_that_other_programs_rely_on() -> None:
     assert shown.keys() >= PROMISED
     assert shown["roster"] == {
         "epoch": 1,
-        "members": [{"agent_id": f"a{n}", "name": f"Agent{n}", "state": "active"} for n in range(3)],
+        "members": [
+            {
+                "agent_id": f"a{n}",
+                "name": f"Agent{n}",
+                "state": "active",
+                "health": {"state": "healthy", "reason": "", "since_turn": 0, "since": None},
+                "in_place_of": None,
+                "total_tokens": 0,
+            }
+            for n in range(3)
+        ],
+        "managers": [],
     }
     assert shown["usage"] == {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "model_calls": 0}
     assert shown["pending"] == {"messages": 0, "commands": 0}

@@ -10,6 +10,7 @@ from groups.ids import AgentId
 from groups.model import explain
 from groups.rounds import termination_tokens
 from groups.state import ConversationState
+from groups.status import status_of
 from groups.termination import (
     AllOf,
     AnyOf,
@@ -112,17 +113,25 @@ def test_a_round_in_which_all_pass_one_after_the_other_ends() -> None:
 def test_those_that_all_fail_pause_the_conversation_with_the_reason() -> None:
     world = World.loaded(rules=RoundRobin(max_turns=50), outcome=lambda turn: "failed")
     world.post("m")
-    assert world.run() == WaitForInput(phase="paused")
+    rest = world.run()
+    assert isinstance(rest, WaitForInput)
+    assert (rest.phase, rest.until) == ("paused", status_of(world.state).next_probe_at)
+    assert rest.until is not None
     assert len(world.turns) == 3
-    assert world.state.paused_because == "no_available_participants"
+    assert status_of(world.state).paused_because == "no_available_participants"
     world.command("resume", "r")
-    assert world.run() == WaitForInput(phase="paused")
-    assert len(world.turns) == 6, "each resume gives everyone one more chance"
+    world.wait()
+    assert len(world.turns) == 4, "resume tries one member at once"
 
 
 def test_a_word_between_failures_keeps_the_conversation_going() -> None:
-    world = World.loaded(rules=RoundRobin(max_turns=7), outcome=lambda turn: "spoke" if turn % 3 == 0 else "failed")
+    world = World.loaded(
+        rules=RoundRobin(max_turns=7),
+        outcome=lambda turn: "spoke" if turn % 3 == 0 else "failed",
+        settings=GroupSettings(isolate_after_failures=10),
+    )
     assert ended(world) == (7, "max_turns")
+    assert world.state.outage is None
 
 
 def test_the_token_budget_of_a_round_begins_anew_with_each_round() -> None:

@@ -4,11 +4,13 @@ Law: what the real world relies on is asserted here with every answer, so that e
 through this world tests it as well.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal, Self
 
+from groups.boundary import revoked
+from groups.changes import AnyRosterChange, ManagerHealthChanged, MemberHealthChanged
 from groups.commands import COMMANDS, AnyCommand, Receipt
 from groups.decisions import (
     ApplyMembership,
@@ -31,27 +33,28 @@ from groups.events import (
     ManagerFinished,
     MembershipApplied,
     PostsRecorded,
+    ProbeDue,
     RoundClosed,
     SelectionFailed,
     SpeakerChosen,
     TurnCompleted,
 )
-from groups.group import GroupSettings, ManagerConfig, RoundRobin
+from groups.group import Dynamic, GroupSettings, ManagerConfig, RoundRobin, Standby
 from groups.ids import AgentId, CommandId, ConversationId, GroupId
 from groups.machine import apply, begin, decide
 from groups.roster import MemberRef, Roster
 from groups.rounds import termination_tokens
-from groups.state import ConversationState
+from groups.state import Chosen, ConversationState
 from groups.usage import Usage
 
-Outcome = Literal["spoke", "passed", "failed", "done"]
-"""What a member does with its turn; `done` = it says every termination token."""
+Outcome = Literal["spoke", "passed", "failed", "done", "rescued"]
+"""What a member does with its turn; `done` = it says every termination token, `rescued` = a fallback model speaks."""
 
 Answer = Literal["choose", "finish", "fail"]
 """What the manager does when it is asked."""
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
-IDLE_LIMIT = 500
+IDLE_LIMIT = 2_000
 """More steps than this without input from outside count as spinning."""
 
 
@@ -79,14 +82,22 @@ class World:
     settings: GroupSettings = field(default_factory=GroupSettings)
     outcome: Callable[[int], Outcome] = lambda turn: "spoke"
     answer: Callable[[int], Answer] = lambda turn: "choose"
+    standby: tuple[Standby, ...] = ()
+    """Those of the members that only stand in for others."""
+    down: Callable[[int], Collection[str]] = lambda turn: ()
+    """The ids of the agents, managers too, whose models all fail in that turn, whatever else is said of it."""
     tokens_per_call: int = 3
     seconds_per_event: float = 1
     close_after_round: bool = False
 
     transcript: list[Line] = field(default_factory=list)
     turns: list[TurnCompleted] = field(default_factory=list)
+    chosen: list[Chosen] = field(default_factory=list)
+    """How the speaker of each turn was picked…"""
     rosters: list[Roster] = field(default_factory=list)
-    """The roster that each turn's speaker was picked from."""
+    """…and the roster from which."""
+    changes: list[AnyRosterChange] = field(default_factory=list)
+    """All that was applied to the roster, as the audit has it."""
     decisions: list[Decision] = field(default_factory=list)
     receipts: list[Receipt] = field(default_factory=list)
     stored: Roster = field(default_factory=Roster)
@@ -94,7 +105,11 @@ class World:
     accepted: list[str] = field(default_factory=list)
     """The ids of accepted messages, in the order of acceptance."""
     under_way: Decision | None = None
+    spent: Usage = field(default_factory=Usage)
+    """What all answers have cost."""
     events: int = 0
+    rested: timedelta = timedelta()
+    """What was skipped of the time in which nobody could speak."""
 
     def __post_init__(self) -> None:
         self.state = ConversationState(
@@ -141,12 +156,18 @@ class World:
         return self.command("post_message", command_id, text=f"{text} {command_id}")
 
     def half_step(self) -> Decision:
-        """Begin what is to be done next or, if something is under way, finish it; the decision is returned."""
+        """Begin what is to be done next or, if something is under way, finish it; the decision is returned.
+
+        A rest that ends by itself is under way too: unless a command has ended it, the clock jumps to its end.
+        """
+        if isinstance(self.under_way, WaitForInput) and decide(self.state) != self.under_way:
+            self.under_way = None
         if self.under_way is None:
             decision = decide(self.state)
             self.decisions.append(decision)
             self.state = begin(self.state, decision)
-            if not isinstance(decision, WaitForInput | Finished):
+            rests = isinstance(decision, WaitForInput) and decision.until is None
+            if not rests and not isinstance(decision, Finished):
                 self.under_way = decision
             return decision
         decision, self.under_way = self.under_way, None
@@ -155,12 +176,31 @@ class World:
         return decision
 
     def run(self) -> WaitForInput | Finished:
-        """Go on until there is nothing to do without input; fails if that never comes."""
+        """Go on until there is nothing to do without input or time; fails if that never comes."""
+        if isinstance(self.under_way, WaitForInput):
+            self.under_way = None
         for _ in range(2 * IDLE_LIMIT):
             decision = self.half_step()
             if isinstance(decision, WaitForInput | Finished):
                 return decision
         raise AssertionError(f"spins: {[type(one).__name__ for one in self.decisions[-6:]]}")
+
+    def wait(self) -> WaitForInput | Finished:
+        """Let the time pass until a member is tried, and go on."""
+        rest = self.run()
+        assert isinstance(rest, WaitForInput), "the conversation is closed"
+        assert rest.until, "nobody will be tried by itself"
+        self.half_step()
+        return self.run()
+
+    def settle(self) -> WaitForInput | Finished:
+        """As `run`, letting time pass as well; fails if nobody ever answers."""
+        for _ in range(IDLE_LIMIT):
+            rest = self.run()
+            if isinstance(rest, Finished) or rest.until is None:
+                return rest
+            self.half_step()
+        raise AssertionError(f"nobody ever answers: {self.state.roster!r}")
 
     def turn(self) -> TurnCompleted:
         """Go on until one more turn is over."""
@@ -175,23 +215,37 @@ class World:
         """The ids of those who had the floor, in order."""
         return [turn.speaker.agent_id for turn in self.turns]
 
+    def seats(self) -> list[str]:
+        """As `speakers`, of the turns in which something was said, or passed: whose seat it was."""
+        return [
+            chosen.in_place_of or chosen.member.agent_id
+            for turn, chosen in zip(self.turns, self.chosen, strict=True)
+            if turn.outcome in ("spoke", "passed")
+        ]
+
+    def health_of(self, agent_id: str) -> list[str]:
+        """The states of health that this member, or manager, has come into, in order."""
+        return [
+            change.health.state
+            for change in self.changes
+            if isinstance(change, MemberHealthChanged | ManagerHealthChanged)
+            and agent_id == (change.member if isinstance(change, MemberHealthChanged) else change.manager).agent_id
+        ]
+
     def recorded(self) -> list[str]:
         """The ids of the messages from outside, in the transcript's order."""
         return [line.message_id for line in self.transcript if line.message_id is not None]
 
     @property
     def now(self) -> datetime:
-        return BEGINNING + timedelta(seconds=self.events * self.seconds_per_event)
+        return BEGINNING + timedelta(seconds=self.events * self.seconds_per_event) + self.rested
 
     def _answer(self, decision: Decision) -> AnyEvent:
         match decision:
             case LoadConversation():
                 return self._load()
             case ApplyMembership():
-                assert decision.first_epoch == self.stored.epoch + 1, "epochs have no gaps"
-                assert decision.roster.epoch == self.stored.epoch + len(decision.changes)
-                self.stored = decision.roster
-                return MembershipApplied(at=self.now, count=len(decision.changes))
+                return self._apply(decision)
             case RecordPosts():
                 return self._record(decision)
             case AskManager():
@@ -199,14 +253,20 @@ class World:
             case TakeTurn():
                 return self._speak(decision)
             case CloseRound():
-                return RoundClosed(at=self.now, reason=decision.reason, explanation=decision.explanation)
+                return RoundClosed(
+                    at=self.now, reason=decision.reason, explanation=decision.explanation, closes=decision.closes
+                )
             case CloseConversation():
                 return ConversationEnded(at=self.now, last_seq=len(self.transcript))
+            case WaitForInput(until=until) if until:
+                self.rested += max(until - self.now, timedelta())
+                return ProbeDue(at=self.now)
             case WaitForInput() | Finished():
                 raise AssertionError("nothing to carry out")
 
     def _load(self) -> ConversationLoaded:
         self.stored = Roster(epoch=1)
+        managers = self.rules.manager_ids if isinstance(self.rules, Dynamic) else ()
         return ConversationLoaded(
             at=self.now,
             group_id=GroupId("g"),
@@ -215,7 +275,17 @@ class World:
             manager_config=self.rules,
             settings=self.settings,
             members=self.members,
+            standby=self.standby,
+            managers=tuple(MemberRef(agent_id=one, name=one.title()) for one in managers),
         )
+
+    def _apply(self, decision: ApplyMembership) -> MembershipApplied:
+        assert decision.first_epoch == self.stored.epoch + 1, "epochs have no gaps"
+        assert decision.roster.epoch == self.stored.epoch + len(decision.changes)
+        self.stored = decision.roster
+        self.changes += decision.changes
+        assert len({change.command_id for change in self.changes}) == len(self.changes), "the audit is keyed by id"
+        return MembershipApplied(at=self.now, count=len(decision.changes))
 
     def _record(self, decision: RecordPosts) -> PostsRecorded:
         assert decision.posts, "an empty record is no progress"
@@ -229,40 +299,55 @@ class World:
         assert decision.candidates, "a manager has somebody to choose"
         assert decision.turn == len(self.turns) + 1
         usage = Usage(prompt_tokens=self.tokens_per_call, model_calls=1)
+        self.spent += usage
         manager = decision.manager
-        match self.answer(decision.turn):
-            case "finish":
-                return ManagerFinished(at=self.now, manager=manager, reason="enough", usage=usage)
-            case "fail":
-                reason = "nobody was chosen"
-                return SelectionFailed(
-                    at=self.now, manager=manager, candidates=decision.candidates, reason=reason, usage=usage
-                )
-            case "choose":
-                chosen = decision.candidates[decision.turn % len(decision.candidates)]
-                return SpeakerChosen(
-                    at=self.now, manager=manager, agent_id=chosen, chosen_by="manager", reason="it fits", usage=usage
-                )
+        answer = self.answer(decision.turn)
+        if answer == "fail" or manager.agent_id in self.down(decision.turn):
+            reason = "nobody was chosen"
+            return SelectionFailed(
+                at=self.now, manager=manager, candidates=decision.candidates, reason=reason, usage=usage
+            )
+        if answer == "finish":
+            return ManagerFinished(at=self.now, manager=manager, reason="enough", usage=usage)
+        chosen = decision.candidates[decision.turn % len(decision.candidates)]
+        return SpeakerChosen(
+            at=self.now, manager=manager, agent_id=chosen, chosen_by="manager", reason="it fits", usage=usage
+        )
 
     def _speak(self, decision: TakeTurn) -> TurnCompleted:
         assert decision.turn == len(self.turns) + 1, "turns have no gaps"
         assert self.state.last_seq == len(self.transcript), "the speaker is shown all there is"
-        outcome = self.outcome(decision.turn)
-        if outcome in ("spoke", "done"):
+        outcome = self._outcome(decision)
+        if outcome in ("spoke", "done", "rescued"):
             text = f"turn {decision.turn}"
             self.transcript.append(Line(len(self.transcript) + 1, text, turn=decision.turn))
+        usage = Usage() if outcome == "cancelled" else Usage(prompt_tokens=self.tokens_per_call, model_calls=1)
         completed = TurnCompleted(
             at=self.now,
             turn=decision.turn,
             speaker=decision.chosen.member,
-            outcome="spoke" if outcome == "done" else outcome,
+            outcome="spoke" if outcome in ("done", "rescued") else outcome,
             said=f"turn {decision.turn}",
             seq=len(self.transcript),
             chosen_by=decision.chosen.chosen_by,
             reason=decision.chosen.reason,
             tokens_said=termination_tokens(self.state) if outcome == "done" else (),
-            usage=Usage(prompt_tokens=self.tokens_per_call, model_calls=1),
+            usage=usage,
+            seconds=self.seconds_per_event,
+            model=1 if outcome == "rescued" else decision.first_model,
+            trouble={"failed": "the model is down", "rescued": "the own model is down"}.get(outcome, ""),
         )
+        self.spent += usage
         self.turns.append(completed)
+        self.chosen.append(decision.chosen)
         self.rosters.append(self.state.roster)
         return completed
+
+    def _outcome(self, decision: TakeTurn) -> Outcome | Literal["discarded", "cancelled"]:
+        match revoked(self.state):
+            case "discard":
+                return "discarded"
+            case "cancel":
+                return "cancelled"
+        down = decision.chosen.member.agent_id in self.down(decision.turn)
+        return "failed" if down else self.outcome(decision.turn)
