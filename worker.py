@@ -15,7 +15,9 @@ from temporalio.worker import Worker
 from activities.choosing import Choosing
 from activities.errors import BriefErrors
 from activities.keeping import Keeping
+from activities.peers import Peers
 from activities.provider import ModelProvider
+from activities.signs_of_life import Claims, SignsOfLife
 from activities.speaking import Speaking
 from configuration import Configuration, ConfigurationError
 from store.database import Database
@@ -45,6 +47,7 @@ def workers(
     configuration: Configuration,
     database: Database,
     provider: ModelProvider,
+    claims: Claims,
     *,
     max_cached_workflows: int = 1_000,
 ) -> tuple[Worker, Worker]:
@@ -54,6 +57,7 @@ def workers(
     """
     keeping = Keeping(database)
     shutdown = timedelta(seconds=configuration.graceful_shutdown_seconds)
+    interceptors = [BriefErrors(), SignsOfLife(claims)]
     conversations = Worker(
         client,
         task_queue=configuration.task_queue,
@@ -65,9 +69,11 @@ def workers(
             keeping.record_silent_turn,
             keeping.close_conversation,
         ],
-        interceptors=[BriefErrors()],
+        interceptors=interceptors,
         max_cached_workflows=max_cached_workflows,
         max_concurrent_activities=_CONCURRENT_DATABASE_ACTIVITIES,
+        max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
+        default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
         graceful_shutdown_timeout=shutdown,
     )
@@ -76,7 +82,7 @@ def workers(
         client,
         task_queue=configuration.model_task_queue,
         activities=[speaking.take_turn, choosing.choose_speaker],
-        interceptors=[BriefErrors()],
+        interceptors=interceptors,
         max_concurrent_activities=configuration.max_concurrent_model_calls,
         max_task_queue_activities_per_second=configuration.model_calls_per_second,
         max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
@@ -95,7 +101,8 @@ async def run(configuration: Configuration, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as resources:
         resources.push_async_callback(provider.close)
         database = await resources.enter_async_context(Database(configuration.database_url))
-        for worker in workers(client, configuration, database, provider):
+        peers = await resources.enter_async_context(Peers(database, client))
+        for worker in workers(client, configuration, database, provider, peers):
             await resources.enter_async_context(worker)
         source = "the offline model" if endpoint.offline else endpoint.base_url or "the OpenAI API"
         logger.info("working on %r; models answered by %s", configuration.task_queue, source)

@@ -10,7 +10,6 @@ from activities.attempts import ModelsSpent, Struggle, failed
 from activities.contracts import ActivityName, ChooseSpeaker, SpeakerChoice
 from activities.errors import ModelError
 from activities.failpoints import Failpoint, reached
-from activities.heartbeat import heartbeating
 from activities.provider import Completion, ModelProvider
 from groups.errors import NotFound, brief
 from groups.prompt import ChatMessage, manager_prompt
@@ -52,21 +51,20 @@ class Choosing:
     @activity.defn(name=ActivityName.CHOOSE_SPEAKER)
     async def choose_speaker(self, work: ChooseSpeaker) -> SpeakerChoice:
         """Ask the manager, or return what it chose if this choice is committed already."""
-        async with heartbeating():
-            if activity.info().attempt > 1:
-                earlier = await find_selection(self._database, _key(work))
-                if earlier:
-                    return _choice(work, earlier)
-            table = await read_table(self._database, work.conversation_id, work.manager_id)
-            if table is None:
-                raise NotFound(f"the managing agent {work.manager_id!r} no longer exists")
-            struggle = Struggle.so_far(work.first_model)
-            try:
-                record = await self._ask(work, table, struggle)
-            except ModelsSpent as spent:
-                record = _failed(spent.struggle)
-            await reached(Failpoint.BEFORE_CHOICE_COMMIT)
-            return _choice(work, await commit_selection(self._database, _key(work), record))
+        if activity.info().attempt > 1:
+            earlier = await find_selection(self._database, _key(work))
+            if earlier:
+                return _choice(work, earlier)
+        table = await read_table(self._database, work.conversation_id, work.manager_id)
+        if table is None:
+            raise NotFound(f"the managing agent {work.manager_id!r} no longer exists")
+        struggle = Struggle.so_far(work.first_model)
+        try:
+            record = await self._ask(work, table, struggle)
+        except ModelsSpent as spent:
+            record = _failed(spent.struggle)
+        await reached(Failpoint.BEFORE_CHOICE_COMMIT)
+        return _choice(work, await commit_selection(self._database, _key(work), record))
 
     async def _ask(self, work: ChooseSpeaker, table: Table, struggle: Struggle) -> SelectionRecord:
         view = window(table.last_seq, table.chars, max_messages=work.context.messages, max_tokens=work.context.tokens)

@@ -1,43 +1,40 @@
-"""A sign of life while an activity works, so that a killed worker is noticed in seconds."""
+"""What an activity leaves to its next attempt, with the heartbeats that tell that it is alive.
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+Law: the last value that was carried is part of every later heartbeat, also of those of the next attempts.
+"""
+
 from contextvars import ContextVar
 
 from pydantic import JsonValue
 from temporalio import activity
 
-INTERVAL_SECONDS = 1.0
 
-_carried: ContextVar[JsonValue] = ContextVar("carried", default=None)
+class Pulse:
+    """The heartbeats of one attempt."""
+
+    def __init__(self) -> None:
+        self._details = tuple(activity.info().heartbeat_details)
+
+    def beat(self) -> None:
+        """Tell Temporal that the attempt is alive."""
+        activity.heartbeat(*self._details)
+
+    def carry(self, value: JsonValue) -> None:
+        """As the function of that name."""
+        self._details = (value,)
+        self.beat()
+
+
+pulse_of_attempt: ContextVar[Pulse] = ContextVar("pulse_of_attempt")
 
 
 def carry(value: JsonValue) -> None:
     """Leave a small value to the next attempt of this activity."""
-    _carried.set(value)
-    activity.heartbeat(value)
+    pulse = pulse_of_attempt.get(None) or Pulse()
+    pulse.carry(value)
 
 
 def carried() -> JsonValue:
     """What an earlier attempt of this activity has left; None = nothing."""
     details = activity.info().heartbeat_details
     return details[0] if details else None
-
-
-@asynccontextmanager
-async def heartbeating(interval: float = INTERVAL_SECONDS) -> AsyncIterator[None]:
-    """Heartbeat every `interval` seconds for as long as the block runs."""
-
-    async def beat() -> None:
-        while True:
-            await asyncio.sleep(interval)
-            activity.heartbeat(carried() if _carried.get() is None else _carried.get())
-
-    beating = asyncio.create_task(beat())
-    try:
-        yield
-    finally:
-        beating.cancel()
-        with suppress(asyncio.CancelledError):
-            await beating

@@ -8,7 +8,6 @@ from activities.attempts import ModelsSpent, Struggle, failed
 from activities.contracts import ActivityName, TakeTurn, TurnResult
 from activities.errors import ModelError
 from activities.failpoints import Failpoint, reached
-from activities.heartbeat import heartbeating
 from activities.provider import Completion, ModelProvider
 from activities.results import committed_result, record_of, result_of, usage_of
 from groups.errors import NotFound
@@ -31,19 +30,18 @@ class Speaking:
     async def take_turn(self, work: TakeTurn) -> TurnResult:
         """Let the speaker take its turn, or return what it said if the turn is committed already."""
         started_at = datetime.now(UTC)
-        async with heartbeating():
-            table = await read_table(self._database, work.conversation_id, work.speaker.agent_id)
-            if table is None:
-                raise NotFound(f"the agent {work.speaker.agent_id!r} no longer exists")
-            if table.last_turn >= work.turn:
-                return await committed_result(self._database, work)
-            struggle = Struggle.so_far(work.first_model)
-            try:
-                completion, text = await self._speak(work, table, struggle)
-            except ModelsSpent as spent:
-                return await self._commit(work, failed_turn(work, spent.struggle, started_at), None)
-            turn = _turn(work, table, completion, text, struggle, started_at)
-            return await self._commit(work, turn, text if turn.outcome == "spoke" else None)
+        table = await read_table(self._database, work.conversation_id, work.speaker.agent_id)
+        if table is None:
+            raise NotFound(f"the agent {work.speaker.agent_id!r} no longer exists")
+        if table.last_turn >= work.turn:
+            return await committed_result(self._database, work)
+        struggle = Struggle.so_far(work.first_model)
+        try:
+            completion, text = await self._speak(work, table, struggle)
+        except ModelsSpent as spent:
+            return await self._commit(work, failed_turn(work, spent.struggle, started_at), None)
+        turn = _turn(work, table, completion, text, struggle, started_at)
+        return await self._commit(work, turn, text if turn.outcome == "spoke" else None)
 
     async def _speak(self, work: TakeTurn, table: Table, struggle: Struggle) -> tuple[Completion, str]:
         view = window(

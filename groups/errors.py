@@ -47,6 +47,7 @@ class ErrorType(StrEnum):
     MODEL = "ModelFailed"
     MODEL_REFUSED = "ModelRequestRefused"
     DATABASE = "DatabaseUnavailable"
+    WORKER_DIED = "WorkerDied"
 
 
 ERROR_TEXT_LIMIT = 500

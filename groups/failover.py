@@ -148,8 +148,10 @@ def _outage(state: ConversationState, moment: Moment) -> Outage | None:
     if state.round is None or any(seat.occupant.health.state != "probation" for seat in seats):
         return None
     failed_at = [one.health.since for one in roster.members if one.state == "active" and one.health.state == "isolated"]
-    if seats or not failed_at:
+    if seats:
         return state.outage
+    if not failed_at:
+        return None
     outage = state.outage or Outage(since=moment.at, next_probe_at=moment.at)
     last_failure = max((at for at in failed_at if at is not None), default=moment.at)
     return outage.model_copy(update={"next_probe_at": last_failure + _rest(state, outage)})

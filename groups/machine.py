@@ -219,9 +219,11 @@ def _(event: TurnCompleted, state: ConversationState) -> ConversationState:
 
 
 def _seat(state: ConversationState, event: TurnCompleted, chosen: Chosen) -> AgentId | None:
-    """Whose seat has had its turn: not that of one on probation in vain, while nobody else could speak; nor, once
-    more, that of one whose failed turn a substitute has taken."""
-    if chosen.chosen_by == "standby" or (event.outcome == "failed" and state.outage):
+    """Whose seat has had its turn: not that of one on probation in vain, while nobody else could speak; nor that of
+    a speaker whose words were dropped or who concludes; nor, once more, that of one for whom a substitute spoke."""
+    if chosen.chosen_by in ("standby", "conclusion") or event.outcome in ("discarded", "cancelled"):
+        return None
+    if event.outcome == "failed" and state.outage:
         return None
     return chosen.in_place_of or chosen.member.agent_id
 
@@ -233,21 +235,21 @@ def _fared(
     moment = _moment(state, event)
     was_outage = state.outage is not None
     state = member_fared(state, event)
-    current = _round_after(before, event)
-    if event.outcome == "failed" and before.failures == 0:
+    current = _round_after(before, event, chosen)
+    if event.outcome == "failed" and not before.failed:
         current = current.model_copy(update={"lap_before": lap_before})
-    if event.outcome == "failed":
+    if event.outcome == "failed" and chosen.chosen_by != "conclusion":
         current = _after_failure(state, current, chosen)
-        if current.vacant is None and current.failures >= max(len(state.roster.seats()), 1):
+        if current.vacant is None and all(seat.owner in current.failed for seat in expected_roster(state).seats()):
             state = all_isolated(state, moment)
             state = state.model_copy(update={"floor": state.floor.model_copy(update={"lap": current.lap_before})})
-            current = current.model_copy(update={"turns": current.turns - current.skipped, "skipped": 0, "failures": 0})
+            current = current.model_copy(update={"turns": current.turns - current.skipped, "skipped": 0, "failed": ()})
     elif was_outage and event.outcome in ("spoke", "passed"):
         state = all_on_probation(state, moment, f"{event.speaker.name} answers again")
     return state.model_copy(update={"round": current})
 
 
-def _round_after(current: Round, event: TurnCompleted) -> Round:
+def _round_after(current: Round, event: TurnCompleted, chosen: Chosen) -> Round:
     said = tuple(dict.fromkeys((*current.tokens_said, *event.tokens_said)))
     update: dict[str, object] = {
         "tokens_said": said,
@@ -255,28 +257,25 @@ def _round_after(current: Round, event: TurnCompleted) -> Round:
         "vacant": None,
         "managers_tried": (),
         "managers_trouble": "",
-        "concluded": current.concluded or event.chosen_by == "conclusion",
+        "concluded": current.concluded or chosen.closing,
     }
-    if event.outcome in ("spoke", "passed"):
+    if event.outcome in ("spoke", "passed") and chosen.chosen_by != "conclusion":
         quiet = current.quiet + 1 if event.outcome == "passed" else 0
-        update |= {"turns": current.turns + 1, "quiet": quiet, "failures": 0, "skipped": 0}
+        update |= {"turns": current.turns + 1, "quiet": quiet, "failed": (), "skipped": 0}
     return current.model_copy(update=update)
 
 
 def _after_failure(state: ConversationState, current: Round, chosen: Chosen) -> Round:
     """A stand-in takes the turn at once, if there is one. If not, the turn is skipped, and counts unless its seat is
     lost with it: then the round has one turn less to go."""
-    if chosen.chosen_by == "conclusion":
-        return current
     roster = expected_roster(state)
     owner = chosen.in_place_of or chosen.member.agent_id
+    current = current.model_copy(update={"failed": tuple(dict.fromkeys((*current.failed, owner)))})
     substitute = roster.stand_in_of(owner) or roster.free_standby(owner)
     if chosen.chosen_by != "standby" and "standby" in state.settings.on_failure and substitute:
         if substitute.agent_id != chosen.member.agent_id:
-            return current.model_copy(update={"vacant": owner, "failures": current.failures + 1})
+            return current.model_copy(update={"vacant": owner})
     update: dict[str, object] = {"quiet": 0}
-    if chosen.chosen_by != "standby":
-        update["failures"] = current.failures + 1
     if any(seat.owner == owner for seat in roster.seats()):
         update |= {"turns": current.turns + 1, "skipped": current.skipped + 1}
     return current.model_copy(update=update)

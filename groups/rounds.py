@@ -45,7 +45,8 @@ def _ended(state: ConversationState, current: Round) -> Decision | None:
         speaker = _concluder(state) if spent.concludes and not current.concluded else None
         if speaker is None:
             return CloseRound(reason=spent.reason, explanation=spent.explanation, closes=True)
-        return turn_of(state, Chosen(member=speaker, chosen_by="conclusion", reason=f"sums up: {spent.explanation}"))
+        reason = f"sums up: {spent.explanation}"
+        return turn_of(state, Chosen(member=speaker, chosen_by="conclusion", reason=reason, closing=True))
     met = why_round_ends(state, current)
     return CloseRound(reason=met.reason, explanation=met.explanation) if met else None
 

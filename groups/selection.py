@@ -121,8 +121,8 @@ def dynamic(roster: Roster, floor: Floor, rules: ManagerRules) -> Selection:
         return Nobody()
     if tried := next((seat for seat in open_seats if seat.occupant.health.state == "probation"), None):
         return on_seat(roster, tried, "probation", "tried again")
-    hungriest = min(open_seats, key=lambda seat: _unheard_since(seat.occupant))
-    unheard = floor.turn - _unheard_since(hungriest.occupant)
+    hungriest = min(open_seats, key=lambda seat: _unheard_since(roster, seat))
+    unheard = floor.turn - _unheard_since(roster, hungriest)
     if rules.starvation_turns is not None and unheard >= rules.starvation_turns:
         reason = f"unheard for {unheard} turns (starvation_turns = {rules.starvation_turns})"
         return on_seat(roster, hungriest, "starvation", reason)
@@ -176,5 +176,7 @@ def select(roster: Roster, floor: Floor, rules: ManagerRules) -> Selection:
     return POLICIES[type(rules)](roster, floor, rules)
 
 
-def _unheard_since(member: Member) -> int:
-    return max(member.last_turn, member.joined_turn)
+def _unheard_since(roster: Roster, seat: Seat) -> int:
+    """One that stands in has not been waiting while its seat was heard."""
+    owner = roster.get(seat.owner)
+    return max(owner.last_turn, owner.joined_turn, seat.occupant.last_turn, seat.occupant.joined_turn)

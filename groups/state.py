@@ -56,6 +56,8 @@ class Chosen(Record):
     reason: str
     in_place_of: AgentId | None = None
     """On whose seat it speaks, if not on its own."""
+    closing: bool = False
+    """The conversation closes after this turn: a budget of its own is spent."""
 
 
 class Round(Record):
@@ -69,10 +71,10 @@ class Round(Record):
     tokens_said: tuple[str, ...] = ()
     quiet: int = 0
     """Passes in a row."""
-    failures: int = 0
-    """Members in a row that could not speak."""
+    failed: tuple[AgentId, ...] = ()
+    """The seats that could not speak, one after the other, since somebody did."""
     skipped: int = 0
-    """How many of those failures count among `turns`."""
+    """How many of those failed turns count among `turns`."""
     lap_before: tuple[AgentId, ...] = ()
     """The rotation's lap as it was before those failures: if everybody fails, it goes on there."""
     vacant: AgentId | None = None

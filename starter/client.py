@@ -54,6 +54,8 @@ from workflows.plugin import TertuliaPlugin
 _COMMAND_NAMES = {command: name for name, command in COMMANDS.items()}
 _UNANSWERED_STATUS = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 _PAGE = 500
+_WORKFLOW_TASK_TIMEOUT = timedelta(seconds=5)
+"""After how long a workflow task is given to another worker: one that was killed with it says nothing."""
 
 
 class Tertulia:
@@ -130,6 +132,7 @@ class Tertulia:
                     state,
                     id=new_id,
                     task_queue=self._task_queue,
+                    task_timeout=_WORKFLOW_TASK_TIMEOUT,
                     id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                     id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                     static_summary=summary(found.name, found.description),

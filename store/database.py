@@ -50,6 +50,15 @@ class Database:
         return rows[0] if rows else None
 
     @asynccontextmanager
+    async def own_connection(self) -> AsyncIterator[AsyncConnection]:
+        """One connection for as long as the block runs, each statement committed at once; closed afterwards."""
+        async with self._autocommit.connect() as connection:
+            try:
+                yield connection
+            finally:
+                await connection.invalidate()
+
+    @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """Several statements, committed together or not at all."""
         async with self._engine.begin() as connection:

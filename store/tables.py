@@ -10,6 +10,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     Table,
@@ -191,4 +192,13 @@ membership_changes = Table(
     PrimaryKeyConstraint("conversation_id", "epoch"),
     UniqueConstraint("conversation_id", "command_id"),
     ForeignKeyConstraint(["conversation_id"], ["conversations.id"]),
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("worker", Integer, nullable=False, comment="the second half of the worker's advisory lock"),
+    Column("token", LargeBinary, nullable=False, comment="Temporal's, of an activity that the worker is at work on"),
+    PrimaryKeyConstraint("worker", "token"),
+    prefixes=["UNLOGGED"],
 )

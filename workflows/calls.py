@@ -15,6 +15,7 @@ with workflow.unsafe.imports_passed_through():
 _Result = TypeVar("_Result")
 
 _DATABASE_TIMEOUT = timedelta(seconds=30)
+_HEARTBEAT_TIMEOUT = timedelta(seconds=5)
 _DATABASE_RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=200), backoff_coefficient=2, maximum_interval=timedelta(seconds=10)
 )
@@ -30,6 +31,7 @@ async def call_database(name: ActivityName, argument: Any, result: type[_Result]
         argument,
         result_type=result,
         start_to_close_timeout=_DATABASE_TIMEOUT,
+        heartbeat_timeout=_HEARTBEAT_TIMEOUT,
         retry_policy=_DATABASE_RETRY,
         summary=summary(line),
     )

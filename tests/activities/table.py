@@ -1,10 +1,12 @@
 """A conversation for activity tests, with the arguments that the workflow would give."""
 
+import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.choosing import Choosing
@@ -12,8 +14,8 @@ from activities.contracts import (
     ChooseSpeaker,
     ContextLimits,
     LoadConversation,
-    RecordFailedTurn,
     RecordPosts,
+    RecordSilentTurn,
     SpeakerChoice,
     TakeTurn,
     TurnResult,
@@ -21,14 +23,18 @@ from activities.contracts import (
 from activities.keeping import Keeping
 from activities.speaking import Speaking
 from devstack.offline_model import OfflineModelControl
+from groups.agents import ModelChoice, ModelSettings
 from groups.commands import DEFAULT_SENDER
 from groups.ids import AgentId, CommandId, ConversationId
 from groups.roster import MemberRef
 from groups.state import Post
 from starter.definitions import DefinitionFile, WrittenAgent, WrittenGroup, apply_definitions
 from store.database import Database
+from store.definitions import find_agent, save_agent
+from store.selections import SelectionKey
 from store.transcript import Message, read_messages
 
+MOST_ATTEMPTS = 50
 LIMITS = ContextLimits(messages=20, tokens=4_000)
 
 
@@ -43,6 +49,8 @@ class Table:
     model: OfflineModelControl
     conversation: ConversationId = field(default_factory=lambda: ConversationId(f"talk-{uuid.uuid4().hex[:8]}"))
     members: dict[str, MemberRef] = field(default_factory=dict)
+    beats: list[Sequence[Any]] = field(default_factory=list)
+    """What the last attempt has told with its signs of life."""
 
     async def open(self) -> None:
         """Define the agents and the group, load the conversation and record its first message."""
@@ -68,27 +76,59 @@ class Table:
         post = Post(message_id=CommandId("first"), sender=DEFAULT_SENDER, text="Shall we?")
         await self.run(self.keeping.record_posts, RecordPosts(conversation_id=self.conversation, posts=(post,)))
 
-    async def run(self, activity: Callable[..., Any], argument: Any, *, attempt: int = 1) -> Any:
-        """Run an activity as a worker would, as that attempt."""
+    async def run(
+        self, activity: Callable[..., Any], argument: Any, *, attempt: int = 1, carried: Sequence[Any] = ()
+    ) -> Any:
+        """Run an activity as a worker would, as that attempt, with what the one before it has left."""
         environment = ActivityEnvironment()
-        environment.info = replace(environment.info, attempt=attempt)
+        environment.info = replace(environment.info, attempt=attempt, heartbeat_details=carried)
+        self.beats.clear()
+        environment.on_heartbeat = lambda *details: self.beats.append(details)
         return await environment.run(activity, argument)
 
+    async def insist(self, activity: Callable[..., Any], argument: Any) -> tuple[Any, list[ApplicationError]]:
+        """Run an activity as Temporal would, until it has a result: that, and the errors of the attempts before."""
+        errors: list[ApplicationError] = []
+        carried: Sequence[Any] = ()
+        while len(errors) < MOST_ATTEMPTS:
+            try:
+                return await self.run(activity, argument, attempt=len(errors) + 1, carried=carried), errors
+            except ApplicationError as error:
+                assert not error.non_retryable, "only Temporal's attempts go on"
+                errors.append(error)
+                # What a worker reports crosses the wire as JSON.
+                carried = json.loads(json.dumps(self.beats[-1])) if self.beats else carried
+        raise AssertionError(f"no end of failures: {errors[-1]}")
+
     async def take_turn(self, turn: int, short: str, *, seq: int, attempt: int = 1, **changes: Any) -> TurnResult:
-        """Let that member take that turn."""
-        work = self.work(turn, short, seq).model_copy(update=changes)
+        """Let that member take that turn, in one attempt."""
+        work = self.work(turn, short, seq, **changes)
         result: TurnResult = await self.run(self.speaking.take_turn, work, attempt=attempt)
         return result
 
-    async def fail_turn(self, turn: int, short: str, *, seq: int) -> TurnResult:
-        """Record that the turn failed."""
-        work = RecordFailedTurn(**dict(self.work(turn, short, seq)), error="no answer", attempts=3)
-        result: TurnResult = await self.run(self.keeping.record_failed_turn, work)
+    async def insist_on_turn(
+        self, turn: int, short: str, *, seq: int, **changes: Any
+    ) -> tuple[TurnResult, list[ApplicationError]]:
+        """Let that member take that turn, in as many attempts as it needs."""
+        return await self.insist(self.speaking.take_turn, self.work(turn, short, seq, **changes))
+
+    async def silence(self, turn: int, short: str, *, seq: int, **changes: Any) -> TurnResult:
+        """Record that nothing was said in the turn; without changes, since it failed."""
+        fields: dict[str, Any] = {"error": "no answer", "attempts": 3, **changes}
+        work = RecordSilentTurn(**dict(self.work(turn, short, seq)), **fields)
+        result: TurnResult = await self.run(self.keeping.record_silent_turn, work)
         return result
 
     async def choose(self, turn: int, *shorts: str, attempt: int = 1, **changes: Any) -> SpeakerChoice:
-        """Let the host choose among these."""
-        work = ChooseSpeaker(
+        """Let the host choose among these, in one attempt."""
+        choice: SpeakerChoice = await self.run(
+            self.choosing.choose_speaker, self.question(turn, *shorts, **changes), attempt=attempt
+        )
+        return choice
+
+    def question(self, turn: int, *shorts: str, **changes: Any) -> ChooseSpeaker:
+        """The argument with which the workflow would let the host choose."""
+        return ChooseSpeaker(
             conversation_id=self.conversation,
             round=1,
             turn=turn,
@@ -99,10 +139,21 @@ class Table:
             model_attempts=3,
             timeout_seconds=5,
         ).model_copy(update=changes)
-        choice: SpeakerChoice = await self.run(self.choosing.choose_speaker, work, attempt=attempt)
-        return choice
 
-    def work(self, turn: int, short: str, seq: int) -> TakeTurn:
+    def key(self, turn: int, manager: str = "Host") -> SelectionKey:
+        """Under which a manager's choice for that turn is kept."""
+        return SelectionKey(
+            conversation_id=self.conversation, round=1, turn=turn, manager_id=self.members[manager].agent_id
+        )
+
+    async def models(self, short: str, *names: str | None) -> None:
+        """Give that agent its own model and its fallbacks, by name."""
+        agent = await find_agent(self.database, self.members[short].name)
+        fallbacks = tuple(ModelChoice(model=name) for name in names[1:])
+        model = ModelSettings(model=names[0], fallbacks=fallbacks)
+        await save_agent(self.database, agent.model_copy(update={"model": model}))
+
+    def work(self, turn: int, short: str, seq: int, **changes: Any) -> TakeTurn:
         """The argument that the workflow would give for this turn."""
         return TakeTurn(
             conversation_id=self.conversation,
@@ -119,7 +170,7 @@ class Table:
             max_message_chars=1_000,
             model_attempts=3,
             timeout_seconds=5,
-        )
+        ).model_copy(update=changes)
 
     async def messages(self) -> list[Message]:
         """The transcript."""

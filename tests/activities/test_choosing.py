@@ -16,7 +16,7 @@ async def test_a_choice_has_a_reason_and_is_kept(table: Table) -> None:
     assert choice.outcome == "chosen"
     assert choice.who in {table.members["Ana"].name, table.members["Ben"].name}
     assert choice.why
-    kept = await find_selection(table.database, table.conversation, 1, 1)
+    kept = await find_selection(table.database, table.key(1))
     assert kept is not None
     assert (kept.agent_id, kept.reason, kept.attempts) == (choice.agent_id, choice.why, 1)
 
@@ -51,4 +51,4 @@ async def test_a_manager_whose_model_fails_is_retried_by_temporal(table: Table) 
     with pytest.raises(ApplicationError) as error:
         await table.choose(1, "Ana", "Ben")
     assert (error.value.type, error.value.non_retryable) == (ErrorType.MODEL, False)
-    assert await find_selection(table.database, table.conversation, 1, 1) is None
+    assert await find_selection(table.database, table.key(1)) is None

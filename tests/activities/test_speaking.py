@@ -55,10 +55,10 @@ async def test_a_turn_out_of_step_is_refused_and_writes_nothing(table: Table) ->
 
 async def test_a_turn_recorded_as_failed_keeps_what_was_said_after_all(table: Table) -> None:
     spoken = await table.take_turn(1, "Ana", seq=1)
-    kept = await table.fail_turn(1, "Ana", seq=1)
+    kept = await table.silence(1, "Ana", seq=1)
     assert (kept.outcome, kept.seq) == ("spoke", 2)
     assert kept.usage == spoken.usage
-    failed = await table.fail_turn(2, "Ben", seq=2)
+    failed = await table.silence(2, "Ben", seq=2)
     assert (failed.outcome, failed.said, failed.seq) == ("failed", "(no answer)", 2)
 
 
@@ -75,14 +75,16 @@ async def test_the_preview_is_bounded_and_can_be_off(table: Table) -> None:
 @pytest.mark.parametrize("kind", ["rate_limit", "server_error", "garbage", "empty", "disconnect", "bad_unicode"])
 async def test_a_models_failure_is_retried_until_the_attempts_are_spent(table: Table, kind: FaultKind) -> None:
     await table.model.behave(Fault(kind=kind, retry_after_s=3))
-    with pytest.raises(ApplicationError) as error:
-        await table.take_turn(1, "Ana", seq=1, attempt=1)
-    assert (error.value.type, error.value.non_retryable) == (ErrorType.MODEL, False)
-    assert len(error.value.message) <= 500
-    with pytest.raises(ApplicationError) as last:
-        await table.take_turn(1, "Ana", seq=1, attempt=3)
-    assert last.value.non_retryable
+    result, errors = await table.insist_on_turn(1, "Ana", seq=1)
+    assert [(error.type, error.non_retryable) for error in errors] == [(ErrorType.MODEL, False)] * 2
+    assert all(0 < len(error.message) <= 500 for error in errors)
+    assert (result.outcome, result.seq, result.attempt) == ("failed", 1, 3)
     assert len(await table.messages()) == 1
+    turn = await find_turn(table.database, table.conversation, 1)
+    assert turn is not None
+    assert (turn.outcome, turn.error, turn.attempt) == ("failed", errors[-1].message, 3)
+    assert result.said == f"({turn.error})"
+    assert turn.model_calls == result.usage.model_calls == 3
 
 
 async def test_a_rate_limits_retry_after_is_the_next_delay(table: Table) -> None:
@@ -96,9 +98,9 @@ async def test_a_request_that_the_provider_refuses_is_not_tried_again(table: Tab
     agent = await find_agent(table.database, table.members["Ana"].name)
     nonsense = ModelSettings(extra={"messages": "not a list"})
     await save_agent(table.database, agent.model_copy(update={"model": nonsense}))
-    with pytest.raises(ApplicationError) as error:
-        await table.take_turn(1, "Ana", seq=1)
-    assert (error.value.type, error.value.non_retryable) == (ErrorType.MODEL_REFUSED, True)
+    result = await table.take_turn(1, "Ana", seq=1)
+    assert (result.outcome, result.usage.model_calls) == ("failed", 1)
+    assert "the model's provider answered 4" in result.trouble
 
 
 async def test_a_hanging_model_is_given_up_in_time(table: Table) -> None:

@@ -14,6 +14,7 @@ from store.conversations import open_conversation
 from store.database import Database
 from store.definitions import save_agent, save_group
 from store.membership import MemberRow, apply_changes, read_members
+from store.selections import SelectionKey
 from store.transcript import Message, read_messages, record_posts
 from store.turns import FinishedTurn, TurnRecord, commit_turn
 
@@ -62,6 +63,12 @@ class Salon:
                 "started_at": datetime(2026, 1, 1, tzinfo=UTC),
                 **fields,
             }
+        )
+
+    def selection(self, round: int, turn: int, manager: int = 3) -> SelectionKey:
+        """Under which that agent's choice is kept."""
+        return SelectionKey(
+            conversation_id=self.conversation_id, round=round, turn=turn, manager_id=self.agents[manager].id
         )
 
     async def say(self, text: str, *, speaker: int = 0) -> None:

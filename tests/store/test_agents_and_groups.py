@@ -2,9 +2,10 @@
 
 import pytest
 
-from groups.agents import Agent, MemoryBlock, ModelSettings
+from groups.agents import Agent, MemoryBlock, ModelChoice, ModelSettings
+from groups.budgets import Budget
 from groups.errors import InvalidDefinition, NotFound
-from groups.group import Dynamic, Group, GroupSettings
+from groups.group import Dynamic, Group, GroupSettings, Standby
 from groups.ids import AgentId, GroupId
 from groups.termination import AllOf, MaxTurns, TokenBudget
 from store.database import Database
@@ -112,3 +113,51 @@ async def test_two_groups_cannot_bear_one_name(database: Database) -> None:
     await save_group(database, one)
     with pytest.raises(InvalidDefinition, match="name: another group"):
         await save_group(database, Group(id=GroupId(unique("g")), name=one.name.lower()))
+
+
+async def test_a_group_keeps_its_standby_members_in_order_and_for_whom_they_are(database: Database) -> None:
+    members = [agent.id for agent in await saved(database, 5)]
+    group = Group(
+        id=GroupId(unique("g")),
+        name=unique("Group"),
+        agent_ids=tuple(members[:2]),
+        standby=(Standby(agent_id=members[4], stands_in_for=members[1]), Standby(agent_id=members[2])),
+    )
+    assert await save_group(database, group) == "created"
+    assert await find_group(database, group.id) == group
+    assert await save_group(database, group) == "unchanged"
+    last = group
+    for standby in (
+        group.standby[::-1],
+        (Standby(agent_id=members[4], stands_in_for=members[0]),),
+        (Standby(agent_id=members[4]),),
+        (),
+    ):
+        last = group.model_copy(update={"standby": standby})
+        assert await save_group(database, last) == "updated"
+        assert (await find_group(database, group.id)).standby == standby
+        assert await save_group(database, last) == "unchanged"
+    promoted = last.model_copy(update={"agent_ids": (*last.agent_ids, members[4])})
+    assert await save_group(database, promoted) == "updated"
+    assert (await find_group(database, group.id)).member_ids == promoted.agent_ids
+
+
+async def test_a_group_keeps_its_fallback_managers_and_an_agent_its_fallback_models(database: Database) -> None:
+    manager, deputy, member = await saved(database, 3)
+    rules = Dynamic(manager_agent_id=manager.id, fallback_manager_ids=(deputy.id,), max_pair_turns=None)
+    budgets = (Budget(tokens=9, on_reached="stop"), Budget(scope="member", member=member.name, seconds=0.5))
+    group = Group(
+        id=GroupId(unique("g")),
+        name=unique("Group"),
+        agent_ids=(member.id,),
+        manager_config=rules,
+        settings=GroupSettings(budgets=budgets, on_failure=("standby",), cool_down_turns=None),
+    )
+    await save_group(database, group)
+    assert await find_group(database, group.id) == group
+    model = ModelSettings(model="main", fallbacks=(ModelChoice(model="spare", max_tokens=5), ModelChoice()))
+    await save_agent(database, member.model_copy(update={"model": model}))
+    assert (await find_agent(database, member.id)).model == model
+    unknown = rules.model_copy(update={"fallback_manager_ids": (AgentId("nobody"),)})
+    with pytest.raises(InvalidDefinition, match="no such agent: 'nobody'"):
+        await save_group(database, group.model_copy(update={"manager_config": unknown}))

@@ -59,12 +59,17 @@ async def test_a_conversation_that_there_is_not_is_said_so(salon: Salon) -> None
         await find_conversation(salon.database, "nowhere")
 
 
-async def test_a_choice_is_kept_once_for_each_turn_of_a_round(salon: Salon) -> None:
+async def test_a_choice_is_kept_once_for_each_turn_of_a_round_and_each_manager(salon: Salon) -> None:
     first = SelectionRecord(outcome="chosen", agent_id=salon.agents[0].id, reason="it fits", attempts=2, model_calls=2)
     second = SelectionRecord(outcome="finished", reason="enough", attempts=1)
-    where = (salon.database, salon.conversation_id)
-    assert await find_selection(*where, 1, 1) is None
-    assert await commit_selection(*where, 1, 1, first) == first
-    assert await commit_selection(*where, 1, 1, second) == first
-    assert await commit_selection(*where, 2, 1, second) == second
-    assert await find_selection(*where, 1, 1) == first
+    failed = SelectionRecord(outcome="failed", reason="down", error="down", fallback=1, attempts=5, model_calls=5)
+    database, key = salon.database, salon.selection(round=1, turn=1)
+    others = [salon.selection(round=2, turn=1), salon.selection(round=1, turn=2), salon.selection(1, 1, manager=4)]
+    assert await find_selection(database, key) is None
+    assert await commit_selection(database, key, first) == first
+    assert await commit_selection(database, key, second) == first
+    for other in others:
+        assert await find_selection(database, other) is None
+        assert await commit_selection(database, other, failed) == failed
+        assert await find_selection(database, other) == failed
+    assert await find_selection(database, key) == first

@@ -4,13 +4,17 @@ import pytest
 
 from groups.changes import (
     AnyRosterChange,
+    ManagerHealthChanged,
     MemberAdded,
+    MemberHealthChanged,
     MemberMuted,
+    MemberReinstated,
     MemberRemoved,
     MemberReplaced,
     MembersReordered,
     changed_roster,
 )
+from groups.health import Health
 from groups.ids import CommandId
 from store.membership import apply_changes, read_changes, read_members
 from store.turns import read_table
@@ -124,3 +128,33 @@ async def test_the_audit_tells_what_changed_and_when(salon: Salon) -> None:
     assert audit[0].detail["catch_up"] == "last:1"
     later = await read_changes(salon.database, salon.conversation_id, after_epoch=2, limit=1)
     assert [one.epoch for one in later] == [3]
+
+
+async def test_automatic_changes_are_in_the_audit_and_the_members_rows_tell_what_came_of_them(salon: Salon) -> None:
+    isolation = Health(state="isolated", failures=2, isolations=1, reason="the model is down")
+    await salon.change(
+        MemberAdded(command_id=command(), member=salon.ref(3), state="standby", reserved_for=salon.ref(1).agent_id)
+    )
+    await salon.change(
+        MemberHealthChanged(
+            command_id=CommandId("auto:3"), member=salon.ref(1), health=isolation, stand_in=salon.ref(3)
+        ),
+        ManagerHealthChanged(command_id=CommandId("auto:4"), manager=salon.ref(4), health=isolation),
+    )
+    assert await names(salon) == [
+        ("Agent 0", "active"),
+        ("Agent 1", "isolated"),
+        ("Agent 2", "active"),
+        ("Agent 3", "active"),
+    ]
+    await salon.change(MemberReinstated(command_id=command(), member=salon.ref(1)))
+    assert (await names(salon))[1::2] == [("Agent 1", "active"), ("Agent 3", "standby")]
+    audit = await read_changes(salon.database, salon.conversation_id)
+    assert [(one.epoch, one.kind) for one in audit] == [
+        (2, "add"),
+        (3, "health"),
+        (4, "manager_health"),
+        (5, "reinstate"),
+    ]
+    assert audit[1].detail["stand_in"] == salon.ref(3).model_dump()
+    assert audit[1].detail["health"] == isolation.model_dump(mode="json")

@@ -9,11 +9,12 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import Engine
 
 from groups.ids import ConversationId
+from groups.usage import Usage
 from groups.window import window
 from store.database import Database
 from store.selections import SelectionRecord, commit_selection, find_selection
 from store.transcript import read_messages, read_window, record_posts, text_of
-from store.turns import find_turn, read_table, read_turns
+from store.turns import charge_turn, find_turn, read_table, read_turns
 from tests.store.salon import Salon, opened, post, unique
 
 LARGE = ("messages", "turns", "selections", "membership_changes")
@@ -97,10 +98,11 @@ async def test_no_step_of_a_turn_reads_a_large_table_from_end_to_end(long_talk: 
         assert len(await read_window(database, conversation_id, view, ROWS)) > 20
         assert await long_talk.commit(long_talk.record(), "words") is None
         assert await find_turn(database, conversation_id, ROWS)
+        await charge_turn(database, conversation_id, ROWS, Usage(model_calls=1))
         assert await text_of(database, conversation_id, ROWS)
         assert await record_posts(database, conversation_id, [post("a"), post("b")]) == ROWS + 3
-        assert await commit_selection(database, conversation_id, 2, ROWS, choice)
-        assert await find_selection(database, conversation_id, 1, ROWS)
+        assert await commit_selection(database, long_talk.selection(round=2, turn=ROWS), choice)
+        assert await find_selection(database, long_talk.selection(round=2, turn=ROWS))
         assert len(await read_messages(database, conversation_id, after_seq=ROWS - 5, limit=3)) == 3
         assert len(await read_turns(database, conversation_id, after_turn=ROWS - 5, limit=3)) == 3
     found = await plans(database, sent)

@@ -5,9 +5,10 @@ import asyncio
 import pytest
 
 from groups.ids import AgentId, ConversationId
-from store.conversations import find_conversation
+from groups.usage import Usage
+from store.conversations import close_conversation, find_conversation
 from store.definitions import save_agent
-from store.turns import OutOfStep, find_turn, read_table, read_turns
+from store.turns import OutOfStep, charge_turn, find_turn, read_table, read_turns
 from tests.store.salon import Salon, post, unique
 
 
@@ -121,3 +122,62 @@ async def test_an_agent_is_read_anew_for_each_turn(salon: Salon) -> None:
 async def test_there_is_no_table_without_the_agent_or_the_conversation(salon: Salon) -> None:
     assert await read_table(salon.database, salon.conversation_id, AgentId(unique("nobody"))) is None
     assert await read_table(salon.database, ConversationId(unique("nowhere")), salon.agents[0].id) is None
+
+
+async def test_a_closed_conversation_takes_no_turn(salon: Salon) -> None:
+    """An attempt can outlive its conversation: a worker that was cut off, a call that was cancelled."""
+    await salon.post(post("hello"))
+    await salon.say("one")
+    await close_conversation(salon.database, salon.conversation_id, "operator_stop", {})
+    with pytest.raises(OutOfStep, match="turn 2 "):
+        await salon.commit(salon.record(), "late words")
+    assert await standing(salon) == (1, 2, 2)
+    earlier = await salon.commit(salon.record(turn=1), "once more")
+    assert earlier is not None
+    assert earlier.turn == 1
+
+
+@pytest.mark.parametrize("outcome", ["discarded", "cancelled"])
+async def test_a_dropped_turn_refuses_the_words_that_come_late(salon: Salon, outcome: str) -> None:
+    await salon.post(post("hello"))
+    silent = salon.record(outcome=outcome, error="removed while it spoke", seq=1, model_calls=0)
+    assert await salon.commit(silent, None) is None
+    earlier = await salon.commit(salon.record(), "late words")
+    assert earlier is not None
+    assert (earlier.outcome, earlier.error) == (outcome, "removed while it spoke")
+    assert await standing(salon) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("outcome", ["discarded", "cancelled"])
+async def test_the_call_of_a_dropped_turn_is_charged_once(salon: Salon, outcome: str) -> None:
+    silent = salon.record(outcome=outcome, seq=0, model_calls=0, model=None, prompt_tokens=0, completion_tokens=0)
+    await salon.commit(silent, None)
+    for cost in (Usage(prompt_tokens=7, completion_tokens=5, model_calls=2), Usage(prompt_tokens=99, model_calls=1)):
+        await charge_turn(salon.database, salon.conversation_id, 1, cost)
+    turn = await find_turn(salon.database, salon.conversation_id, 1)
+    assert turn is not None
+    assert (turn.prompt_tokens, turn.completion_tokens, turn.model_calls) == (7, 5, 2)
+
+
+@pytest.mark.parametrize("outcome", ["spoke", "passed", "failed"])
+async def test_a_turn_that_was_not_dropped_is_charged_nothing_afterwards(salon: Salon, outcome: str) -> None:
+    said = "words" if outcome == "spoke" else None
+    await salon.commit(salon.record(outcome=outcome, seq=1 if said else 0, model_calls=0, prompt_tokens=7), said)
+    await charge_turn(salon.database, salon.conversation_id, 1, Usage(prompt_tokens=99, model_calls=1))
+    turn = await find_turn(salon.database, salon.conversation_id, 1)
+    assert turn is not None
+    assert (turn.prompt_tokens, turn.model_calls) == (7, 0)
+
+
+async def test_which_model_answered_and_what_failed_before_are_kept(salon: Salon) -> None:
+    record = salon.record(model="spare", fallback=2, model_calls=6, error="main: 500", attempt=6)
+    await salon.commit(record, "words")
+    turn = await find_turn(salon.database, salon.conversation_id, 1)
+    assert turn is not None
+    assert (turn.outcome, turn.model, turn.fallback, turn.model_calls, turn.error) == (
+        "spoke",
+        "spare",
+        2,
+        6,
+        "main: 500",
+    )

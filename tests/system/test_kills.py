@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from sqlalchemy import func, select
 
 from configuration import Configuration, running_stack
 from devstack.offline_model import OfflineModelControl
@@ -20,6 +21,7 @@ from groups.status import ConversationStatus
 from starter.client import Tertulia
 from starter.definitions import DefinitionFile, WrittenAgent, WrittenGroup
 from store.migrate import upgrade_async
+from store.tables import selections
 from tests.conftest import clean_environment
 from tests.eventually import eventually
 from tests.system.conftest import CommandLine, wait_for_words
@@ -120,12 +122,19 @@ class House:
 
 
 @asynccontextmanager
-async def _open_house(data: Path) -> AsyncIterator[House]:
+async def open_house(data: Path, *, workers: int = 1, **environment: str) -> AsyncIterator[House]:
+    """A stack with that many workers, in which the definitions are applied."""
+
     async def migrate(stack: Stack) -> None:
         await upgrade_async(stack.configuration.database_url)
 
     options = StackOptions(
-        data=data, temporal_port=0, ui_port=None, model_port=0, workers=1, environment=clean_environment()
+        data=data,
+        temporal_port=0,
+        ui_port=None,
+        model_port=0,
+        workers=workers,
+        environment={**clean_environment(), **environment},
     )
     async with Stack(options, prepare=migrate) as stack, Tertulia.connect(stack.configuration) as client:
         await client.apply(definitions())
@@ -135,7 +144,7 @@ async def _open_house(data: Path) -> AsyncIterator[House]:
 @pytest.fixture(scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     """One house for the module: a killed worker is followed by another."""
-    async with _open_house(tmp_path_factory.mktemp("house") / "data") as opened:
+    async with open_house(tmp_path_factory.mktemp("house") / "data") as opened:
         yield opened
 
 
@@ -169,6 +178,42 @@ async def test_the_worker_is_killed_between_turns_again_and_again(house: House, 
 
 async def test_the_worker_is_killed_during_a_membership_change(house: House, undisturbed: list[Line]) -> None:
     assert await house.play.perform(while_joining=house.kill_the_worker) == undisturbed
+
+
+async def test_a_budget_holds_over_a_crash_and_its_sum_is_that_of_the_turns(house: House) -> None:
+    """The worker is killed in mid-call; then the budget is reached in the middle of the round."""
+    written = definitions().groups[0].model_dump(mode="json")
+    budgeted = {
+        **written,
+        "name": "A table with a budget",
+        "manager_config": {**written["manager_config"], "max_turns": 100},
+        "settings": {"budgets": [{"tokens": 1_500}]},
+    }
+    client = house.play.client
+    await client.apply(DefinitionFile(groups=(WrittenGroup.model_validate(budgeted),)))
+    await house.model.behave(delay_ms=200)
+    try:
+        conversation = await client.start("A table with a budget", "Shall the square be closed to cars?")
+        await house.kill_the_worker_in_mid_call(conversation)
+        status = await eventually(
+            lambda: client.status(conversation), lambda status: status.phase == "closed", seconds=60
+        )
+    finally:
+        await house.model.reset()
+    turns = [turn async for turn in client.turns(conversation)]
+    choices = await client.database.rows(
+        select(func.sum(selections.c.prompt_tokens + selections.c.completion_tokens)).where(
+            selections.c.conversation_id == conversation
+        )
+    )
+    assert status.stop_reason == "token_budget"
+    assert (turns[-1].chosen_by, turns[-1].speaker, turns[-1].outcome) == ("conclusion", "Host", "spoke")
+    spent = sum(turn.prompt_tokens + turn.completion_tokens for turn in turns) + choices[0][0]
+    assert spent == status.usage.total_tokens
+    last = turns[-1].prompt_tokens + turns[-1].completion_tokens
+    assert spent - last >= 1_500
+    said = await transcript(client, conversation)
+    assert [line[0] for line in said] == list(range(1, len(said) + 1))
 
 
 @pytest.mark.timeout(240)

@@ -99,7 +99,7 @@ MAY_BE_EMPTY = {"on_failure", "budgets"}
 def test_no_setting_can_be_negative_or_nonsense(name: str) -> None:
     values: tuple[object, ...] = (-1, "nonsense", float("nan"), float("inf"), [], None)
     for value in values:
-        if value is None and name in MAY_BE_NULL or value == [] and name in MAY_BE_EMPTY:
+        if (value is None and name in MAY_BE_NULL) or (value == [] and name in MAY_BE_EMPTY):
             continue
         assert f"{name}" in problem(GroupSettings, **{name: value})
 

@@ -17,6 +17,7 @@ from groups.group import Group, GroupSettings, ManagerConfig
 from groups.model import Definition, Record
 from groups.state import ConversationState
 from groups.status import status_of
+from groups.usage import Usage
 from tests.unit.strategies import Happening, conditions, happenings, makers, play, rules
 from tests.unit.strategies import settings as group_settings
 from tests.unit.world import World
@@ -53,7 +54,7 @@ def test_states_decisions_and_events_survive_their_journey(make: Maker, happened
 @given(st.sampled_from(get_args(AnyEvent)), st.data())
 def test_every_event_survives_its_journey(kind: type[events.Event], data: st.DataObject) -> None:
     at = st.datetimes(min_value=datetime(2020, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
-    known = {"at": at, "manager_config": rules, "settings": group_settings, "usage": st.builds(events.Usage)}
+    known = {"at": at, "manager_config": rules, "settings": group_settings, "usage": st.builds(Usage)}
     fields = {name: known[name] for name in kind.model_fields if name in known}
     event = data.draw(st.builds(kind, **fields))
     assert returned(event) == event

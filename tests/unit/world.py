@@ -44,7 +44,7 @@ from groups.ids import AgentId, CommandId, ConversationId, GroupId
 from groups.machine import apply, begin, decide
 from groups.roster import MemberRef, Roster
 from groups.rounds import termination_tokens
-from groups.state import Chosen, ConversationState
+from groups.state import ConversationState
 from groups.usage import Usage
 
 Outcome = Literal["spoke", "passed", "failed", "done", "rescued"]
@@ -92,10 +92,10 @@ class World:
 
     transcript: list[Line] = field(default_factory=list)
     turns: list[TurnCompleted] = field(default_factory=list)
-    chosen: list[Chosen] = field(default_factory=list)
-    """How the speaker of each turn was picked…"""
+    took: list[TakeTurn] = field(default_factory=list)
+    """The decision of each turn…"""
     rosters: list[Roster] = field(default_factory=list)
-    """…and the roster from which."""
+    """…and the roster from which its speaker was picked."""
     changes: list[AnyRosterChange] = field(default_factory=list)
     """All that was applied to the roster, as the audit has it."""
     decisions: list[Decision] = field(default_factory=list)
@@ -218,8 +218,8 @@ class World:
     def seats(self) -> list[str]:
         """As `speakers`, of the turns in which something was said, or passed: whose seat it was."""
         return [
-            chosen.in_place_of or chosen.member.agent_id
-            for turn, chosen in zip(self.turns, self.chosen, strict=True)
+            taken.chosen.in_place_of or taken.chosen.member.agent_id
+            for turn, taken in zip(self.turns, self.took, strict=True)
             if turn.outcome in ("spoke", "passed")
         ]
 
@@ -339,7 +339,7 @@ class World:
         )
         self.spent += usage
         self.turns.append(completed)
-        self.chosen.append(decision.chosen)
+        self.took.append(decision)
         self.rosters.append(self.state.roster)
         return completed
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from activities.peers import Peers
 from activities.provider import ModelProvider
 from configuration import Configuration
 from devstack.offline_model import OfflineModelControl
@@ -132,8 +133,9 @@ async def open_salon(
         provider = ModelProvider(endpoint.base_url, endpoint.api_key, configuration.default_model)
         resources.push_async_callback(provider.close)
         database = await resources.enter_async_context(Database(configuration.database_url))
+        peers = await resources.enter_async_context(Peers(database, client.temporal))
         for worker in workers(
-            client.temporal, configuration, database, provider, max_cached_workflows=max_cached_workflows
+            client.temporal, configuration, database, provider, peers, max_cached_workflows=max_cached_workflows
         ):
             await resources.enter_async_context(worker)
         yield Salon(client, model)

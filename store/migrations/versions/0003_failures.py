@@ -10,6 +10,13 @@ depends_on = None
 
 _OUTCOMES = "outcome in ('spoke', 'passed', 'failed', 'discarded', 'cancelled')"
 
+_ALL_BUT_THE_LAST_SELECTION = """
+DELETE FROM selections USING selections AS later
+WHERE (selections.conversation_id, selections.round, selections.turn)
+    = (later.conversation_id, later.round, later.turn)
+AND (selections.created_at, selections.manager_id) < (later.created_at, later.manager_id)
+"""
+
 
 def upgrade() -> None:
     op.add_column(
@@ -43,6 +50,10 @@ def _fallback(comment: str) -> sa.Column[int]:
 
 
 def downgrade() -> None:
+    """What the version before cannot say is dropped, or said as nearly as it can."""
+    op.execute("DELETE FROM group_members WHERE standby")
+    op.execute("UPDATE turns SET outcome = 'failed' WHERE outcome IN ('discarded', 'cancelled')")
+    op.execute(_ALL_BUT_THE_LAST_SELECTION)
     op.drop_constraint(op.f("pk_selections"), "selections")
     op.create_primary_key(op.f("pk_selections"), "selections", ["conversation_id", "round", "turn"])
     for column in ("fallback", "error", "manager_id"):

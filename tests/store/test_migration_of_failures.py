@@ -1,0 +1,116 @@
+"""The step to standby members, fallback models and several managers, both ways, on a database that has been in use."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, text
+
+from groups.ids import AgentId, ConversationId
+from store.database import Database
+from store.definitions import find_group
+from store.migrate import MIGRATIONS, current, newest, upgrade
+from store.selections import SelectionKey, SelectionRecord, commit_selection, find_selection
+from store.turns import find_turn
+from tests.store.conftest import NewDatabase
+
+TALK = ConversationId("talk")
+
+BEFORE = """
+INSERT INTO agents (id, name, description, instructions, model, memory)
+    SELECT 'a' || n, 'Agent' || n, '', '', '{}', '[]' FROM generate_series(0, 3) n;
+INSERT INTO groups (id, name, description, manager_config, shared_memory, settings)
+    VALUES ('g', 'Group', '', '{"manager_type": "dynamic", "manager_agent_id": "a3"}', '[]', '{}');
+INSERT INTO group_members (group_id, agent_id, position) VALUES ('g', 'a0', 0), ('g', 'a1', 1);
+INSERT INTO conversations (id, group_id, last_turn) VALUES ('talk', 'g', 2);
+INSERT INTO turns (conversation_id, turn, round, epoch, speaker_id, speaker, chosen_by, reason, outcome, error, seq,
+                   attempt, prompt_tokens, completion_tokens, started_at)
+    VALUES ('talk', 1, 1, 1, 'a0', 'Agent0', 'manager', 'x', 'spoke', NULL, 1, 1, 7, 5, now()),
+           ('talk', 2, 1, 1, 'a1', 'Agent1', 'manager', 'x', 'failed', 'down', 1, 5, 0, 0, now());
+INSERT INTO selections (conversation_id, round, turn, outcome, agent_id, reason, attempts, prompt_tokens,
+                        completion_tokens, model_calls)
+    VALUES ('talk', 1, 1, 'chosen', 'a0', 'it fits', 1, 1, 1, 1);
+"""
+AFTER = """
+INSERT INTO group_members (group_id, agent_id, position, standby, stands_in_for) VALUES ('g', 'a2', 2, true, 'a0');
+INSERT INTO turns (conversation_id, turn, round, epoch, speaker_id, speaker, chosen_by, reason, outcome, seq, attempt,
+                   prompt_tokens, completion_tokens, model_calls, started_at)
+    SELECT 'talk', 3 + n, 1, 1, 'a0', 'Agent0', 'manager', 'x', (ARRAY['discarded', 'cancelled'])[n + 1], 1, 0, 0, 0, 0,
+           now() FROM generate_series(0, 1) n;
+"""
+
+
+def step(url: str, *, forward: bool) -> None:
+    """Go to the version of this step, or to the one before it."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    before = ScriptDirectory(str(MIGRATIONS)).get_revision("0003").down_revision
+    assert isinstance(before, str)
+    if forward or current(url) is None:
+        command.upgrade(config, "0003" if forward else before)
+    else:
+        command.downgrade(config, before)
+
+
+def told(url: str, query: str) -> Sequence[tuple[Any, ...]]:
+    engine = create_engine(url)
+    try:
+        with engine.begin() as connection:
+            result = connection.execute(text(query))
+            return [tuple(row) for row in result] if result.returns_rows else []
+    finally:
+        engine.dispose()
+
+
+def fill(url: str, statements: str) -> None:
+    for statement in statements.split(";")[:-1]:
+        told(url, statement)
+
+
+async def test_what_was_there_before_the_step_can_be_read_after_it(new_database: NewDatabase) -> None:
+    url = await new_database()
+    step(url, forward=False)
+    fill(url, BEFORE)
+    assert upgrade(url) == newest()
+    async with Database(url) as database:
+        group = await find_group(database, "g")
+        assert (group.agent_ids, group.standby) == (("a0", "a1"), ())
+        spoken, failed = [await find_turn(database, TALK, turn) for turn in (1, 2)]
+        assert spoken is not None
+        assert failed is not None
+        assert (spoken.outcome, spoken.fallback, spoken.model_calls, spoken.prompt_tokens) == ("spoke", 0, 1, 7)
+        assert (failed.outcome, failed.error) == ("failed", "down")
+        chosen = await find_selection(
+            database, SelectionKey(conversation_id=TALK, round=1, turn=1, manager_id=AgentId(""))
+        )
+        assert chosen is not None
+        assert (chosen.agent_id, chosen.fallback, chosen.error) == ("a0", 0, None)
+
+
+async def test_the_step_can_be_taken_back_and_again_with_all_that_came_by_it(new_database: NewDatabase) -> None:
+    url = await new_database()
+    step(url, forward=False)
+    fill(url, BEFORE)
+    step(url, forward=True)
+    fill(url, AFTER)
+    async with Database(url) as database:
+        for manager, outcome in (("a3", "failed"), ("a2", "chosen")):
+            key = SelectionKey(conversation_id=TALK, round=1, turn=2, manager_id=AgentId(manager))
+            record = SelectionRecord.model_validate({"outcome": outcome, "reason": manager, "attempts": 1})
+            assert await commit_selection(database, key, record) == record
+    step(url, forward=False)
+    assert told(url, "SELECT agent_id FROM group_members ORDER BY position") == [("a0",), ("a1",)]
+    assert told(url, "SELECT turn, outcome FROM turns ORDER BY turn") == [
+        (1, "spoke"),
+        (2, "failed"),
+        (3, "failed"),
+        (4, "failed"),
+    ]
+    kept = told(url, "SELECT round, turn, outcome, reason FROM selections ORDER BY turn")
+    assert kept == [(1, 1, "chosen", "it fits"), (1, 2, "chosen", "a2")]
+    assert upgrade(url) == newest()
+    async with Database(url) as database:
+        assert (await find_group(database, "g")).standby == ()
