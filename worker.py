@@ -1,4 +1,8 @@
-"""The process that runs workflows and activities: composition, and nothing else."""
+"""The process that runs workflows and activities: composition, and nothing else.
+
+Law: the watch over dead workers begins before the openai client is imported, which takes half a second: what a killed
+worker held is handed back while its successor still starts.
+"""
 
 import asyncio
 import logging
@@ -6,23 +10,23 @@ import signal
 import sys
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import uvloop
 from temporalio.client import Client
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.worker import Worker
 
-from activities.choosing import Choosing
-from activities.errors import BriefErrors
-from activities.keeping import Keeping
 from activities.peers import Peers
-from activities.provider import ModelProvider
 from activities.signs_of_life import Claims, SignsOfLife
-from activities.speaking import Speaking
 from configuration import Configuration, ConfigurationError
 from store.database import Database
 from workflows.plugin import TertuliaPlugin
 from workflows.registration import register_search_attributes
+
+if TYPE_CHECKING:
+    from activities.provider import ModelProvider
 
 _STICKY_TIMEOUT = timedelta(seconds=1)
 """How long a workflow task waits for a worker that may be dead before any other may take it."""
@@ -46,7 +50,7 @@ def workers(
     client: Client,
     configuration: Configuration,
     database: Database,
-    provider: ModelProvider,
+    provider: "ModelProvider",
     claims: Claims,
     *,
     max_cached_workflows: int = 1_000,
@@ -55,6 +59,11 @@ def workers(
 
     With `max_cached_workflows=0` every step of a conversation is replayed from its history: slow, and a good test.
     """
+    from activities.choosing import Choosing
+    from activities.errors import BriefErrors
+    from activities.keeping import Keeping
+    from activities.speaking import Speaking
+
     keeping = Keeping(database)
     shutdown = timedelta(seconds=configuration.graceful_shutdown_seconds)
     interceptors = [BriefErrors(), SignsOfLife(claims)]
@@ -95,13 +104,15 @@ def workers(
 async def run(configuration: Configuration, stop: asyncio.Event) -> None:
     """Work until `stop` is set; then let running model calls finish, within the configured limit."""
     client = await connect(configuration)
-    await register_search_attributes(client)
     endpoint = configuration.model_endpoint
-    provider = ModelProvider(endpoint.base_url, endpoint.api_key, configuration.default_model)
     async with AsyncExitStack() as resources:
-        resources.push_async_callback(provider.close)
         database = await resources.enter_async_context(Database(configuration.database_url))
         peers = await resources.enter_async_context(Peers(database, client))
+        _, provided = await asyncio.gather(
+            register_search_attributes(client), asyncio.to_thread(import_module, "activities.provider")
+        )
+        provider = provided.ModelProvider(endpoint.base_url, endpoint.api_key, configuration.default_model)
+        resources.push_async_callback(provider.close)
         for worker in workers(client, configuration, database, provider, peers):
             await resources.enter_async_context(worker)
         source = "the offline model" if endpoint.offline else endpoint.base_url or "the OpenAI API"

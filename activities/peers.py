@@ -22,12 +22,12 @@ from groups.errors import ErrorType
 from store.claims import WorkerNumber, claim, holding_lock, lockless_workers, new_worker_number, release, take_over
 from store.database import Database
 
-LOOK_SECONDS = 0.25
+LOOK_SECONDS = 0.2
 """How often a worker looks at its peers: one short query, whatever they are at work on."""
-DEAD_AFTER_SECONDS = 0.7
+DEAD_AFTER_SECONDS = 0.5
 """How long a peer has to be seen without its lock: one that lives has it again by then."""
-_REST_AFTER_TROUBLE_SECONDS = 0.2
-_LOCK_CHECK_SECONDS = 0.3
+_REST_AFTER_TROUBLE_SECONDS = 0.05
+_LOCK_CHECK_SECONDS = 0.2
 _CLAIM_TIMEOUT_SECONDS = 2.0
 _AT_ONCE = timedelta(milliseconds=1)
 

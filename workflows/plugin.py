@@ -11,7 +11,9 @@ _PURE = (
     "groups",  # no I/O, no clock, no randomness, no state: loading it once a run would only cost time
     "activities.contracts",  # names and models alone
     "workflows.display",  # pure functions of the state
-    "workflows.steps",  # holds no state; its activities are started through the SDK
+    "workflows.calls",  # holds no state; activities are started through the SDK
+    "workflows.steps",
+    "workflows.turns",
     "workflows.handlers",  # holds no state of its own: each conversation has its instance
     "pydantic",  # its classes carry compiled validators, which must be one and the same inside and outside
 )

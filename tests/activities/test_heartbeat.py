@@ -11,7 +11,6 @@ import pytest
 from pydantic import JsonValue
 from temporalio.client import Client
 
-from activities.signs_of_life import SignsOfLife
 from devstack.stack import Stack
 from tests.activities.attempts import Trying, trying_worker
 from tests.eventually import eventually
@@ -74,7 +73,3 @@ async def test_a_value_survives_the_death_of_its_worker(client: Client, queue: s
         assert await handle.result() == "from one who was killed"
 
 
-def test_every_activity_of_a_worker_is_given_them() -> None:
-    source = (ROOT / "worker.py").read_text(encoding="utf-8")
-    assert source.count("interceptors=interceptors") == 2
-    assert SignsOfLife.__name__ in source
