@@ -1,10 +1,10 @@
 # Everything is installed into .venv from the project's own files; Python 3.11+ with venv, make and git are enough.
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := groups store activities workflows starter devstack tests benchmarks worker.py configuration.py
+SOURCES := groups store activities workflows starter devstack tests benchmarks chaos worker.py configuration.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check up format lint types bench clean
+.PHONY: help demo test check up format lint types bench chaos soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -38,6 +38,12 @@ format: .venv/installed ## rewrite the code in the house's format
 
 bench: .venv/installed ## what a turn costs, against a plain loop in the same run
 	$(BIN)/python -m benchmarks
+
+chaos: .venv/installed ## everything killed at every step, transcripts compared; writes docs/reliability.md
+	$(BIN)/python -m chaos matrix
+
+soak: .venv/installed ## twenty conversations for half an hour, a fault every 20 seconds
+	$(BIN)/python -m chaos soak
 
 clean: ## remove the virtual environment and the embedded stack's data
 	rm -rf .venv .tertulia

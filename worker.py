@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _STICKY_TIMEOUT = timedelta(seconds=1)
 """How long a workflow task waits for a worker that may be dead before any other may take it."""
-_HEARTBEAT_THROTTLE = timedelta(seconds=1)
+_HEARTBEAT_THROTTLE = timedelta(seconds=0.5)
 _CONCURRENT_DATABASE_ACTIVITIES = 100
 
 logger = logging.getLogger("tertulia.worker")

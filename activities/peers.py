@@ -19,7 +19,16 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
 from groups.errors import ErrorType
-from store.claims import WorkerNumber, claim, holding_lock, lockless_workers, new_worker_number, release, take_over
+from store.claims import (
+    LockNotHeld,
+    WorkerNumber,
+    claim,
+    holding_lock,
+    lockless_workers,
+    new_worker_number,
+    release,
+    take_over,
+)
 from store.database import Database
 
 LOOK_SECONDS = 0.2
@@ -46,6 +55,7 @@ class Peers:
         self._database = database
         self._client = client
         self._number: WorkerNumber = new_worker_number()
+        self._known = False
         self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     async def __aenter__(self) -> Self:
@@ -61,8 +71,9 @@ class Peers:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def claim(self, token: bytes) -> None:
-        """Tell that this worker is at work on that activity."""
-        await self._tell(claim, token)
+        """Tell that this worker is at work on that activity; without the lock it would be taken for dead."""
+        if self._known:
+            await self._tell(claim, token)
 
     async def release(self, token: bytes) -> None:
         """Tell that it has done."""
@@ -74,10 +85,18 @@ class Peers:
                 await what(self._database, self._number, token)
 
     async def _hold_lock(self) -> None:
-        async with holding_lock(self._database, self._number) as still_held:
-            while True:
-                await asyncio.sleep(_LOCK_CHECK_SECONDS)
-                await still_held()
+        try:
+            async with holding_lock(self._database, self._number) as still_held:
+                self._known = True
+                while True:
+                    await asyncio.sleep(_LOCK_CHECK_SECONDS)
+                    await still_held()
+        except LockNotHeld:
+            logger.warning("no lock can be held through this database's pooler: heartbeats alone tell of dead workers")
+            self._known = False
+            await take_over(self._database, [self._number])
+        finally:
+            self._known = False
 
     async def _watch(self) -> None:
         """Whoever is seen without a lock for long enough is dead."""
@@ -101,8 +120,8 @@ class Peers:
 
 
 async def _for_ever(step: Callable[[], Awaitable[None]]) -> None:
-    """Begin again whenever the database is away."""
+    """Begin again whenever the database is away, until the step itself is content to end."""
     while True:
         with suppress(SQLAlchemyError, OSError):
-            await step()
+            return await step()
         await asyncio.sleep(_REST_AFTER_TROUBLE_SECONDS)

@@ -140,6 +140,12 @@ class Stack:
         """SIGKILL one worker, counted from 0, and wait until it is gone. It is started anew."""
         await self._workers[index].kill()
 
+    async def kill(self, name: str) -> None:
+        """SIGKILL the program of that name (`temporal`, `postgres`, `model`, `worker-1`…) and wait until it is gone. It
+        is started anew."""
+        programs = {process.program.name: process for process in (*self._servers, *self._workers)}
+        await programs[name].kill()
+
     def request_stop(self) -> None:
         """Let `wait` return."""
         self._signals.asked.set()

@@ -23,6 +23,10 @@ _GONE_AFTER_SECONDS = 5
 WorkerNumber = int
 
 
+class LockNotHeld(Exception):
+    """The connection lives and the lock is not its own: a pooler stands between, and statements share connections."""
+
+
 def new_worker_number() -> WorkerNumber:
     """A number that no other worker has."""
     return secrets.randbelow(2**31)
@@ -30,22 +34,39 @@ def new_worker_number() -> WorkerNumber:
 
 @asynccontextmanager
 async def holding_lock(database: Database, worker: WorkerNumber) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """Hold the worker's lock while the block runs. What it is given raises once the connection, and so the lock, is
-    gone.
+    """Hold the worker's lock while the block runs. What it is given raises once the lock is gone.
 
     Raises:
         DBAPIError: the database does not answer.
+        LockNotHeld: locks cannot be held over this connection.
     """
     async with database.own_connection() as connection:
+
+        async def still_held() -> None:
+            held = await connection.execute(_HELD_HERE, {"lock_class": _LOCK_CLASS, "worker": worker})
+            if not held.scalar_one():
+                raise LockNotHeld
+
+        await connection.execute(select(func.pg_advisory_lock(_LOCK_CLASS, worker)))
+        async with database.transaction() as other:
+            # A pooler gives this transaction the connection that it gave the lock, and the look below another one.
+            await other.execute(select(1))
+            await still_held()
         for setting in ("idle", "interval", "count"):
             value = 1 if setting != "count" else _GONE_AFTER_SECONDS
             await connection.execute(text(f"set tcp_keepalives_{setting} = {value}"))
-        await connection.execute(select(func.pg_advisory_lock(_LOCK_CLASS, worker)))
-
-        async def still_held() -> None:
-            await connection.execute(select(1))
-
         yield still_held
+
+
+_HELD_HERE = text(
+    """
+    select exists (
+        select from pg_locks
+        where locktype = 'advisory' and objsubid = 2 and granted and pid = pg_backend_pid()
+          and classid = cast(:lock_class as oid) and objid = cast(:worker as oid)
+    )
+    """
+)
 
 
 _CLAIM = insert(claims).values(worker=bindparam("of_worker"), token=bindparam("of_token")).on_conflict_do_nothing()

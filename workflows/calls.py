@@ -15,7 +15,8 @@ with workflow.unsafe.imports_passed_through():
 _Result = TypeVar("_Result")
 
 _DATABASE_TIMEOUT = timedelta(seconds=30)
-_HEARTBEAT_TIMEOUT = timedelta(seconds=5)
+_HEARTBEAT_TIMEOUT = timedelta(seconds=2)
+"""Short, for a false alarm costs no model call: what is written twice is written once."""
 _DATABASE_RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=200), backoff_coefficient=2, maximum_interval=timedelta(seconds=10)
 )

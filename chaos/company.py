@@ -1,0 +1,39 @@
+"""Who talks in these runs: a led table of three, one who joins, and groups for the soak."""
+
+from starter.definitions import DefinitionFile, WrittenAgent, WrittenGroup
+
+LED = "The table under test"
+SOAKED = "The long talk"
+JOINER, LEAVER = "Dora", "Velma"
+_PERSONAS = {
+    "Velma": "a sceptical economist",
+    "Tomas": "a cook who has run kitchens",
+    "Rosa": "a historian of cities",
+    "Dora": "a gardener",
+    "Emil": "a locksmith",
+    "Host": "the host. Finish after 4 turns",
+}
+_SETTINGS = {"turn_timeout_seconds": 3, "retry_initial_seconds": 0.2}
+"""So that a model that hangs is given up soon."""
+
+
+def definitions() -> DefinitionFile:
+    """All agents and groups."""
+    agents = tuple(
+        WrittenAgent.model_validate({"name": name, "instructions": f"You are {name}, {persona}."})
+        for name, persona in _PERSONAS.items()
+    )
+    led = {
+        "name": LED,
+        "agents": ["Velma", "Tomas", "Rosa"],
+        "manager_config": {"manager_type": "dynamic", "manager_agent_id": "Host", "max_turns": 12},
+        "settings": _SETTINGS,
+    }
+    soaked = {
+        "name": SOAKED,
+        "agents": ["Velma", "Tomas", "Rosa"],
+        "standby": ["Emil"],
+        "manager_config": {"manager_type": "round_robin", "max_turns": 6},
+        "settings": {**_SETTINGS, "cool_down_seconds": 20, "probe_initial_seconds": 1, "probe_maximum_seconds": 10},
+    }
+    return DefinitionFile(agents=agents, groups=tuple(WrittenGroup.model_validate(one) for one in (led, soaked)))

@@ -1,0 +1,102 @@
+"""The matrix as a table: on the screen, and in `docs/reliability.md`."""
+
+import os
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from statistics import median
+
+from rich.console import Console
+from rich.table import Table
+
+from chaos.faults import FAULTS
+from chaos.matrix import Cell
+from chaos.moments import MOMENTS
+
+PAGE = Path(__file__).parents[1] / "docs" / "reliability.md"
+_MATRIX_BEGINS, _MATRIX_ENDS = "<!-- matrix -->", "<!-- end of matrix -->"
+_SOAK_BEGINS, _SOAK_ENDS = "<!-- soak -->", "<!-- end of soak -->"
+
+
+def print_matrix(console: Console, cells: Sequence[Cell]) -> None:
+    """The table, and what is wrong."""
+    table = Table("moment", *_faults(cells), title="seconds to recover (calls repeated)")
+    for moment in _moments(cells):
+        table.add_row(moment, *(_shown(_find(cells, fault, moment)) for fault in _faults(cells)))
+    console.print(table)
+    for line in summary(cells):
+        console.print(line)
+    for cell in cells:
+        for wrong in cell.wrong:
+            console.print(f"[red]{cell.fault}, {cell.moment}:[/red] {wrong}", soft_wrap=True)
+
+
+def summary(cells: Sequence[Cell]) -> Iterator[str]:
+    """The count, and the recovery times."""
+    green = sum(cell.green for cell in cells)
+    yield f"{green} of {len(cells)} cells: nothing lost, nothing doubled, nothing altered."
+    seconds = sorted(cell.recovery_seconds for cell in cells if cell.recovery_seconds is not None)
+    if seconds:
+        worst = max(cells, key=lambda cell: cell.recovery_seconds or 0)
+        yield (
+            f"Seconds to recover: median {median(seconds):.1f}, worst {seconds[-1]:.1f} "
+            f"({worst.fault}, {worst.moment})."
+        )
+    yield f"Model calls repeated: {sum(max(cell.repeated_calls, 0) for cell in cells)} in {len(cells)} conversations."
+
+
+def write_matrix(cells: Sequence[Cell], minutes: float) -> None:
+    """Put the results where a reader finds them."""
+    faults = _faults(cells)
+    lines = [
+        f"Run of {date.today():%d %B %Y}, {os.cpu_count()} cores, {minutes:.0f} minutes.",  # noqa: DTZ011
+        "",
+        *(f"- {line}" for line in summary(cells)),
+        "",
+        "Each cell: ✓ = the conversation equals the undisturbed one; seconds to recover; +n = model calls repeated.",
+        "",
+        f"| moment | {' | '.join(faults)} |",
+        f"| --- |{' --- |' * len(faults)}",
+    ]
+    for moment in _moments(cells):
+        row = " | ".join(_plain(_find(cells, fault, moment)) for fault in faults)
+        lines.append(f"| {moment} | {row} |")
+    _replace(_MATRIX_BEGINS, _MATRIX_ENDS, lines)
+
+
+def write_soak(lines: Sequence[str]) -> None:
+    """The same for the soak."""
+    _replace(_SOAK_BEGINS, _SOAK_ENDS, lines)
+
+
+def _replace(begins: str, ends: str, lines: Sequence[str]) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition(begins)
+    _, _, after = rest.partition(ends)
+    text = "\n".join([begins, "", *lines, "", ends])
+    PAGE.write_text(f"{before}{text}{after}", encoding="utf-8")
+
+
+def _faults(cells: Sequence[Cell]) -> list[str]:
+    return [fault for fault in FAULTS if any(cell.fault == fault for cell in cells)]
+
+
+def _moments(cells: Sequence[Cell]) -> list[str]:
+    return [moment for moment in MOMENTS if any(cell.moment == moment for cell in cells)]
+
+
+def _find(cells: Sequence[Cell], fault: str, moment: str) -> Cell | None:
+    return next((cell for cell in cells if (cell.fault, cell.moment) == (fault, moment)), None)
+
+
+def _plain(cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    mark = "✓" if cell.green else "✗"
+    seconds = "" if cell.recovery_seconds is None else f" {cell.recovery_seconds:.1f}"
+    return f"{mark}{seconds}" + (f" +{cell.repeated_calls}" if cell.repeated_calls > 0 else "")
+
+
+def _shown(cell: Cell | None) -> str:
+    colour = "green" if cell and cell.green else "red"
+    return f"[{colour}]{_plain(cell)}[/{colour}]"
