@@ -1,16 +1,28 @@
-"""The model's provider: one chat completion, through the openai client, against any compatible endpoint."""
+"""The model's provider: one chat completion, through the openai client, against any compatible endpoint.
 
+Law: whatever comes back has one of two outcomes, a completion or a `ModelError`; nothing of any size gets past here.
+"""
+
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx2
 import openai
+from openai._constants import RAW_RESPONSE_HEADER
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from activities.errors import ModelError, classify
 from groups.agents import ModelChoice
+from groups.errors import brief
 from groups.prompt import ChatMessage
 from groups.usage import Usage
+
+MAX_RESPONSE_BYTES = 8 * 2**20
+"""More is not read: no answer of that size could enter a transcript."""
+
+_UNREAD = {RAW_RESPONSE_HEADER: "stream"}
+"""Lets the client hand over a response whose body has not been read."""
 
 
 class ToolCall(BaseModel):
@@ -26,6 +38,7 @@ class _ToolCallEnvelope(BaseModel):
 
 class _Message(BaseModel):
     content: str | None = None
+    refusal: str | None = None
     tool_calls: list[_ToolCallEnvelope] | None = None
 
 
@@ -101,27 +114,56 @@ class ModelProvider:
     async def _post(self, body: dict[str, Any], timeout_seconds: float) -> bytes:
         # The typed method transforms every message of the prompt, which costs more than the whole rest of a turn.
         try:
-            response = await self._client.post(
-                "/chat/completions", cast_to=httpx2.Response, body=body, options={"timeout": timeout_seconds}
-            )
+            async with asyncio.timeout(timeout_seconds):
+                response = await self._client.post(
+                    "/chat/completions",
+                    cast_to=httpx2.Response,
+                    body=body,
+                    options={"timeout": timeout_seconds, "headers": _UNREAD},
+                )
+                return await _read(response)
         except openai.APIError as error:
             raise classify(error) from error
-        return response.content
+        except TimeoutError:
+            raise ModelError("the model did not answer in time", retryable=True) from None
+        except httpx2.HTTPError as error:
+            broken = f"the connection to the model's provider broke ({type(error).__name__})"
+            raise ModelError(broken, retryable=True) from error
+
+
+async def _read(response: httpx2.Response) -> bytes:
+    """The body, unless it is larger than anything that could be used."""
+    content = bytearray()
+    try:
+        async for part in response.aiter_bytes():
+            content += part
+            if len(content) > MAX_RESPONSE_BYTES:
+                raise ModelError(f"the model's answer has more than {MAX_RESPONSE_BYTES} bytes", retryable=True)
+    finally:
+        await response.aclose()
+    return bytes(content)
 
 
 def _completion(content: bytes, model: str) -> Completion:
     try:
-        answer = _ChatCompletion.model_validate_json(content)
+        # Bytes that are no UTF-8 become replacement characters: the words around them stand.
+        answer = _ChatCompletion.model_validate_json(content.decode("utf-8", "replace"))
     except ValidationError:
         raise ModelError("the model's answer is not a chat completion", retryable=True) from None
     if not answer.choices:
         raise ModelError("the model's answer holds no choice", retryable=True)
     choice = answer.choices[0]
-    usage = answer.usage or _Usage()
+    tokens = answer.usage or _Usage()
+    usage = Usage(prompt_tokens=tokens.prompt_tokens, completion_tokens=tokens.completion_tokens, model_calls=1)
+    if choice.finish_reason == "content_filter":
+        raise ModelError("the answer was withheld by the provider's filter", retryable=False, usage=usage)
+    if choice.message.refusal and not choice.message.content:
+        raise ModelError(f"the model refused: {brief(choice.message.refusal, 200)}", retryable=False, usage=usage)
     return Completion(
         text=choice.message.content or "",
         tool_calls=tuple(call.function for call in choice.message.tool_calls or ()),
         finish_reason=choice.finish_reason,
         model=answer.model or model,
-        usage=Usage(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens, model_calls=1),
+        usage=usage,
+        note="cut off at the model's length limit" if choice.finish_reason == "length" else "",
     )

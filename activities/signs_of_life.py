@@ -11,7 +11,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from activities.heartbeat import Pulse, pulse_of_attempt
 
 HEARTBEAT_SECONDS = 0.5
-CLAIM_AFTER_SECONDS = 0.1
+CLAIM_AFTER_SECONDS = 0.03
 """Most reads and writes are over by then, and are never claimed."""
 
 

@@ -1,4 +1,4 @@
-"""`python -m chaos matrix` and `python -m chaos soak`: run it, show it, and say by the exit code whether all was well."""
+"""`python -m chaos matrix` and `python -m chaos soak`: run it, show it; the exit code tells whether all was well."""
 
 import asyncio
 import json

@@ -25,7 +25,7 @@ from store.migrate import upgrade_async
 T = TypeVar("T")
 
 POLL_SECONDS = 0.01
-DELAY_MS = 200
+DELAY_MS = 300
 """How long the model takes for each answer."""
 _CONFIGURING = ("TEMPORAL_", "OPENAI_", "TERTULIA_", "DATABASE_URL")
 _CUT = text(
@@ -122,20 +122,18 @@ async def until(look: Callable[[], Awaitable[T]], holds: Callable[[T], bool], se
 @asynccontextmanager
 async def open_house(workers: int = 2) -> AsyncIterator[House]:
     """Start everything; on exit, end and remove it."""
-    with tempfile.TemporaryDirectory(prefix="tertulia-chaos-") as folder:
-        failpoints = Path(folder, "failpoints")
-        failpoints.mkdir()
+    with tempfile.TemporaryDirectory(prefix="tertulia-chaos-") as folder, tempfile.TemporaryDirectory() as failpoints:
         options = StackOptions(
             data=Path(folder, "data"),
             temporal_port=0,
             ui_port=None,
             model_port=0,
             workers=workers,
-            environment={**_clean_environment(), VARIABLE: str(failpoints)},
+            environment={**_clean_environment(), VARIABLE: failpoints},
         )
         async with Stack(options, prepare=_migrate) as stack, Tertulia.connect(stack.configuration) as client:
             await client.apply(definitions())
-            yield House(stack, client, failpoints)
+            yield House(stack, client, Path(failpoints))
 
 
 def _clean_environment() -> Mapping[str, str]:

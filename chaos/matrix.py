@@ -1,5 +1,6 @@
 """Every fault at every moment: what came of the conversation, how many calls were repeated, how long recovery took."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
@@ -9,7 +10,7 @@ from sqlalchemy import func, select
 
 from chaos.faults import FAULTS
 from chaos.house import House, OutOfPatience, persist, until
-from chaos.moments import MOMENTS
+from chaos.moments import MOMENTS, PASSING
 from chaos.play import Disturbance, perform
 from chaos.record import Record, faults_of, recorded
 from groups.errors import TertuliaError
@@ -17,6 +18,8 @@ from groups.ids import ConversationId
 from store.tables import conversations, membership_changes, selections
 
 _PATIENCE_SECONDS = 60
+_HELD_SECONDS = 0.1
+"""How long a step has been at work when the fault strikes."""
 
 
 @dataclass
@@ -94,6 +97,8 @@ class _Trial:
     async def _disturb(self, conversation: ConversationId) -> None:
         house, cell = self._house, self._cell
         await self._moment.reach(house, conversation)
+        if cell.moment not in PASSING:
+            await asyncio.sleep(_HELD_SECONDS)
         before = await persist(lambda: progress_of(house, conversation))
         if cell.fault == "model killed":
             self.calls_before = (await house.model.calls()).total

@@ -79,3 +79,6 @@ MOMENTS: dict[str, Moment] = {
     "idle": Moment(Scene.REST, _nothing, _now),
     "at closing": _at(Failpoint.BEFORE_CLOSING_COMMIT, Scene.CLOSING),
 }
+
+PASSING = frozenset({"during continue-as-new", "idle"})
+"""Those that nothing holds: the fault strikes at once."""

@@ -71,5 +71,3 @@ async def test_a_value_survives_the_death_of_its_worker(client: Client, queue: s
         process.kill()
     async with trying_worker(client, queue):
         assert await handle.result() == "from one who was killed"
-
-

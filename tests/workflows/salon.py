@@ -121,11 +121,11 @@ class Salon:
 
 @asynccontextmanager
 async def open_salon(
-    stack: Stack, model: OfflineModelControl, *, max_cached_workflows: int = 1_000
+    stack: Stack, model: OfflineModelControl, *, max_cached_workflows: int = 1_000, **variables: str
 ) -> AsyncIterator[Salon]:
-    """A salon with a worker that polls fresh task queues."""
+    """A salon with a worker that polls fresh task queues; `variables` are its environment's."""
     environment = stack.environment | {"TERTULIA_TASK_QUEUE": f"test-{uuid.uuid4().hex[:8]}"}
-    environment["TERTULIA_GRACEFUL_SHUTDOWN_SECONDS"] = "1"
+    environment |= {"TERTULIA_GRACEFUL_SHUTDOWN_SECONDS": "1", **variables}
     configuration = Configuration.from_environment(environment)
     async with AsyncExitStack() as resources:
         client = await resources.enter_async_context(Tertulia.connect(configuration))

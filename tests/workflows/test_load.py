@@ -1,0 +1,60 @@
+"""Many conversations at once: nobody is starved, a provider is not overrun, and what waits is bounded."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from devstack.offline_model import OfflineModelControl
+from devstack.stack import Stack
+from groups.errors import CommandRefused
+from tests.workflows.salon import Salon, open_salon
+
+
+@pytest.fixture
+async def one_call_at_a_time(stack: Stack, model: OfflineModelControl) -> AsyncIterator[Salon]:
+    async with open_salon(stack, model, TERTULIA_MAX_CONCURRENT_MODEL_CALLS="1") as salon:
+        yield salon
+
+
+async def test_one_group_cannot_starve_another(one_call_at_a_time: Salon) -> None:
+    """Sixty turns of one group are queued before six of another; there is one call at a time."""
+    salon = one_call_at_a_time
+    many, few = [await salon.group(name, manager={"manager_type": "round_robin"}) for name in ("Ana", "Ben")]
+    await salon.model.behave(delay_ms=200)
+    first = await asyncio.gather(*(salon.client.start(many, "One.", close_after_round=True) for _ in range(60)))
+    await asyncio.sleep(0.5)
+    second = await asyncio.gather(*(salon.client.start(few, "Two.", close_after_round=True) for _ in range(6)))
+    await asyncio.gather(*(salon.client.handle(one).result() for one in second))
+    rows = [await salon.client.conversation(one) for one in first]
+    done = sum(row.last_turn > 0 for row in rows)
+    assert done < 30, f"{done} of the 60 turns queued before were taken before the 6"
+    await asyncio.gather(*(salon.client.handle(one).result() for one in first))
+
+
+async def test_the_providers_rate_limit_holds_for_all_workers_together(
+    stack: Stack, model: OfflineModelControl
+) -> None:
+    limit = 5.0
+    async with open_salon(stack, model, TERTULIA_MODEL_CALLS_PER_SECOND=str(limit)) as salon:
+        group = await salon.group("Ana", manager={"manager_type": "round_robin"})
+        began = time.monotonic()
+        started = [salon.client.start(group, "One.", close_after_round=True) for _ in range(25)]
+        conversations = await asyncio.gather(*started)
+        await asyncio.gather(*(salon.client.handle(one).result() for one in conversations))
+        seconds = time.monotonic() - began
+        assert (await salon.model.calls()).total == 25
+        assert 25 / seconds < limit * 2, f"25 calls in {seconds:.1f} s"
+
+
+async def test_messages_that_wait_are_bounded_and_the_refusal_says_what_to_do(salon: Salon) -> None:
+    group = await salon.group("Ana", max_pending_messages=3)
+    await salon.model.behave(delay_ms=3_000)
+    conversation = await salon.client.start(group, "One.")
+    await salon.until(conversation, lambda status: status.speaking is not None)
+    for number in range(3):
+        await salon.client.post(conversation, f"Message {number}.")
+    with pytest.raises(CommandRefused, match=r"3 messages wait already \(max_pending_messages\); try again later"):
+        await salon.client.post(conversation, "One too many.")
+    await salon.model.reset()
