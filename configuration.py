@@ -78,7 +78,9 @@ class Configuration(BaseModel):
     graceful_shutdown_seconds: float = Field(30.0, ge=0, validation_alias="TERTULIA_GRACEFUL_SHUTDOWN_SECONDS")
     """`TERTULIA_GRACEFUL_SHUTDOWN_SECONDS`: how long a worker that is told to stop lets running model calls finish."""
     metrics_port: int | None = Field(None, ge=1, le=65535, validation_alias="TERTULIA_METRICS_PORT")
-    """`TERTULIA_METRICS_PORT`: where a worker serves Prometheus metrics; None = nowhere."""
+    """`TERTULIA_METRICS_PORT`: where a worker serves Prometheus metrics; None = nowhere. Under `tertulia up` the first
+    worker has this port, each further one the next.
+    """
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:

@@ -6,12 +6,13 @@ worker held is handed back while its successor still starts.
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import uvloop
 from temporalio.client import Client
@@ -141,5 +142,15 @@ def main() -> int:
     return 0
 
 
+def _leave(code: int) -> NoReturn:
+    """End the process at once: Temporal's threads may call into a Python that shuts down, and so abort it
+    (temporalio/sdk-python issue 300).
+    """
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _leave(main())

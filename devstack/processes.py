@@ -69,6 +69,7 @@ class SupervisedProcess:
         self._keeper: asyncio.Task[NoReturn] | None = None
         self._spawned = asyncio.Event()
         self._ready = asyncio.Event()
+        self._well = False
         self._failures = 0
 
     @property
@@ -143,6 +144,8 @@ class SupervisedProcess:
             await asyncio.sleep(self._backoff())
 
     def _backoff(self) -> float:
+        if self._well and not self._failures:
+            return 0
         doublings = min(max(self._failures - 1, 0), 10)
         return min(math.ldexp(_FIRST_BACKOFF, doublings), _LAST_BACKOFF)
 
@@ -167,6 +170,7 @@ class SupervisedProcess:
     async def _watch(self) -> str:
         """Wait until the child ends; the reason, in words."""
         assert self._process is not None
+        self._well = False
         began = monotonic()
         ended = asyncio.create_task(self._process.wait())
         answered = asyncio.create_task(self._answers())
@@ -195,6 +199,7 @@ class SupervisedProcess:
 
     def _note_ready(self, seconds: float) -> None:
         self._failures = 0
+        self._well = True
         self._ready.set()
         if self.program.ready is not None:
             self._report(StackEvent(self.program.name, "ready", seconds))

@@ -229,7 +229,7 @@ class Stack:
         return Program(
             name=f"worker-{number}",
             command=self.options.worker_command,
-            environment=self.environment,
+            environment=self.environment | _metrics_port(self._configured, number),
             stop_limit=self._configured.graceful_shutdown_seconds + _WORKER_STOP_MARGIN,
         )
 
@@ -259,3 +259,9 @@ class Stack:
         finally:
             self._signals.restore()
             self._folder.unlock()
+
+
+def _metrics_port(configuration: Configuration, number: int) -> dict[str, str]:
+    """The first worker serves its metrics on the configured port, each further one on the next."""
+    first = configuration.metrics_port
+    return {} if first is None else {"TERTULIA_METRICS_PORT": str(first + number - 1)}

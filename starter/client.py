@@ -1,5 +1,6 @@
 """The typed client: start conversations, steer them, read them. The command line is a thin layer over it."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -54,6 +55,7 @@ from workflows.plugin import TertuliaPlugin
 _COMMAND_NAMES = {command: name for name, command in COMMANDS.items()}
 _UNANSWERED_STATUS = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 _PAGE = 500
+_PATIENCE_SECONDS = 10.0
 _WORKFLOW_TASK_TIMEOUT = timedelta(seconds=5)
 """After how long a workflow task is given to another worker: one that was killed with it says nothing."""
 
@@ -69,11 +71,13 @@ class Tertulia:
         self.temporal = temporal
         self.database = database
         self._task_queue = task_queue
+        self._reached = False
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, configuration: Configuration) -> AsyncIterator[Self]:
-        """A client of the configured servers.
+    async def connect(cls, configuration: Configuration, *, lazy: bool = False) -> AsyncIterator[Self]:
+        """A client of the configured servers. A lazy one connects to Temporal with its first question to it: what only
+        reads the database needs none.
 
         Raises:
             ConfigurationError: a server is not configured and no embedded stack runs.
@@ -81,16 +85,17 @@ class Tertulia:
         """
         connect_config = configuration.temporal_connect_config()
         try:
-            temporal = await Client.connect(**connect_config, plugins=[TertuliaPlugin()])
-        except RuntimeError:
-            raise Unavailable(
-                f"no Temporal server answers at {connect_config['target_host']}; is it running?"
-            ) from None
-        async with Database(configuration.database_url, pool_size=2) as database:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                temporal = await Client.connect(**connect_config, plugins=[TertuliaPlugin()], lazy=lazy)
+        except (RuntimeError, TimeoutError):
+            raise Unavailable(_no_temporal(connect_config["target_host"])) from None
+        async with Database(configuration.database_url, pool_size=2, patience_seconds=_PATIENCE_SECONDS) as database:
             try:
                 yield cls(temporal, database, configuration.task_queue)
             except DBAPIError as error:
                 raise Unavailable(_database_trouble(error)) from None
+            except TimeoutError:
+                raise Unavailable("the database does not answer") from None
 
     async def apply(self, file: DefinitionFile) -> list[Applied]:
         """Create or update agents and groups."""
@@ -123,6 +128,7 @@ class Tertulia:
             continue_as_new_after_turns=continue_as_new_after_turns,
             settings=found.settings,
         )
+        await self.reach_temporal()
         post = _checked(PostMessage, text=message, sender=sender)
         state, _ = accept(state, "post_message", post, CommandId(f"{new_id}:start"))
         try:
@@ -254,7 +260,23 @@ class Tertulia:
         """The last turns, as the workflow remembers them."""
         return await answered(self._query(conversation_id, GroupConversation.recent_turns))
 
+    async def reach_temporal(self) -> None:
+        """Connect to Temporal, if that has not been done yet.
+
+        Raises:
+            Unavailable: no server answers.
+        """
+        if self._reached:
+            return
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await self.temporal.service_client.check_health(timeout=timedelta(seconds=_PATIENCE_SECONDS))
+        except (RPCError, RuntimeError, TimeoutError):
+            raise Unavailable(_no_temporal(self.temporal.service_client.config.target_host)) from None
+        self._reached = True
+
     async def _query(self, conversation_id: str, query: Any) -> Any:
+        await self.reach_temporal()
         # A worker that died a moment ago still counts as the conversation's own: the query is sent to it in vain.
         for tries_left in reversed(range(QUERY_TRIES)):
             try:
@@ -306,6 +328,7 @@ class Tertulia:
         return [(row, "closed" if row.closed_at else phases.get(row.conversation_id, "unknown")) for row in rows]
 
     async def _phases(self, limit: int) -> dict[str, str]:
+        await self.reach_temporal()
         running = "WorkflowType = 'GroupConversation' AND ExecutionStatus = 'Running'"
         phases = {}
         try:
@@ -317,6 +340,7 @@ class Tertulia:
 
     async def is_running(self, conversation_id: str) -> bool:
         """Whether Temporal has the conversation as open."""
+        await self.reach_temporal()
         try:
             description = await self.handle(conversation_id).describe(rpc_timeout=timedelta(seconds=10))
         except RPCError as error:
@@ -328,6 +352,10 @@ class Tertulia:
     def handle(self, conversation_id: str) -> WorkflowHandle[Any, Any]:
         """Temporal's own handle of the conversation's workflow."""
         return self.temporal.get_workflow_handle_for(GroupConversation.run, conversation_id)
+
+
+def _no_temporal(address: str) -> str:
+    return f"no Temporal server answers at {address}; is it running?"
 
 
 def _database_trouble(error: DBAPIError) -> str:

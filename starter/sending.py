@@ -16,7 +16,7 @@ from store.conversations import find_conversation
 if TYPE_CHECKING:
     from starter.client import Tertulia
 
-UPDATE_TIMEOUT = timedelta(seconds=20)
+UPDATE_TIMEOUT = timedelta(seconds=15)
 QUERY_TIMEOUT = timedelta(seconds=5)
 QUERY_TRIES = 3
 UNANSWERED = "Temporal or its worker does not answer; is the stack, or a `tertulia worker`, running?"
@@ -43,6 +43,10 @@ async def send_update(client: "Tertulia", conversation_id: str, name: str, comma
         NotFound: there is no such conversation, or no such agent.
         Unavailable: no answer; sending it again with the same id is safe.
     """
+    try:
+        await client.reach_temporal()
+    except Unavailable as error:
+        raise Unavailable(_not_accepted(command, str(error))) from None
     for _ in range(_ROLLING_OVER_TRIES):
         try:
             return await _send_once(client, conversation_id, name, command)
@@ -82,8 +86,8 @@ async def _send_once(client: "Tertulia", conversation_id: str, name: str, comman
     return receipt
 
 
-def _not_accepted(command: AnyCommand) -> str:
-    return f"not accepted: {UNANSWERED} Try again with the same id ({command.command_id}): it counts once"
+def _not_accepted(command: AnyCommand, why: str = UNANSWERED) -> str:
+    return f"not accepted: {why} Try again with the same id, --id {command.command_id}: it counts once"
 
 
 def _refusal(error: WorkflowUpdateFailedError) -> Exception:

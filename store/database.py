@@ -1,5 +1,6 @@
 """The connection to Postgres. Each statement is a transaction of its own, unless `transaction` is asked for."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
@@ -8,6 +9,7 @@ from sqlalchemy import Executable, Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 DRIVER = "postgresql+psycopg"
+_CONNECT_SECONDS = 5
 
 
 class Database:
@@ -17,12 +19,23 @@ class Database:
         url: `postgresql+psycopg://…`, Postgres 15 or later.
         pool_size: connections kept open.
         max_overflow: further ones when all are busy.
+        patience_seconds: how long a statement may take, the wait for a connection included; None = as long as it needs.
+            A server that is frozen answers nothing, not even that it is.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 10, max_overflow: int = 20) -> None:
+    def __init__(
+        self, url: str, *, pool_size: int = 10, max_overflow: int = 20, patience_seconds: float | None = None
+    ) -> None:
+        self._patience = patience_seconds
         # Errors enter workflow histories and logs: the parameters, which hold what was said, stay out of them.
         self._engine: AsyncEngine = create_async_engine(
-            url, pool_size=pool_size, max_overflow=max_overflow, hide_parameters=True
+            url,
+            pool_size=pool_size,
+            max_overflow=max_overflow,
+            hide_parameters=True,
+            connect_args={"connect_timeout": _CONNECT_SECONDS},
+            # One who asks seldom makes sure of the connection first; a worker's activities are tried again anyway.
+            pool_pre_ping=patience_seconds is not None,
         )
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -40,7 +53,7 @@ class Database:
         self, statement: Executable, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     ) -> Sequence[Row[Any]]:
         """Run one statement, committed at once, and return all rows."""
-        async with self._autocommit.connect() as connection:
+        async with asyncio.timeout(self._patience), self._autocommit.connect() as connection:
             result = await connection.execute(statement, parameters)
             return result.all() if result.returns_rows else ()
 

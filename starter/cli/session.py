@@ -40,7 +40,7 @@ def with_client(data: Path | None, work: Callable[["Tertulia"], Awaitable[T]]) -
     quieten_libraries()
 
     async def connected() -> T:
-        async with Tertulia.connect(configuration) as client:
+        async with Tertulia.connect(configuration, lazy=True) as client:
             return await work(client)
 
     return asyncio.run(connected())

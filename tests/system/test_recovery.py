@@ -1,5 +1,5 @@
-"""A worker dies with a model call or a write in its hands: the turn is soon under way again, with another worker or with
-its own successor. One that only is slow loses nothing."""
+"""A worker dies with a model call or a write in its hands: the turn is soon under way again, with another worker or its
+own successor. One that only is slow loses nothing."""
 
 import asyncio
 import time

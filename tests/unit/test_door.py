@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from groups.boundary import expected_roster
+from groups.boundary import expected_roster, revoked
+from groups.changes import MemberMuted
 from groups.commands import COMMANDS, PostMessage
 from groups.door import accept, newcomer, reject
 from groups.errors import CommandRefused, ConversationClosed
@@ -53,7 +54,11 @@ def test_the_promised_roster_is_the_one_that_comes(make: Callable[[], World], ha
         play(world, happening)
     promised = [(one.agent_id, one.state) for one in expected_roster(world.state).members]
     world.run()
-    assert [(one.agent_id, one.state) for one in world.state.roster.members] == promised
+    spent = {one.member.agent_id for one in world.changes if isinstance(one, MemberMuted) and one.reason}
+    assert [
+        (one.agent_id, one.state if one.agent_id not in spent else state)
+        for one, (_, state) in zip(world.state.roster.members, promised, strict=True)
+    ] == promised
 
 
 def test_a_repeated_message_id_is_one_message() -> None:
@@ -110,6 +115,14 @@ def test_messages_are_taken_before_the_group_is_loaded() -> None:
         ("reorder_members", {"agents": ["a0", "a1", "a1"]}, "agents: the new order must name every member once"),
         ("reorder_members", {"agents": ["a0", "a1", "a2", "a2"]}, "agents: the new order must name every member once"),
         ("unmute_member", {"agent": "a0"}, "is not muted (its state is active)"),
+        ("reinstate_member", {"agent": "a0"}, "'Agent0' is healthy; there is nothing to reinstate"),
+        ("reinstate_member", {"agent": "Manager"}, "'Manager' is healthy; there is nothing to reinstate"),
+        ("reinstate_member", {"agent": "a6"}, "'a6' is not a member"),
+        ("add_member", {"agent": "a5", "state": "standby", "stands_in_for": "a6"}, "'a6' is not a member"),
+        ("update_settings", {"fallback_manager_ids": ["a1"]}, "fallback_manager_ids: no such setting"),
+        ("update_settings", {"budgets": [{"tokens": 0}]}, "budgets.0.tokens: Input should be greater than 0"),
+        ("update_settings", {"budgets": [{}]}, "a budget limits at least one of tokens"),
+        ("update_settings", {"on_failure": ["pray"]}, "on_failure.0: "),
         ("resume", {}, "is not paused"),
         ("update_settings", {}, "no setting is named; there are allow"),
         ("update_settings", {"manager_type": "round_robin"}, "manager_type: no such setting"),
@@ -144,6 +157,8 @@ def test_what_cannot_be_is_refused_with_its_reason(name: str, fields: dict[str, 
         ("add_member", {}, "agent: Field required"),
         ("add_member", {"agent": "a1", "position": -1}, "position: "),
         ("add_member", {"agent": "a1", "state": "isolated"}, "state: "),
+        ("add_member", {"agent": "a1", "stands_in_for": "a0"}, "stands_in_for: only a member with state 'standby'"),
+        ("remove_member", {"agent": "a1", "in_flight": "forget"}, "in_flight: "),
         ("add_member", {"agent": "a1", "catch_up": "last:0"}, "catch_up: "),
         ("add_member", {"agent": "a\0"}, "agent: no NUL characters"),
         ("reorder_members", {"agents": []}, "agents: "),
@@ -267,3 +282,99 @@ def test_words_enter_the_transcript_as_they_were_posted(text: str) -> None:
     world.run()
     assert world.transcript[0].text in text
     assert world.transcript[0].text.strip() == text.strip()
+
+
+@pytest.mark.parametrize("name", ["pause", "mute_member", "post_message"])
+def test_the_conversations_own_ids_are_not_an_operators(name: str) -> None:
+    world = World.loaded()
+    fields = {"mute_member": {"agent": "a0"}, "post_message": {"text": "x"}}.get(name, {})
+    with pytest.raises(CommandRefused, match="command_id: ids that begin with 'auto:'"):
+        world.command(name, "auto:2", **fields)
+
+
+def isolated(world: World, *agents: str) -> World:
+    """The world with these members' models failing until they are isolated."""
+    world.command("update_settings", "strict", isolate_after_failures=1, cool_down_turns=None)
+    world.down = lambda turn: agents
+    world.post("m")
+    world.run()
+    world.down = lambda turn: ()
+    return world
+
+
+def test_an_isolated_member_is_not_unmuted_but_reinstated() -> None:
+    world = isolated(World.loaded(), "a1")
+    says = refused(world, "unmute_member", agent="a1")
+    assert says == "'Agent1' is not muted (its state is isolated); reinstate_member ends its isolation"
+    world.command("reinstate_member", "r", agent="agent1")
+    world.post("again")
+    world.run()
+    assert world.speakers()[-3:] == ["a0", "a1", "a2"]
+    assert world.state.roster.get("a1").standing == "active"
+
+
+def test_one_that_is_muted_while_it_is_isolated_stays_isolated_when_it_is_unmuted() -> None:
+    world = isolated(World.loaded(), "a1")
+    world.command("mute_member", "m1", agent="a1")
+    world.run()
+    assert world.state.roster.get("a1").standing == "muted"
+    world.command("unmute_member", "u1", agent="a1")
+    world.run()
+    assert world.state.roster.get("a1").standing == "isolated"
+
+
+def test_a_manager_is_reinstated_by_id_or_name() -> None:
+    for who in ("manager", "MANAGER"):
+        world = isolated(World.loaded(rules=Dynamic(manager_agent_id=AgentId("manager"), max_turns=2)), "manager")
+        assert status_of(world.state).roster.managers[0].health.state == "isolated"
+        receipt = world.command("reinstate_member", "r", agent=who)
+        world.post("again")
+        world.run()
+        assert world.state.roster.managers[0].health.state == "healthy"
+        assert world.turns[-1].chosen_by == "manager"
+        assert receipt.epoch == world.state.roster.epoch
+
+
+def test_a_fallback_manager_cannot_take_part() -> None:
+    rules = Dynamic(manager_agent_id=AgentId("a5"), fallback_manager_ids=(AgentId("a6"),))
+    world = World.loaded(rules=rules)
+    assert "'Agent6' manages this conversation" in refused(world, "add_member", agent="a6")
+    assert "'Agent6' manages this conversation" in refused(world, "add_member", agent="a6", state="standby")
+
+
+def test_the_policy_of_a_removal_is_the_commands_or_else_the_groups() -> None:
+    world = World.loaded(settings=GroupSettings(in_flight="discard"))
+    world.command("remove_member", "1", agent="a0")
+    world.command("remove_member", "2", agent="a1", in_flight="cancel")
+    world.command("replace_member", "3", agent="a2", replacement="a4")
+    assert [getattr(change, "in_flight", None) for change in world.state.pending_changes] == [
+        "discard",
+        "cancel",
+        "discard",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (("remove_member", {"agent": "a0", "in_flight": "finish"}), None, None),
+        (("remove_member", {"agent": "a0", "in_flight": "discard"}), None, "discard"),
+        (("remove_member", {"agent": "a0", "in_flight": "cancel"}), None, "cancel"),
+        (("remove_member", {"agent": "a1", "in_flight": "cancel"}), None, None),
+        (("replace_member", {"agent": "a0", "replacement": "a5", "in_flight": "discard"}), None, "discard"),
+        (("mute_member", {"agent": "a0"}), ("remove_member", {"agent": "a0", "in_flight": "cancel"}), "cancel"),
+    ],
+)
+def test_only_the_present_speakers_turn_is_revoked(
+    first: tuple[str, dict[str, object]], second: tuple[str, dict[str, object]] | None, expected: str | None
+) -> None:
+    world = World.loaded()
+    world.post("m")
+    while not (world.state.round and world.state.round.chosen):
+        world.half_step()
+    for number, (name, fields) in enumerate(filter(None, (first, second))):
+        world.command(name, f"c{number}", **fields)
+    assert revoked(world.state) == expected
+    world.half_step()
+    assert world.turns[0].outcome == {"discard": "discarded", "cancel": "cancelled"}.get(expected or "", "spoke")
+    assert revoked(world.state) is None

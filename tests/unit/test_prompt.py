@@ -123,3 +123,11 @@ def test_most_of_a_prompt_is_the_same_as_in_the_agents_last_call() -> None:
 def test_between_two_moves_of_the_window_only_the_end_of_a_prompt_grows() -> None:
     longer = [*HEARD, said("Fred Jones", "new", "a2")]
     assert prompt(longer)[: len(prompt()) - 1] == prompt()[:-1]
+
+
+def test_the_last_speaker_is_told_so_at_the_end_of_its_prompt_and_nowhere_else() -> None:
+    reason = "sums up: the conversation has used 12 tokens of 10"
+    last = participant_prompt(VELMA, COMPANY, HEARD, ("DONE!",), conclude=reason)
+    assert last[:-1] == prompt()[:-1]
+    assert prompt()[-1]["content"] == "It is your turn, Velma."
+    assert last[-1]["content"].startswith(f"It is your turn, Velma. It is the last one ({reason}): sum up")

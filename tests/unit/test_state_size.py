@@ -5,11 +5,20 @@ from contextlib import suppress
 from groups.commands import COMMANDS, PostMessage, Receipt
 from groups.door import accept, reject
 from groups.errors import CommandRefused
+from groups.events import MembershipApplied, ProbeDue, TurnCompleted
 from groups.group import MAX_MEMBERS, Dynamic, GroupSettings, RoundRobin
 from groups.ids import AgentId, CommandId
+from groups.machine import apply
 from groups.roster import Member, MemberRef, Roster
-from groups.state import MAX_PENDING_CHANGES, REMEMBERED_COMMANDS, ConversationState
-from tests.unit.world import World
+from groups.state import (
+    MAX_PENDING_CHANGES,
+    REMEMBERED_COMMANDS,
+    STATE_PREVIEW_CHARS,
+    ConversationState,
+    Round,
+)
+from groups.usage import Usage
+from tests.unit.world import BEGINNING, World
 
 PAYLOAD_LIMIT = 2 * 1024 * 1024
 """Bytes that Temporal's server takes in one payload."""
@@ -88,6 +97,43 @@ def test_the_state_fits_into_a_payload_with_all_that_may_wait() -> None:
     assert state.pending_posts
     assert state.pending_changes
     assert size(state) < PAYLOAD_LIMIT
+
+
+def test_the_state_of_a_hundred_unhealthy_members_fits_with_all_that_may_wait() -> None:
+    """Each has failed for a long reason, each change of health waits, and as much as the door lets in."""
+    state = crowded()
+    state = state.model_copy(
+        update={"clock": BEGINNING, "round": Round(number=1, started_at=BEGINNING, usage_before=Usage())}
+    )
+    for member in state.roster.members:
+        state = apply(state, failure(state, member))
+    assert state.outage
+    assert len(state.pending_changes) >= MAX_MEMBERS
+    for _ in range(3):
+        state = apply(state, ProbeDue(at=BEGINNING))
+        waiting = len(state.pending_changes)
+        state = apply(state, MembershipApplied(at=BEGINNING, count=waiting - MAX_MEMBERS))
+    for number in range(200):
+        state = sent(state, "post_message", number, text=ESCAPED * 4_000, sender="S".ljust(64, WIDE))
+    state = state.model_copy(update={"receipts": old_receipts() | state.receipts})
+    for _ in range(100):
+        state = reject(state, "add_member", WIDE * 100_000, WIDE * 100_000)
+    assert size(state) < PAYLOAD_LIMIT
+
+
+def failure(state: ConversationState, member: Member) -> TurnCompleted:
+    """A turn of that member that failed, with as much to say of it as the workflow lets through."""
+    return TurnCompleted(
+        at=BEGINNING,
+        turn=state.floor.turn + 1,
+        speaker=member.ref,
+        outcome="failed",
+        said=WIDE * STATE_PREVIEW_CHARS,
+        trouble=WIDE * STATE_PREVIEW_CHARS,
+        seq=0,
+        chosen_by="manager",
+        reason=WIDE * 500,
+    )
 
 
 def test_changes_of_members_that_wait_are_bounded_in_size() -> None:

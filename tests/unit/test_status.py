@@ -1,7 +1,10 @@
 """What a conversation tells of itself; other programs rely on the names of these fields."""
 
+from groups.decisions import WaitForInput
+from groups.group import Dynamic, GroupSettings, Standby
 from groups.status import status_of
-from tests.unit.world import World
+from tests.unit.strategies import DEPUTY, MANAGER
+from tests.unit.world import World, ref
 
 PROMISED = {
     "conversation_id", "group_id", "phase", "round", "turn", "roster", "last_speaker", "usage", "stop_reason",
@@ -58,6 +61,43 @@ def test_a_pause_and_its_reason_are_shown() -> None:
     world.command("pause", "p", reason="lunch")
     world.run()
     assert (status_of(world.state).phase, status_of(world.state).paused_because) == ("paused", "lunch")
+
+
+def test_health_its_reason_and_who_stands_in_for_whom_are_shown() -> None:
+    world = World.loaded(
+        members=tuple(ref(number) for number in range(4)),
+        standby=(Standby(agent_id=ref(3).agent_id),),
+        rules=Dynamic(manager_agent_id=MANAGER, fallback_manager_ids=(DEPUTY,), max_turns=9),
+        settings=GroupSettings(isolate_after_failures=1, cool_down_turns=None),
+        down=lambda turn: {"a1", MANAGER},
+    )
+    world.post("m")
+    world.run()
+    shown = status_of(world.state)
+    failed, standby = shown.roster.members[1], shown.roster.members[3]
+    assert (failed.state, failed.health.state, failed.health.reason) == ("isolated", "isolated", "the model is down")
+    assert failed.health.since is not None
+    assert (standby.state, standby.in_place_of, standby.health.state) == ("active", "Agent1", "healthy")
+    assert [(one.name, one.health.state) for one in shown.roster.managers] == [
+        ("Manager", "isolated"),
+        ("Deputy", "healthy"),
+    ]
+    assert shown.roster.managers[0].health.reason == "nobody was chosen"
+    assert sum(one.total_tokens for one in shown.roster.members) == 3 * shown.turn
+
+
+def test_an_outage_is_a_pause_with_its_reason_and_the_time_of_the_next_try() -> None:
+    world = World.loaded(down=lambda turn: {"a0", "a1", "a2"})
+    world.post("m")
+    rest = world.run()
+    shown = status_of(world.state)
+    assert (shown.phase, shown.paused_because) == ("paused", "no_available_participants")
+    assert rest == WaitForInput(phase="paused", until=shown.next_probe_at)
+    world.down = lambda turn: ()
+    world.settle()
+    shown = status_of(world.state)
+    assert (shown.phase, shown.paused_because, shown.next_probe_at) == ("ready", None, None)
+    assert shown.seconds > 0
 
 
 def test_every_phase_of_the_way_is_shown() -> None:

@@ -4,7 +4,7 @@ Law: what the real world relies on is asserted here with every answer, so that e
 through this world tests it as well.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal, Self
@@ -82,6 +82,8 @@ class World:
     settings: GroupSettings = field(default_factory=GroupSettings)
     outcome: Callable[[int], Outcome] = lambda turn: "spoke"
     answer: Callable[[int], Answer] = lambda turn: "choose"
+    choice: Callable[[int, Sequence[AgentId]], AgentId] = lambda turn, among: among[turn % len(among)]
+    """Whom the manager chooses."""
     standby: tuple[Standby, ...] = ()
     """Those of the members that only stand in for others."""
     down: Callable[[int], Collection[str]] = lambda turn: ()
@@ -309,7 +311,7 @@ class World:
             )
         if answer == "finish":
             return ManagerFinished(at=self.now, manager=manager, reason="enough", usage=usage)
-        chosen = decision.candidates[decision.turn % len(decision.candidates)]
+        chosen = self.choice(decision.turn, decision.candidates)
         return SpeakerChosen(
             at=self.now, manager=manager, agent_id=chosen, chosen_by="manager", reason="it fits", usage=usage
         )

@@ -1,4 +1,4 @@
-"""A conversation in which the model gives one bad answer after the other goes on, without gaps, with a small history."""
+"""A conversation in which the model gives one bad answer after the other goes on, without gaps, its history small."""
 
 from typing import get_args
 

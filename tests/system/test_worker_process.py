@@ -1,0 +1,90 @@
+"""A worker as a process: how it ends, where it serves metrics, and how soon another takes the place of a killed one."""
+
+import asyncio
+import socket
+import sys
+from pathlib import Path
+from time import monotonic
+
+import httpx2
+
+from devstack.events import StackEvent
+from devstack.processes import Program, SupervisedProcess
+from devstack.stack import Stack
+from tests.conftest import clean_environment
+from tests.eventually import eventually
+from tests.system.test_kills import open_house
+
+SLEEPER = (sys.executable, "-c", "import time; time.sleep(600)")
+
+
+def two_free_ports() -> int:
+    """The first of two neighbours that nobody listens on."""
+    for first in range(23_000, 60_000, 7):
+        with socket.socket() as one, socket.socket() as two:
+            try:
+                one.bind(("127.0.0.1", first))
+                two.bind(("127.0.0.1", first + 1))
+            except OSError:
+                continue
+            return first
+    raise AssertionError("no free ports")
+
+
+async def test_each_worker_serves_its_metrics_on_a_port_of_its_own(tmp_path: Path) -> None:
+    first = two_free_ports()
+    async with (
+        open_house(tmp_path / "data", workers=2, TERTULIA_METRICS_PORT=str(first)),
+        httpx2.AsyncClient() as client,
+    ):
+        for port in (first, first + 1):
+
+            async def answers(port: int = port) -> bool:
+                try:
+                    return (await client.get(f"http://127.0.0.1:{port}/metrics")).status_code == 200
+                except httpx2.HTTPError:
+                    return False
+
+            await eventually(answers, bool, seconds=30, every=0.1)
+
+
+async def test_a_worker_that_is_told_to_stop_ends_with_code_0(stack: Stack) -> None:
+    for _ in range(3):
+        worker = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "worker"), env=stack.environment, stderr=asyncio.subprocess.PIPE
+        )
+        assert worker.stderr is not None
+        async for line in worker.stderr:
+            if b"working on" in line:
+                break
+        worker.terminate()
+        _, said = await worker.communicate()
+        assert worker.returncode == 0, said.decode()
+        assert b"stopping" in said
+
+
+async def spawned(tmp_path: Path, settle: float, life: float) -> float:
+    """Seconds from a SIGKILL, after that life, to the next start."""
+    starts: list[float] = []
+
+    def note(event: StackEvent) -> None:
+        if event.kind == "started":
+            starts.append(monotonic())
+
+    program = Program(name="sleeper", command=SLEEPER, environment=dict(clean_environment()), settle=settle)
+    process = SupervisedProcess(program, tmp_path, note, lambda: None)
+    await process.start()
+    try:
+        await asyncio.sleep(life)
+        killed = monotonic()
+        await process.kill()
+        await eventually(lambda: asyncio.sleep(0, len(starts)), lambda number: number == 2, every=0.002)
+    finally:
+        await process.stop(asyncio.Event())
+    return starts[1] - killed
+
+
+async def test_a_program_that_was_well_and_is_killed_is_started_anew_at_once(tmp_path: Path) -> None:
+    well = min([await spawned(tmp_path, settle=0.05, life=0.3) for _ in range(4)])
+    ailing = min([await spawned(tmp_path, settle=60, life=0.3) for _ in range(4)])
+    assert well < 0.1 <= ailing
