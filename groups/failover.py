@@ -103,7 +103,8 @@ def _cared_for(state: ConversationState, agent_id: AgentId, moment: Moment) -> C
     spent = member_spent(state, member)
     if spent and (member.had_last_word or not spent.concludes):
         return queued(state, MemberMuted(command_id=automatic_id(state), member=member.ref, reason=spent.explanation))
-    if why := _trial_due(member.health, state, moment):
+    # While nobody can speak, only failures would make the turns pass: then `probed` says who is tried, and when.
+    if state.outage is None and (why := _trial_due(member.health, state, moment)):
         return _with_health(state, member, on_probation(member.health, moment, why))
     if member.health.state == "isolated" and roster.stand_in_of(agent_id) is None and _stand_in(state, roster, member):
         return _with_health(state, member, member.health)

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-SOURCES = ("conversation.py", "handlers.py", "steps.py")
+SOURCES = ("conversation.py", "handlers.py", "steps.py", "turns.py", "calls.py")
 _COMMANDS = {
     "execute_activity",
     "execute_local_activity",
@@ -18,8 +18,8 @@ _COMMANDS = {
     "sleep",
     "patched",
     "uuid7",
-    "_keep",
-    "_model",
+    "call_database",
+    "call_model",
 }
 
 

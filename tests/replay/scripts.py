@@ -49,6 +49,58 @@ async def dynamic_with_failures(salon: Salon) -> str:
     return conversation
 
 
+async def parts_that_fail_and_return(salon: Salon) -> str:
+    """A stand-in, an outage that is probed, a reinstatement; a fallback manager; a budget that concludes."""
+    await salon.agents("Host", "Deputy")
+    host = salon.name("Host")
+    group = await salon.group(
+        "Ana", "Ben",
+        standby=["Sam"],
+        manager={
+            "manager_type": "dynamic",
+            "manager_agent_id": host,
+            "fallback_manager_ids": [salon.name("Deputy")],
+            "max_turns": 5,
+        },
+        probe_initial_seconds=1,
+        isolate_after_failures=1,
+        cool_down_turns=3,
+    )  # fmt: skip
+    ben = salon.name("Ben")
+    await salon.model.behave(
+        Fault(kind="server_error", times=2, match=Match(speaker=ben)),
+        Fault(kind="server_error", times=2, match=Match(speaker=host)),
+    )
+    conversation = await salon.client.start(group, "Who waters the plants?")
+    await salon.until_idle(conversation)
+    await salon.model.behave(Fault(kind="server_error"))
+    await salon.client.post(conversation, "And in August?")
+    await salon.until(conversation, lambda status: status.phase == "paused")
+    await salon.client.reinstate_member(conversation, ben)
+    resting = await salon.until(conversation, lambda status: status.phase == "paused" and status.turn > 8)
+    await salon.until(conversation, lambda status: status.turn >= resting.turn + 2)
+    await salon.model.reset()
+    await salon.until_idle(conversation, rounds=2)
+    await salon.client.update_settings(conversation, {"budgets": [{"model_calls": 1}]})
+    await salon.client.post(conversation, "Then who?")
+    return conversation
+
+
+async def removed_while_speaking(salon: Salon) -> str:
+    """One whose words are dropped, one whose call is cancelled."""
+    group = await salon.group("Ana", "Ben", "Cleo")
+    await salon.model.behave(delay_ms=700)
+    conversation = await salon.client.start(group, "Shall we sell the piano?")
+    for short, policy in (("Ana", "discard"), ("Ben", "cancel")):
+        name = salon.name(short)
+        await salon.until(conversation, lambda status, name=name: status.speaking == name)  # type: ignore[misc]
+        await salon.client.remove_member(conversation, name, in_flight=policy)
+    await salon.model.behave(delay_ms=0)
+    await salon.until_idle(conversation)
+    await salon.client.stop(conversation)
+    return conversation
+
+
 async def closes_by_itself(salon: Salon) -> str:
     """One round, then closed."""
     group = await salon.group("Ana", "Ben")
@@ -69,6 +121,8 @@ async def cancelled(salon: Salon) -> str:
 SCRIPTS: tuple[Callable[[Salon], Awaitable[str]], ...] = (
     round_robin_with_changes,
     dynamic_with_failures,
+    parts_that_fail_and_return,
+    removed_while_speaking,
     closes_by_itself,
     cancelled,
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import workflows
-from tests.replay.fingerprint import fingerprint
+from tests.replay.fingerprint import SOURCES, fingerprint
 
 BASELINE = Path(__file__).parent / "fingerprint.txt"
 EXPLANATION = """
@@ -25,7 +25,7 @@ def test_the_workflows_commands_are_those_of_the_baseline(request: pytest.Fixtur
 
 def test_the_fingerprint_sees_a_new_command(tmp_path: Path) -> None:
     source = Path(str(workflows.__file__)).parent
-    for name in ("conversation.py", "handlers.py", "steps.py"):
+    for name in SOURCES:
         (tmp_path / name).write_text((source / name).read_text(encoding="utf-8"), encoding="utf-8")
     before = fingerprint(tmp_path)
     with (tmp_path / "conversation.py").open("a", encoding="utf-8") as file:

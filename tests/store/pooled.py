@@ -16,7 +16,8 @@ class _Shared:
 
     async def execute(self, *statement: Any) -> CursorResult[Any]:
         async with self._database.transaction() as connection:
-            return await connection.execute(*statement)
+            result: CursorResult[Any] = await connection.execute(*statement)
+            return result
 
 
 class PooledDatabase(Database):
