@@ -64,7 +64,7 @@ async def parts_that_fail_and_return(salon: Salon) -> str:
         },
         probe_initial_seconds=1,
         isolate_after_failures=1,
-        cool_down_turns=3,
+        cool_down_turns=50,
     )  # fmt: skip
     ben = salon.name("Ben")
     await salon.model.behave(
@@ -77,7 +77,7 @@ async def parts_that_fail_and_return(salon: Salon) -> str:
     await salon.client.post(conversation, "And in August?")
     await salon.until(conversation, lambda status: status.phase == "paused")
     await salon.client.reinstate_member(conversation, ben)
-    resting = await salon.until(conversation, lambda status: status.phase == "paused" and status.turn > 8)
+    resting = await salon.until(conversation, lambda status: status.phase == "paused" and status.turn > 9)
     await salon.until(conversation, lambda status: status.turn >= resting.turn + 2)
     await salon.model.reset()
     await salon.until_idle(conversation, rounds=2)
