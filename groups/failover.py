@@ -66,7 +66,7 @@ def probed(state: ConversationState, moment: Moment) -> ConversationState:
     waiting = [member for member in able if member.agent_id not in state.floor.lap] or able
     if not waiting or state.outage is None:
         return state
-    outage = state.outage.model_copy(update={"probes": state.outage.probes + 1})
+    outage = state.outage.model_copy(update={"probes": state.outage.probes + 1, "asked": False})
     member = waiting[state.outage.probes % len(waiting)]
     health = on_probation(member.health, moment, "nobody else is left")
     return _with_health(state.model_copy(update={"outage": outage}), member, health)
@@ -131,9 +131,19 @@ def _with_health(state: ConversationState, member: Member, health: Health) -> Co
 
 
 def _stand_in(state: ConversationState, roster: Roster, member: Member) -> Member | None:
-    if "standby" not in state.settings.on_failure or member.state != "active":
+    if "standby" not in state.settings.failure_steps or member.state != "active":
         return None
     return roster.free_standby(member.agent_id)
+
+
+def asks_fallbacks(state: ConversationState, owner: AgentId) -> bool:
+    """Whether the agent's fallback models are asked when its own fails: not if a substitute is there and goes first."""
+    steps = state.settings.failure_steps
+    if "fallback_model" not in steps:
+        return False
+    if "standby" not in steps or steps.index("fallback_model") < steps.index("standby"):
+        return True
+    return state.roster.stand_in_of(owner) is None and state.roster.free_standby(owner) is None
 
 
 def _with_manager_health(state: ConversationState, manager: Manager, health: Health) -> ConversationState:
@@ -155,7 +165,8 @@ def _outage(state: ConversationState, moment: Moment) -> Outage | None:
         return None
     outage = state.outage or Outage(since=moment.at, next_probe_at=moment.at)
     last_failure = max((at for at in failed_at if at is not None), default=moment.at)
-    return outage.model_copy(update={"next_probe_at": last_failure + _rest(state, outage)})
+    due = outage.since if outage.asked else last_failure + _rest(state, outage)
+    return outage.model_copy(update={"next_probe_at": due})
 
 
 def _rest(state: ConversationState, outage: Outage) -> timedelta:

@@ -121,7 +121,7 @@ class GroupSettings(Definition):
     goes before it."""
     on_failure: tuple[FailureStep, ...] = Field(default=("fallback_model", "standby", "skip"), max_length=3)
     """What is tried, in this order, for a turn of which all attempts failed: the agent's fallback models, a member on
-    standby in its place. What is left of the turn is skipped."""
+    standby in its place; `skip` ends the list, and so does its end."""
     isolate_after_failures: PositiveInt = Field(default=2, le=1_000)
     """A member, or a manager, that fails so many turns in a row is isolated."""
     cool_down_turns: PositiveInt | None = Field(default=10, le=1_000_000)
@@ -137,6 +137,12 @@ class GroupSettings(Definition):
     words stand (`finish`), they are dropped (`discard`), or the model call is cancelled (`cancel`)."""
     budgets: tuple[Budget, ...] = Field(default=(), max_length=MAX_BUDGETS)
     """What the conversation and its members may use altogether."""
+
+    @property
+    def failure_steps(self) -> tuple[FailureStep, ...]:
+        """`on_failure` as far as it counts: nothing is tried after `skip`."""
+        steps = self.on_failure
+        return steps[: steps.index("skip")] if "skip" in steps else steps
 
     @field_validator("termination")
     @classmethod

@@ -272,7 +272,7 @@ def _after_failure(state: ConversationState, current: Round, chosen: Chosen) -> 
     owner = chosen.in_place_of or chosen.member.agent_id
     current = current.model_copy(update={"failed": tuple(dict.fromkeys((*current.failed, owner)))})
     substitute = roster.stand_in_of(owner) or roster.free_standby(owner)
-    if chosen.chosen_by != "standby" and "standby" in state.settings.on_failure and substitute:
+    if chosen.chosen_by != "standby" and "standby" in state.settings.failure_steps and substitute:
         if substitute.agent_id != chosen.member.agent_id:
             return current.model_copy(update={"vacant": owner})
     update: dict[str, object] = {"quiet": 0}

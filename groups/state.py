@@ -108,6 +108,8 @@ class Outage(Record):
     since: datetime
     probes: int = 0
     next_probe_at: datetime
+    asked: bool = False
+    """An operator wants someone to be tried at once."""
 
 
 class StopRequest(Record):

@@ -98,7 +98,7 @@ async def _ask_manager(
         model_attempts=1 if decision.trial else settings.model_attempts,
         timeout_seconds=settings.turn_timeout_seconds,
         first_model=decision.first_model,
-        use_fallbacks="fallback_model" in settings.on_failure,
+        use_fallbacks="fallback_model" in settings.failure_steps,
     )
     name, calls = ActivityName.CHOOSE_SPEAKER, rules.max_selection_attempts
     line = f"turn {decision.turn} · who speaks? · {decision.manager.name}"

@@ -17,6 +17,7 @@ with workflow.unsafe.imports_passed_through():
     from groups.decisions import TakeTurn
     from groups.errors import brief
     from groups.events import TurnCompleted
+    from groups.failover import asks_fallbacks
     from groups.group import InFlight
     from groups.rounds import termination_tokens
     from groups.state import STATE_PREVIEW_CHARS, ConversationState
@@ -86,16 +87,16 @@ async def _record_silent(work: contracts.RecordSilentTurn, why: str) -> contract
 
 
 def _work(state: ConversationState, decision: TakeTurn) -> contracts.TakeTurn:
-    settings = state.settings
+    settings, chosen = state.settings, decision.chosen
     return contracts.TakeTurn(
         conversation_id=state.conversation_id,
         turn=decision.turn,
         round=state.rounds,
-        speaker=decision.chosen.member,
+        speaker=chosen.member,
         epoch=state.roster.epoch,
         seq=state.last_seq,
-        chosen_by=decision.chosen.chosen_by,
-        reason=decision.chosen.reason,
+        chosen_by=chosen.chosen_by,
+        reason=chosen.reason,
         tokens=termination_tokens(state),
         context=ContextLimits(messages=settings.context_messages, tokens=settings.context_tokens),
         preview_chars=settings.preview_chars,
@@ -103,7 +104,7 @@ def _work(state: ConversationState, decision: TakeTurn) -> contracts.TakeTurn:
         model_attempts=1 if decision.trial else settings.model_attempts,
         timeout_seconds=settings.turn_timeout_seconds,
         first_model=decision.first_model,
-        use_fallbacks="fallback_model" in settings.on_failure,
+        use_fallbacks=asks_fallbacks(state, chosen.in_place_of or chosen.member.agent_id),
         conclude=decision.conclude,
     )
 
