@@ -1,4 +1,4 @@
-"""Whatever a model answers has a defined outcome: words that stand, with a note if need be, or a failure at its cost."""
+"""Whatever a model answers has a defined outcome: words that stand, with a note if need be, or a counted failure."""
 
 import pytest
 
