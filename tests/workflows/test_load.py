@@ -2,14 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from sqlalchemy import bindparam, select
 
 from devstack.offline_model import OfflineModelControl
 from devstack.stack import Stack
 from groups.errors import CommandRefused
+from groups.ids import ConversationId
+from store.tables import conversations
+from tests.eventually import eventually
 from tests.workflows.salon import Salon, open_salon
+
+_SEQS = select(conversations.c.last_seq, conversations.c.last_turn).where(
+    conversations.c.id.in_(bindparam("ids", expanding=True))
+)
 
 
 @pytest.fixture
@@ -24,13 +32,26 @@ async def test_one_group_cannot_starve_another(one_call_at_a_time: Salon) -> Non
     many, few = [await salon.group(name, manager={"manager_type": "round_robin"}) for name in ("Ana", "Ben")]
     await salon.model.behave(delay_ms=200)
     first = await asyncio.gather(*(salon.client.start(many, "One.", close_after_round=True) for _ in range(60)))
-    await asyncio.sleep(0.5)
     second = await asyncio.gather(*(salon.client.start(few, "Two.", close_after_round=True) for _ in range(6)))
+    await eventually(lambda: _all_wait(salon, second), bool)
+    before = await _taken(salon, first)
     await asyncio.gather(*(salon.client.handle(one).result() for one in second))
-    rows = [await salon.client.conversation(one) for one in first]
-    done = sum(row.last_turn > 0 for row in rows)
-    assert done < 30, f"{done} of the 60 turns queued before were taken before the 6"
+    meanwhile = await _taken(salon, first) - before
+    assert before < 40, "enough of the sixty are left to tell"
+    assert meanwhile < 16, f"{meanwhile} turns of the first group were taken while the second waited for its 6"
+    await salon.model.behave(delay_ms=0)
     await asyncio.gather(*(salon.client.handle(one).result() for one in first))
+
+
+async def _all_wait(salon: Salon, conversations: Sequence[ConversationId]) -> bool:
+    """Whether the messages of all are recorded, so that their turns are queued."""
+    rows = await salon.client.database.rows(_SEQS, {"ids": list(conversations)})
+    return len(rows) == len(conversations) and all(row.last_seq > 0 for row in rows)
+
+
+async def _taken(salon: Salon, conversations: Sequence[ConversationId]) -> int:
+    rows = await salon.client.database.rows(_SEQS, {"ids": list(conversations)})
+    return sum(row.last_turn > 0 for row in rows)
 
 
 async def test_the_providers_rate_limit_holds_for_all_workers_together(
@@ -41,8 +62,8 @@ async def test_the_providers_rate_limit_holds_for_all_workers_together(
         group = await salon.group("Ana", manager={"manager_type": "round_robin"})
         began = time.monotonic()
         started = [salon.client.start(group, "One.", close_after_round=True) for _ in range(25)]
-        conversations = await asyncio.gather(*started)
-        await asyncio.gather(*(salon.client.handle(one).result() for one in conversations))
+        begun = await asyncio.gather(*started)
+        await asyncio.gather(*(salon.client.handle(one).result() for one in begun))
         seconds = time.monotonic() - began
         assert (await salon.model.calls()).total == 25
         assert 25 / seconds < limit * 2, f"25 calls in {seconds:.1f} s"
