@@ -33,6 +33,8 @@ _STICKY_TIMEOUT = timedelta(seconds=1)
 """How long a workflow task waits for a worker that may be dead before any other may take it."""
 _HEARTBEAT_THROTTLE = timedelta(seconds=0.5)
 _CONCURRENT_DATABASE_ACTIVITIES = 100
+_CONCURRENT_WORKFLOW_TASKS = 4
+"""They share one interpreter: more at once only makes each of them late, and so replayed again, after a restart."""
 
 logger = logging.getLogger("tertulia.worker")
 
@@ -82,6 +84,7 @@ def workers(
         interceptors=interceptors,
         max_cached_workflows=max_cached_workflows,
         max_concurrent_activities=_CONCURRENT_DATABASE_ACTIVITIES,
+        max_concurrent_workflow_tasks=_CONCURRENT_WORKFLOW_TASKS,
         max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,

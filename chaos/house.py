@@ -93,7 +93,7 @@ class House:
         return len(self.stack.worker_pids) == self.stack.options.workers
 
 
-async def persist(ask: Callable[[], Awaitable[T]], seconds: float = 60) -> T:
+async def persist(ask: Callable[[], Awaitable[T]], seconds: float = 120) -> T:
     """The answer, asked for again and again while a server is away."""
     deadline = monotonic() + seconds
     while True:

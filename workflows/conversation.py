@@ -23,6 +23,11 @@ with workflow.unsafe.imports_passed_through():
     from workflows.turns import take_turn
 
 
+MOST_EVENTS = 600
+"""Of one run's history: about 100 turns. A worker that takes a conversation over replays it, at 0.6 ms an event: if many
+conversations were long, a restart would keep it busy for longer than a workflow task may take."""
+
+
 @workflow.defn(name="GroupConversation")
 class GroupConversation(CommandHandlers):
     """A durable group conversation. Its id is the conversation's id; its argument is its whole state."""
@@ -84,7 +89,8 @@ class GroupConversation(CommandHandlers):
         limit = self.state.continue_as_new_after_turns
         if limit is not None and self.state.floor.turn - self._turns_before >= limit:
             return True
-        return workflow.info().is_continue_as_new_suggested()
+        info = workflow.info()
+        return info.is_continue_as_new_suggested() or info.get_current_history_length() >= MOST_EVENTS
 
     async def _continue_as_new(self) -> None:
         self.draining = True
