@@ -24,7 +24,7 @@ with workflow.unsafe.imports_passed_through():
 
 
 MOST_EVENTS = 600
-"""Of one run's history: about 100 turns. A worker that takes a conversation over replays it, at 0.6 ms an event: if many
+"""Of one run's history: about 100 turns. A worker that takes a conversation over replays it, 0.6 ms an event: if many
 conversations were long, a restart would keep it busy for longer than a workflow task may take."""
 
 
