@@ -10,6 +10,7 @@ from temporalio.client import WorkflowHistory
 
 from groups.errors import TertuliaError
 from tests.workflows.salon import Salon
+from workflows.conversation import MOST_EVENTS
 
 TALK = {"manager_type": "round_robin", "max_turns": 100_000}
 
@@ -145,6 +146,16 @@ async def test_the_state_handed_to_the_next_run_does_not_grow(salon: Salon) -> N
     sizes = [history.events[0].ByteSize() for history in histories]
     assert len(sizes) >= 4
     assert sizes[-1] < sizes[1] * 1.1
+
+
+async def test_no_runs_history_is_longer_than_a_worker_replays_in_a_moment(salon: Salon) -> None:
+    group = await salon.group("Ana", "Ben", "Cleo", manager={"manager_type": "round_robin", "max_turns": 130})
+    conversation = await salon.client.start(group, "One.", close_after_round=True)
+    await salon.until(conversation, lambda status: status.phase == "closed", seconds=60)
+    lengths = [len(history.events) for history in await runs(salon, conversation)]
+    assert len(lengths) == 2
+    assert MOST_EVENTS <= lengths[0] < MOST_EVENTS + 30
+    assert len(await salon.turns(conversation)) == 130
 
 
 async def test_no_text_enters_the_history_when_the_preview_is_off(salon: Salon) -> None:
