@@ -194,7 +194,11 @@ def test_without_a_worker_nothing_is_lost_and_it_is_said(
     speaking, watching = unheard
     _, refusal = speaking.communicate(timeout=60)
     assert speaking.returncode == 1
-    assert refusal.startswith("tertulia: not accepted: ") and "same id (knock)" in refusal and refusal.count("\n") == 1
+    assert (
+        refusal.startswith("tertulia: not accepted: ")
+        and "same id, --id knock:" in refusal
+        and refusal.count("\n") == 1
+    )
     watching.send_signal(signal.SIGINT)
     output, _ = watching.communicate(timeout=30)
     assert output == "── no worker answers; waiting\n\n"

