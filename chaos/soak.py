@@ -20,7 +20,7 @@ from chaos.company import JOINER, SOAKED
 from chaos.faults import FAULTS
 from chaos.house import House, OutOfPatience, open_house, persist, until
 from devstack.offline_model import Fault
-from groups.errors import CommandRefused
+from groups.errors import CommandRefused, TertuliaError
 from groups.ids import ConversationId
 from groups.status import ConversationStatus
 from store.tables import messages, turns
@@ -197,7 +197,7 @@ async def _count(house: House, talk: Talk, outcome: Outcome) -> None:
             .order_by(messages.c.seq)
         )
         tokens = await client.database.row(_SPENT, {"id": talk.id})
-    except OutOfPatience as error:
+    except (OutOfPatience, TertuliaError) as error:
         outcome.wrong.append(f"{talk.id}: {error}")
         return
     outcome.messages += len(said)
