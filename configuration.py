@@ -73,6 +73,11 @@ class Configuration(BaseModel):
     """`TERTULIA_TASK_QUEUE`: where workflows and database activities run."""
     max_concurrent_model_calls: int = Field(100, ge=1, validation_alias="TERTULIA_MAX_CONCURRENT_MODEL_CALLS")
     """`TERTULIA_MAX_CONCURRENT_MODEL_CALLS`: model calls one worker makes at a time."""
+    max_cached_conversations: int = Field(500, ge=0, validation_alias="TERTULIA_MAX_CACHED_CONVERSATIONS")
+    """`TERTULIA_MAX_CACHED_CONVERSATIONS`: how many a worker keeps in memory, about 0.25 MB each; one that it does not
+    is replayed when it goes on (0 = every step is: slow, and a good test). Those that went on elsewhere count until
+    newer ones take their place.
+    """
     model_calls_per_second: float | None = Field(None, gt=0, validation_alias="TERTULIA_MODEL_CALLS_PER_SECOND")
     """`TERTULIA_MODEL_CALLS_PER_SECOND`: a limit over all workers together; None = no limit."""
     graceful_shutdown_seconds: float = Field(30.0, ge=0, validation_alias="TERTULIA_GRACEFUL_SHUTDOWN_SECONDS")

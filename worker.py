@@ -55,13 +55,8 @@ def workers(
     database: Database,
     provider: "ModelProvider",
     claims: Claims,
-    *,
-    max_cached_workflows: int = 1_000,
 ) -> tuple[Worker, Worker]:
-    """One worker for workflows and database activities, one for model calls.
-
-    With `max_cached_workflows=0` every step of a conversation is replayed from its history: slow, and a good test.
-    """
+    """One worker for workflows and database activities, one for model calls."""
     from activities.choosing import Choosing
     from activities.errors import BriefErrors
     from activities.keeping import Keeping
@@ -82,7 +77,7 @@ def workers(
             keeping.close_conversation,
         ],
         interceptors=interceptors,
-        max_cached_workflows=max_cached_workflows,
+        max_cached_workflows=configuration.max_cached_conversations,
         max_concurrent_activities=_CONCURRENT_DATABASE_ACTIVITIES,
         max_concurrent_workflow_tasks=_CONCURRENT_WORKFLOW_TASKS,
         max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,

@@ -120,8 +120,8 @@ async def until(look: Callable[[], Awaitable[T]], holds: Callable[[T], bool], se
 
 
 @asynccontextmanager
-async def open_house(workers: int = 2) -> AsyncIterator[House]:
-    """Start everything; on exit, end and remove it."""
+async def open_house(workers: int = 2, **variables: str) -> AsyncIterator[House]:
+    """Start everything; on exit, end and remove it. `variables` are the environment's."""
     with tempfile.TemporaryDirectory(prefix="tertulia-chaos-") as folder, tempfile.TemporaryDirectory() as failpoints:
         options = StackOptions(
             data=Path(folder, "data"),
@@ -129,7 +129,7 @@ async def open_house(workers: int = 2) -> AsyncIterator[House]:
             ui_port=None,
             model_port=0,
             workers=workers,
-            environment={**_clean_environment(), VARIABLE: failpoints},
+            environment={**_clean_environment(), VARIABLE: failpoints, **variables},
         )
         async with Stack(options, prepare=_migrate) as stack, Tertulia.connect(stack.configuration) as client:
             await client.apply(definitions())

@@ -76,29 +76,30 @@ class Outcome:
 
     def lines(self) -> list[str]:
         """For a reader."""
-        early, late = self.memory()
+        _, early, *_, late = fifths = self.memory()
         plan = self.plan
         return [
             f"- {plan.conversations} conversations for {plan.minutes:g} minutes, a fault every {plan.every:g} s "
             f"(seed {plan.seed}): {len(self.faults)} faults.",
             f"- {self.messages} messages in {self.turns} turns, {self.failed_turns} of which failed and say why.",
             f"- Gaps, doubles, losses, sums that do not agree: {len(self.wrong)}.",
-            f"- Memory of a worker that was never killed: {early:.0f} MB after warm-up, {late:.0f} MB at the end.",
+            f"- Memory of a worker that was never killed: {early:.0f} MB after warm-up, {late:.0f} MB at the end "
+            f"(medians of fifths of the time: {', '.join(f'{one:.0f}' for one in fifths)}).",
             *(f"- WRONG: {one}" for one in self.wrong[:20]),
         ]
 
-    def memory(self) -> tuple[float, float]:
-        """The medians of the second and of the last fifth of the samples."""
-        fifth = max(len(self.memory_mb) // 5, 1)
-        early, late = self.memory_mb[fifth : 2 * fifth], self.memory_mb[-fifth:]
-        return (median(early) if early else 0.0, median(late) if late else 0.0)
+    def memory(self) -> list[float]:
+        """The medians of the five fifths of the samples."""
+        size = max(len(self.memory_mb) // 5, 1)
+        return [median(self.memory_mb[start : start + size] or [0.0]) for start in range(0, 5 * size, size)]
 
 
 async def soak(plan: Plan, tell: Callable[[str], None]) -> Outcome:
     """Do it, and count."""
     outcome = Outcome(plan)
     talks = [Talk(ConversationId(f"soak-{uuid4()}")) for _ in range(plan.conversations)]
-    async with open_house(workers=2) as house:
+    # A cache that is full after the warm-up: what grows from then on would grow for ever.
+    async with open_house(workers=2, TERTULIA_MAX_CACHED_CONVERSATIONS=str(2 * plan.conversations)) as house:
         over = asyncio.Event()
         talking = [asyncio.create_task(_talk(house, talk, over)) for talk in talks]
         watching = asyncio.create_task(_watch_memory(house, outcome, over))
@@ -111,7 +112,7 @@ async def soak(plan: Plan, tell: Callable[[str], None]) -> Outcome:
         await watching
         for talk in talks:
             await _count(house, talk, outcome)
-    early, late = outcome.memory()
+    _, early, *_, late = outcome.memory()
     if plan.minutes >= 5 and late - early > max(_GROWTH_LIMIT_MB, early * _GROWTH_LIMIT):
         outcome.wrong.append(f"a worker's memory grows: {early:.0f} MB, then {late:.0f} MB")
     return outcome

@@ -135,6 +135,7 @@ def test_worker_settings_have_defaults_and_are_read(tmp_path: Path) -> None:
     assert (default.task_queue, default.model_task_queue) == ("tertulia", "tertulia-models")
     assert (default.max_concurrent_model_calls, default.model_calls_per_second) == (100, None)
     assert (default.graceful_shutdown_seconds, default.metrics_port) == (30.0, None)
+    assert default.max_cached_conversations == 500
     tuned = configure(
         tmp_path,
         TERTULIA_TASK_QUEUE="mine",
@@ -142,10 +143,12 @@ def test_worker_settings_have_defaults_and_are_read(tmp_path: Path) -> None:
         TERTULIA_MODEL_CALLS_PER_SECOND="0.5",
         TERTULIA_GRACEFUL_SHUTDOWN_SECONDS="0",
         TERTULIA_METRICS_PORT="9100",
+        TERTULIA_MAX_CACHED_CONVERSATIONS="0",
     )
     assert (tuned.task_queue, tuned.model_task_queue) == ("mine", "mine-models")
     assert (tuned.max_concurrent_model_calls, tuned.model_calls_per_second) == (7, 0.5)
     assert (tuned.graceful_shutdown_seconds, tuned.metrics_port) == (0.0, 9100)
+    assert tuned.max_cached_conversations == 0
 
 
 @pytest.mark.parametrize(
@@ -157,6 +160,7 @@ def test_worker_settings_have_defaults_and_are_read(tmp_path: Path) -> None:
         ("TERTULIA_MODEL_CALLS_PER_SECOND", "inf"),
         ("TERTULIA_GRACEFUL_SHUTDOWN_SECONDS", "-1"),
         ("TERTULIA_METRICS_PORT", "65536"),
+        ("TERTULIA_MAX_CACHED_CONVERSATIONS", "-1"),
     ],
 )
 def test_a_malformed_worker_setting_is_named_with_what_it_holds(tmp_path: Path, variable: str, text: str) -> None:

@@ -19,5 +19,5 @@ async def salon(stack: Stack, model: OfflineModelControl) -> AsyncIterator[Salon
 @pytest.fixture
 async def replaying_salon(stack: Stack, model: OfflineModelControl) -> AsyncIterator[Salon]:
     """A client whose worker replays every step from the history."""
-    async with open_salon(stack, model, max_cached_workflows=0) as opened:
+    async with open_salon(stack, model, TERTULIA_MAX_CACHED_CONVERSATIONS="0") as opened:
         yield opened

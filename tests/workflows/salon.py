@@ -120,9 +120,7 @@ class Salon:
 
 
 @asynccontextmanager
-async def open_salon(
-    stack: Stack, model: OfflineModelControl, *, max_cached_workflows: int = 1_000, **variables: str
-) -> AsyncIterator[Salon]:
+async def open_salon(stack: Stack, model: OfflineModelControl, **variables: str) -> AsyncIterator[Salon]:
     """A salon with a worker that polls fresh task queues; `variables` are its environment's."""
     environment = stack.environment | {"TERTULIA_TASK_QUEUE": f"test-{uuid.uuid4().hex[:8]}"}
     environment |= {"TERTULIA_GRACEFUL_SHUTDOWN_SECONDS": "1", **variables}
@@ -134,8 +132,6 @@ async def open_salon(
         resources.push_async_callback(provider.close)
         database = await resources.enter_async_context(Database(configuration.database_url))
         peers = await resources.enter_async_context(Peers(database, client.temporal))
-        for worker in workers(
-            client.temporal, configuration, database, provider, peers, max_cached_workflows=max_cached_workflows
-        ):
+        for worker in workers(client.temporal, configuration, database, provider, peers):
             await resources.enter_async_context(worker)
         yield Salon(client, model)
