@@ -6,6 +6,7 @@ from temporalio.worker import WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from workflows.conversation import GroupConversation
+from workflows.runner import UpdatesLast
 
 _PURE = (
     "groups",  # no I/O, no clock, no randomness, no state: loading it once a run would only cost time
@@ -20,7 +21,9 @@ _PURE = (
 
 
 def _runner(existing: WorkflowRunner | None) -> WorkflowRunner:
-    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*_PURE))
+    return UpdatesLast(
+        SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*_PURE))
+    )
 
 
 class TertuliaPlugin(SimplePlugin):

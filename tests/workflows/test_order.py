@@ -1,0 +1,64 @@
+"""A conversation takes one course, however what happens to it is bundled in the tasks of its workflow."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.worker import Replayer
+
+from activities.peers import Peers
+from activities.provider import ModelProvider
+from configuration import Configuration
+from devstack.offline_model import OfflineModelControl
+from devstack.stack import Stack
+from starter.client import Tertulia
+from store.database import Database
+from tests.eventually import eventually
+from tests.workflows.salon import Salon
+from tests.workflows.test_durability import runs
+from worker import connect, workers
+from workflows.plugin import TertuliaPlugin
+
+RESULTS = (EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES, EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
+
+
+async def test_a_turn_that_ends_and_a_message_that_comes_with_it_are_heard_in_this_order(
+    stack: Stack, model: OfflineModelControl
+) -> None:
+    """A worker that was asked for the status in between has heard of the turn's end before; the others may not take
+    another course."""
+    environment = stack.environment | {"TERTULIA_TASK_QUEUE": "test-order", "TERTULIA_GRACEFUL_SHUTDOWN_SECONDS": "1"}
+    configuration = Configuration.from_environment(environment)
+    async with AsyncExitStack() as resources:
+        client = await resources.enter_async_context(Tertulia.connect(configuration))
+        database = await resources.enter_async_context(Database(configuration.database_url))
+        peers = await resources.enter_async_context(Peers(database, client.temporal))
+        endpoint = configuration.model_endpoint
+        provider = ModelProvider(endpoint.base_url, endpoint.api_key, configuration.default_model)
+        resources.push_async_callback(provider.close)
+        conversing, speaking = workers(client.temporal, configuration, database, provider, peers)
+        await resources.enter_async_context(speaking)
+        salon = Salon(client, model)
+        await model.behave(delay_ms=2_000)
+        async with conversing:
+            talk = await client.start(await salon.group("Ana"), "Hello.")
+            await salon.until(talk, lambda status: status.speaking is not None)
+
+        async def waits() -> bool:
+            described = (await client.handle(talk).describe()).raw_description
+            return not described.pending_activities and described.HasField("pending_workflow_task")
+
+        await eventually(waits, bool)
+        posted = asyncio.create_task(client.post(talk, "And now?"))
+        await asyncio.sleep(0.5)
+        conversing, _ = workers(await connect(configuration), configuration, database, provider, peers)
+        async with conversing:
+            await posted
+            await salon.until_idle(talk, rounds=2)
+            await client.stop(talk)
+            await salon.until(talk, lambda status: status.phase == "closed")
+            (history,) = await runs(salon, talk)
+    kinds = [event.event_type for event in history.events]
+    accepted = kinds.index(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED)
+    assert kinds[accepted - 1] in RESULTS, "what follows from the turn's end comes before the message"
+    await Replayer(workflows=[], plugins=[TertuliaPlugin()]).replay_workflow(history)

@@ -1,0 +1,85 @@
+"""In which order a workflow hears of what has happened: updates after everything else that came with them.
+
+Law: what is done does not depend on how happenings are bundled. A worker that is asked something (a query) may hear of
+an activity's end before the workflow task that tells of it, and of an update with that task; one who replays hears of
+both at once. The SDK would run the update first then, and the history would not fit any more, for ever.
+"""
+
+from collections.abc import Callable, Sequence
+
+from temporalio import workflow
+from temporalio.bridge.proto.workflow_activation import WorkflowActivation, WorkflowActivationJob
+from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
+from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
+
+Activate = Callable[[WorkflowActivation], WorkflowActivationCompletion]
+
+_LAST_COMMANDS = frozenset(
+    {
+        "complete_workflow_execution",
+        "fail_workflow_execution",
+        "cancel_workflow_execution",
+        "continue_as_new_workflow_execution",
+    }
+)
+
+
+class UpdatesLast(WorkflowRunner):
+    """A runner whose workflows hear of updates last.
+
+    Args:
+        inner: runs the workflows.
+    """
+
+    def __init__(self, inner: WorkflowRunner) -> None:
+        self._inner = inner
+
+    def prepare_workflow(self, defn: workflow._Definition) -> None:
+        """As the inner runner does."""
+        self._inner.prepare_workflow(defn)
+
+    def set_worker_level_failure_exception_types(self, types: Sequence[type[BaseException]]) -> None:
+        """As the inner runner does."""
+        self._inner.set_worker_level_failure_exception_types(types)
+
+    def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
+        """A workflow of the inner runner, whose activations are put in order."""
+        instance = self._inner.create_instance(det)
+        activate = instance.activate
+        instance.activate = lambda act: in_order(activate, act)  # type: ignore[method-assign]
+        return instance
+
+
+def in_order(activate: Activate, act: WorkflowActivation) -> WorkflowActivationCompletion:
+    """What came of an activation whose updates are told in one of their own, after the rest.
+
+    Those that come with the workflow's end are not told: their senders hear that it has ended, or are sent on to the
+    run that follows.
+    """
+    updates = [job for job in act.jobs if job.HasField("do_update")]
+    others = [job for job in act.jobs if not job.HasField("do_update")]
+    if not updates or not others:
+        return activate(act)
+    done = activate(_part(act, others))
+    if not done.HasField("successful") or _has_ended(done):
+        return done
+    then = activate(_part(act, updates))
+    if then.HasField("successful"):
+        flags = {*done.successful.used_internal_flags, *then.successful.used_internal_flags}
+        commands = [*done.successful.commands, *then.successful.commands]
+        del then.successful.commands[:], then.successful.used_internal_flags[:]
+        then.successful.commands.extend(commands)
+        then.successful.used_internal_flags.extend(sorted(flags))
+    return then
+
+
+def _part(act: WorkflowActivation, jobs: Sequence[WorkflowActivationJob]) -> WorkflowActivation:
+    part = WorkflowActivation()
+    part.CopyFrom(act)
+    del part.jobs[:]
+    part.jobs.extend(jobs)
+    return part
+
+
+def _has_ended(done: WorkflowActivationCompletion) -> bool:
+    return any(command.WhichOneof("variant") in _LAST_COMMANDS for command in done.successful.commands)
