@@ -3,21 +3,22 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 
 import pytest
 from sqlalchemy import bindparam, select
+from temporalio.api.workflow.v1 import PendingActivityInfo
 
+from activities.contracts import ActivityName
 from devstack.offline_model import OfflineModelControl
 from devstack.stack import Stack
 from groups.errors import CommandRefused
 from groups.ids import ConversationId
-from store.tables import conversations
+from store.tables import turns
 from tests.eventually import eventually
 from tests.workflows.salon import Salon, open_salon
 
-_SEQS = select(conversations.c.last_seq, conversations.c.last_turn).where(
-    conversations.c.id.in_(bindparam("ids", expanding=True))
-)
+_FINISHED = select(turns.c.finished_at).where(turns.c.conversation_id.in_(bindparam("ids", expanding=True)))
 
 
 @pytest.fixture
@@ -34,9 +35,10 @@ async def test_one_group_cannot_starve_another(one_call_at_a_time: Salon) -> Non
     first = await asyncio.gather(*(salon.client.start(many, "One.", close_after_round=True) for _ in range(60)))
     second = await asyncio.gather(*(salon.client.start(few, "Two.", close_after_round=True) for _ in range(6)))
     await eventually(lambda: _all_wait(salon, second), bool)
-    before = await _taken(salon, first)
+    before = len(await _taken(salon, first))
     await asyncio.gather(*(salon.client.handle(one).result() for one in second))
-    meanwhile = await _taken(salon, first) - before
+    last = max(await _taken(salon, second))
+    meanwhile = sum(taken <= last for taken in await _taken(salon, first)) - before
     assert before < 40, "enough of the sixty are left to tell"
     assert meanwhile < 16, f"{meanwhile} turns of the first group were taken while the second waited for its 6"
     await salon.model.behave(delay_ms=0)
@@ -44,14 +46,20 @@ async def test_one_group_cannot_starve_another(one_call_at_a_time: Salon) -> Non
 
 
 async def _all_wait(salon: Salon, conversations: Sequence[ConversationId]) -> bool:
-    """Whether the messages of all are recorded, so that their turns are queued."""
-    rows = await salon.client.database.rows(_SEQS, {"ids": list(conversations)})
-    return len(rows) == len(conversations) and all(row.last_seq > 0 for row in rows)
+    """Whether the turns of all are queued, or have been."""
+    described = await asyncio.gather(*(salon.client.handle(one).describe() for one in conversations))
+    queued = sum(any(_is_turn(one) for one in each.raw_description.pending_activities) for each in described)
+    return queued + len(await _taken(salon, conversations)) >= len(conversations)
 
 
-async def _taken(salon: Salon, conversations: Sequence[ConversationId]) -> int:
-    rows = await salon.client.database.rows(_SEQS, {"ids": list(conversations)})
-    return sum(row.last_turn > 0 for row in rows)
+def _is_turn(pending: PendingActivityInfo) -> bool:
+    return pending.activity_type.name == ActivityName.TAKE_TURN
+
+
+async def _taken(salon: Salon, conversations: Sequence[ConversationId]) -> list[datetime]:
+    """When their turns were committed."""
+    rows = await salon.client.database.rows(_FINISHED, {"ids": list(conversations)})
+    return [row.finished_at for row in rows]
 
 
 async def test_the_providers_rate_limit_holds_for_all_workers_together(
