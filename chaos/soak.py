@@ -76,7 +76,7 @@ class Outcome:
 
     def lines(self) -> list[str]:
         """For a reader."""
-        _, early, *_, late = fifths = self.memory()
+        _, _, early, _, late = fifths = self.memory()
         plan = self.plan
         return [
             f"- {plan.conversations} conversations for {plan.minutes:g} minutes, a fault every {plan.every:g} s "
@@ -112,7 +112,7 @@ async def soak(plan: Plan, tell: Callable[[str], None]) -> Outcome:
         await watching
         for talk in talks:
             await _count(house, talk, outcome)
-    _, early, *_, late = outcome.memory()
+    _, _, early, _, late = outcome.memory()
     if plan.minutes >= 5 and late - early > max(_GROWTH_LIMIT_MB, early * _GROWTH_LIMIT):
         outcome.wrong.append(f"a worker's memory grows: {early:.0f} MB, then {late:.0f} MB")
     return outcome
