@@ -31,8 +31,9 @@ async def test_one_group_cannot_starve_another(one_call_at_a_time: Salon) -> Non
     """Sixty turns of one group are queued before six of another; there is one call at a time."""
     salon = one_call_at_a_time
     many, few = [await salon.group(name, manager={"manager_type": "round_robin"}) for name in ("Ana", "Ben")]
-    await salon.model.behave(delay_ms=300)
+    await salon.model.behave(delay_ms=400)
     first = await asyncio.gather(*(salon.client.start(many, "One.", close_after_round=True) for _ in range(60)))
+    await eventually(lambda: _all_wait(salon, first), bool, seconds=60)
     second = await asyncio.gather(*(salon.client.start(few, "Two.", close_after_round=True) for _ in range(6)))
     await eventually(lambda: _all_wait(salon, second), bool, seconds=60)
     await asyncio.gather(*(salon.client.handle(one).result() for one in second))
