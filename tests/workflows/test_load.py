@@ -34,7 +34,7 @@ async def test_one_group_cannot_starve_another(one_call_at_a_time: Salon) -> Non
     await salon.model.behave(delay_ms=200)
     first = await asyncio.gather(*(salon.client.start(many, "One.", close_after_round=True) for _ in range(60)))
     second = await asyncio.gather(*(salon.client.start(few, "Two.", close_after_round=True) for _ in range(6)))
-    await eventually(lambda: _all_wait(salon, second), bool)
+    await eventually(lambda: _all_wait(salon, second), bool, seconds=60)
     before = len(await _taken(salon, first))
     await asyncio.gather(*(salon.client.handle(one).result() for one in second))
     last = max(await _taken(salon, second))
