@@ -11,7 +11,7 @@ COPY workflows workflows/
 COPY starter starter/
 COPY devstack devstack/
 # The embedded Temporal and Postgres stay out of the image.
-RUN pip install --constraint constraints.txt '.[offline-model]' && rm -rf build *.egg-info
+RUN pip install --constraint constraints.txt '.' && rm -rf build *.egg-info
 
 RUN useradd --create-home --uid 10001 tertulia
 USER tertulia

@@ -4,10 +4,10 @@ BIN := .venv/bin
 SOURCES := groups store activities workflows starter devstack tests benchmarks chaos worker.py configuration.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check up format lint types bench chaos soak clean
+.PHONY: help demo test check up format lint types bench bench-service chaos fuzz soak clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -17,11 +17,11 @@ help: ## this list
 demo: .venv/installed ## a live group conversation: joins, leaves, a killed worker, and the proof
 	$(BIN)/tertulia demo
 
-up: .venv/installed ## the whole stack in the foreground (Temporal, Postgres, model, worker)
+up: .venv/installed ## the whole stack in the foreground (Temporal, Postgres, model, worker, API)
 	$(BIN)/tertulia up
 
 test: .venv/installed ## the test suite, on a real Temporal server and a real Postgres
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff format --check $(SOURCES)
@@ -39,8 +39,14 @@ format: .venv/installed ## rewrite the code in the house's format
 bench: .venv/installed ## what a turn costs, against a plain loop in the same run
 	$(BIN)/python -m benchmarks
 
+bench-service: .venv/installed ## what the API adds to a group's message, against a loop of the same model calls
+	$(BIN)/python -m benchmarks --repeats 0 --long-turns 0 --restarts 0
+
 chaos: .venv/installed ## everything killed at every step, transcripts compared; writes docs/reliability.md
 	$(BIN)/python -m chaos matrix
+
+fuzz: .venv/installed ## the API against its own document, with many more requests than the tests send
+	TERTULIA_FUZZ_EXAMPLES=100 $(BIN)/pytest -s tests/system/test_openapi.py
 
 soak: .venv/installed ## twenty conversations for half an hour, a fault every 20 seconds
 	$(BIN)/python -m chaos soak

@@ -1,19 +1,28 @@
 """The environment, read once. A part nobody configured comes from the running embedded stack, or is a clear error."""
 
 import os
+import re
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import TYPE_CHECKING, Literal, NoReturn, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from temporalio.envconfig import ClientConfig, ClientConnectConfig
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+if TYPE_CHECKING:
+    from temporalio.envconfig import ClientConnectConfig
 
 STACK_FILE = "stack.json"
 OFFLINE_MODEL = "offline"
 _ENDPOINT_MODEL = "gpt-5-mini"
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 _DATABASE_SCHEMES = ("postgresql+psycopg", "postgresql", "postgres")
+_ENCRYPTION_KEYS = "TERTULIA_ENCRYPTION_KEYS"
+ENCRYPTION_KEY_BYTES = 32
+KEY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+"""The id of an encryption key: letters, digits, `.`, `_` and `-`, 32 characters at most."""
 
 
 class ConfigurationError(Exception):
@@ -37,6 +46,8 @@ class RunningStack(BaseModel):
     """Where a browser finds Temporal's UI."""
     model_base_url: str | None = None
     """The offline model's OpenAI-compatible endpoint, up to and including /v1."""
+    api_url: str | None = None
+    """Where the API answers, without a slash at its end."""
 
 
 class StackFile(BaseModel):
@@ -86,6 +97,25 @@ class Configuration(BaseModel):
     """`TERTULIA_METRICS_PORT`: where a worker serves Prometheus metrics; None = nowhere. Under `tertulia up` the first
     worker has this port, each further one the next.
     """
+    api_host: str = Field("127.0.0.1", validation_alias="TERTULIA_API_HOST")
+    """`TERTULIA_API_HOST`: the address that the API listens on."""
+    api_port: int = Field(8230, ge=0, le=65535, validation_alias="TERTULIA_API_PORT")
+    """`TERTULIA_API_PORT`: the port that the API listens on; 0 = any free one. `tertulia up` has an option for it."""
+    max_body_bytes: int = Field(4 * 2**20, ge=1_024, validation_alias="TERTULIA_MAX_BODY_BYTES")
+    """`TERTULIA_MAX_BODY_BYTES`: the longest request body that the API reads."""
+    requests_per_minute: int = Field(6_000, ge=0, validation_alias="TERTULIA_REQUESTS_PER_MINUTE")
+    """`TERTULIA_REQUESTS_PER_MINUTE`: how many requests each key may make of one API process; 0 = no limit."""
+    api_url: str | None = Field(None, validation_alias="TERTULIA_URL")
+    """`TERTULIA_URL`: the API that the command line speaks with; None = it speaks with the servers themselves."""
+    api_key: SecretStr | None = Field(None, validation_alias="TERTULIA_API_KEY")
+    """`TERTULIA_API_KEY`: the key that the command line shows to the API."""
+    log_level: LogLevel = Field("INFO", validation_alias="TERTULIA_LOG_LEVEL")
+    """`TERTULIA_LOG_LEVEL`: what workers and the API tell of themselves; libraries, which may tell more, say little."""
+
+    encryption_keys: dict[str, bytes] = Field({}, validation_alias=_ENCRYPTION_KEYS, repr=False)
+    """`TERTULIA_ENCRYPTION_KEYS`: `id:base64` of 32 bytes each, newest first, separated by commas. The first encrypts
+    what Temporal gets to hold, all of them decrypt; without any, nothing is encrypted.
+    """
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
@@ -106,6 +136,17 @@ class Configuration(BaseModel):
     @classmethod
     def _absolute(cls, data: Path) -> Path:
         return data.expanduser().resolve()
+
+    @field_validator("encryption_keys", mode="before")
+    @classmethod
+    def _keys(cls, text: str) -> dict[str, bytes]:
+        keys: dict[str, bytes] = {}
+        for number, entry in enumerate(text.split(","), start=1):
+            key_id, secret = _encryption_key(entry.strip(), f"{_ENCRYPTION_KEYS}: entry {number}")
+            if key_id in keys:
+                raise ConfigurationError(f"{_ENCRYPTION_KEYS}: entry {number}: an entry before it has the same id")
+            keys[key_id] = secret
+        return keys
 
     @property
     def model_task_queue(self) -> str:
@@ -162,7 +203,7 @@ class Configuration(BaseModel):
             return self.environment["TERTULIA_MODEL"]
         return OFFLINE_MODEL if self.model_endpoint.offline else _ENDPOINT_MODEL
 
-    def temporal_connect_config(self) -> ClientConnectConfig:
+    def temporal_connect_config(self) -> "ClientConnectConfig":
         """Keyword arguments for `Client.connect`; `target_host` and `namespace` are always present.
 
         Raises:
@@ -197,7 +238,10 @@ class Configuration(BaseModel):
         return self._running.temporal_ui_url if self._running else None
 
     @cached_property
-    def _temporal_profile(self) -> ClientConnectConfig:
+    def _temporal_profile(self) -> "ClientConnectConfig":
+        # Imported here: who speaks with the API alone needs no Temporal.
+        from temporalio.envconfig import ClientConfig
+
         try:
             return ClientConfig.load_client_connect_config(override_env_vars=dict(self.environment))
         except (RuntimeError, ValueError, OSError) as error:
@@ -244,3 +288,19 @@ def _with_driver(url: str) -> str:
         # The URL itself may hold a password, so it stays out of the message.
         raise ConfigurationError("DATABASE_URL: expected a URL that begins with postgresql://")
     return f"{_DATABASE_SCHEMES[0]}://{rest}"
+
+
+def _encryption_key(entry: str, where: str) -> tuple[str, bytes]:
+    """The key's id and its bytes. The entry itself stays out of every message, and so this raises no ValueError, which
+    pydantic would show with it.
+    """
+    key_id, separator, text = entry.partition(":")
+    if not separator or not KEY_ID.fullmatch(key_id):
+        raise ConfigurationError(f"{where}: expected id:base64; `tertulia encryption new-key` makes one")
+    try:
+        secret = b64decode(text, validate=True)
+    except ValueError:
+        raise ConfigurationError(f"{where}: what follows the colon is not base64") from None
+    if len(secret) != ENCRYPTION_KEY_BYTES:
+        raise ConfigurationError(f"{where}: a key has {ENCRYPTION_KEY_BYTES} bytes, this one has {len(secret)}")
+    return key_id, secret

@@ -46,7 +46,9 @@ async def connect(configuration: Configuration) -> Client:
         metrics = PrometheusConfig(bind_address=f"0.0.0.0:{configuration.metrics_port}")
         runtime = Runtime(telemetry=TelemetryConfig(metrics=metrics))
     connect_config = configuration.temporal_connect_config()
-    return await Client.connect(**connect_config, plugins=[TertuliaPlugin()], runtime=runtime)
+    return await Client.connect(
+        **connect_config, plugins=[TertuliaPlugin(configuration.encryption_keys)], runtime=runtime
+    )
 
 
 def workers(
@@ -57,12 +59,13 @@ def workers(
     claims: Claims,
 ) -> tuple[Worker, Worker]:
     """One worker for workflows and database activities, one for model calls."""
+    from activities.changing import Changing
     from activities.choosing import Choosing
     from activities.errors import BriefErrors
     from activities.keeping import Keeping
     from activities.speaking import Speaking
 
-    keeping = Keeping(database)
+    keeping, changing = Keeping(database), Changing(database, client)
     shutdown = timedelta(seconds=configuration.graceful_shutdown_seconds)
     interceptors = [BriefErrors(), SignsOfLife(claims)]
     conversations = Worker(
@@ -75,6 +78,11 @@ def workers(
             keeping.record_posts,
             keeping.record_silent_turn,
             keeping.close_conversation,
+            keeping.load_group,
+            keeping.close_round,
+            keeping.announce_phase,
+            changing.write_change,
+            changing.tell_conversations,
         ],
         interceptors=interceptors,
         max_cached_workflows=configuration.max_cached_conversations,
@@ -125,7 +133,9 @@ async def _serve() -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await run(Configuration.from_environment(), stop)
+    configuration = Configuration.from_environment()
+    logging.getLogger("tertulia").setLevel(configuration.log_level)
+    await run(configuration, stop)
 
 
 def main() -> int:

@@ -71,7 +71,7 @@ class Choosing:
         heard = await read_window(self._database, work.conversation_id, view, table.last_seq)
         names = [candidate.name for candidate in work.candidates]
         prompt = manager_prompt(table.agent, table.company, heard, names)
-        models = table.agent.model
+        models = table.agent.model.with_model(work.model)
         asking = _Asking(struggle, struggle.index(models))
         for _ in range(work.max_selection_attempts):
             try:

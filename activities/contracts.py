@@ -5,19 +5,21 @@ Law: an argument holds ids, numbers and what an operator wrote, never the conver
 a default, so that running conversations can still be replayed.
 """
 
+from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from groups.changes import AnyRosterChange
-from groups.events import TurnOutcome
+from groups.events import Begun, TurnOutcome
 from groups.group import GroupSettings, ManagerConfig, Standby
-from groups.ids import AgentId, ConversationId, GroupId
+from groups.ids import DEFAULT_ORGANISATION, AgentId, ConversationId, GroupId, OrganisationId
 from groups.model import Record
+from groups.phases import PhaseChange
 from groups.roster import MemberRef, Roster
 from groups.selection import ChosenBy
-from groups.state import Post
+from groups.state import Fork, Post
 from groups.usage import Usage
 
 DEFAULT_TASK_QUEUE = "tertulia"
@@ -39,6 +41,11 @@ class ActivityName(StrEnum):
     TAKE_TURN = "take_turn"
     RECORD_SILENT_TURN = "record_silent_turn"
     CLOSE_CONVERSATION = "close_conversation"
+    LOAD_GROUP = "load_group"
+    CLOSE_ROUND = "close_round"
+    ANNOUNCE_PHASE = "announce_phase"
+    WRITE_CHANGE = "write_change"
+    TELL_CONVERSATIONS = "tell_conversations"
 
 
 class LoadConversation(Record):
@@ -46,6 +53,9 @@ class LoadConversation(Record):
 
     conversation_id: ConversationId
     group: str
+    organisation_id: OrganisationId = DEFAULT_ORGANISATION
+    fork: Fork | None = None
+    """Whose beginning it shares."""
 
 
 class LoadedConversation(Record):
@@ -60,12 +70,30 @@ class LoadedConversation(Record):
     """All participants, those on standby last."""
     standby: tuple[Standby, ...] = ()
     managers: tuple[MemberRef, ...] = ()
+    revision: int = 1
+    roster: tuple[MemberRef, ...] | None = None
+    """Who takes part, where those are not the group's members."""
+    begun: Begun | None = None
+
+
+class LoadGroup(Record):
+    """Read the group of a conversation anew."""
+
+    group_id: GroupId
+    organisation_id: OrganisationId
+
+
+class LoadedGroup(Record):
+    """The group as it is now; None if it was deleted."""
+
+    group: LoadedConversation | None
 
 
 class FindNewcomer(Record):
     """Look up an agent by id or unique name."""
 
     who: str
+    organisation_id: OrganisationId = DEFAULT_ORGANISATION
 
 
 class ApplyMembership(Record):
@@ -82,6 +110,10 @@ class RecordPosts(Record):
 
     conversation_id: ConversationId
     posts: tuple[Post, ...]
+    round: int | None = None
+    """The round that they belong to."""
+    begins: PhaseChange | None = None
+    """Set if the round begins with them."""
 
 
 class RecordedPosts(Record):
@@ -111,6 +143,8 @@ class ChooseSpeaker(Record):
     """Which of the manager's models is asked first."""
     use_fallbacks: bool = False
     """Whether the models after it are asked when it fails."""
+    model: str | None = None
+    """Asked instead of the manager's own."""
 
 
 class SpeakerChoice(Record):
@@ -152,6 +186,8 @@ class TakeTurn(Record):
     """Whether the models after it are asked when it fails."""
     conclude: str = ""
     """The speaker shall sum up, for this reason: nobody speaks after it."""
+    model: str | None = None
+    """Asked instead of the speaker's own."""
 
 
 class RecordSilentTurn(TakeTurn):
@@ -180,13 +216,114 @@ class TurnResult(Record):
     """What failed, also where there was an answer in the end."""
 
 
+class CloseRound(Record):
+    """Keep what came of a round."""
+
+    conversation_id: ConversationId
+    round: int
+    turns: int
+    seq: int
+    """The last message of the transcript after the round."""
+    usage: Usage
+    started_at: datetime
+    change: PhaseChange
+
+
+class AnnouncePhase(Record):
+    """Tell those outside of the conversation's phase."""
+
+    conversation_id: ConversationId
+    change: PhaseChange
+
+
 class CloseConversation(Record):
     """Let every member's cursor catch up, and keep the final status."""
 
     conversation_id: ConversationId
-    stop_reason: str
+    change: PhaseChange
     final_status: dict[str, JsonValue]
 
 
 class ClosedConversation(Record):
     last_seq: int
+
+
+class PatchGroup(Record):
+    """Change some fields of a group."""
+
+    kind: Literal["patch_group"] = "patch_group"
+    group_id: GroupId
+    fields: dict[str, JsonValue]
+    """Of a `GroupPatch`; those that it names and no others."""
+    expected_revision: int | None = None
+
+
+class DeleteGroup(Record):
+    """Delete a group, and close its conversations or let them go on."""
+
+    kind: Literal["delete_group"] = "delete_group"
+    group_id: GroupId
+    closes: bool
+
+
+class DeleteAgent(Record):
+    """Delete an agent, and take it out of all groups and running conversations."""
+
+    kind: Literal["delete_agent"] = "delete_agent"
+    agent_id: AgentId
+
+
+class ChangeOfGroups(Record):
+    """What the workflow `GroupChange` is asked for; its id is the change's."""
+
+    organisation_id: OrganisationId
+    change: Annotated[PatchGroup | DeleteGroup | DeleteAgent, Field(discriminator="kind")]
+
+    def line(self) -> str:
+        """The change in a few words, for a reader."""
+        match self.change:
+            case PatchGroup(group_id=group_id, fields=fields):
+                return f"{group_id}: {', '.join(fields)}"
+            case DeleteGroup(group_id=group_id):
+                return f"delete {group_id}"
+            case DeleteAgent(agent_id=agent_id):
+                return f"delete {agent_id}"
+
+
+class ChangedGroup(Record):
+    """A group after a change."""
+
+    group_id: GroupId
+    revision: int
+
+
+class WrittenChange(Record):
+    """What was written, and so what conversations are to be told."""
+
+    groups: tuple[ChangedGroup, ...] = ()
+    """Their conversations read them anew…"""
+    closes: bool = False
+    """…or close."""
+    left: AgentId | None = None
+    """An agent that is gone, also from conversations to which it was added by hand."""
+
+
+class TellConversations(Record):
+    """Tell one page of the conversations that a change concerns: those of a group, or those in which an agent was."""
+
+    organisation_id: OrganisationId
+    group: ChangedGroup | None = None
+    closes: bool = False
+    left: AgentId | None = None
+    after: str = ""
+    """The last conversation of the page before."""
+    only: tuple[ConversationId, ...] = ()
+    """These once more, which did not answer before; empty = the next page."""
+
+
+class Told(Record):
+    count: int
+    last: str | None
+    """The last one of the page; None if there is no further page."""
+    missed: tuple[ConversationId, ...] = ()
+    """Those that did not answer: they do not keep the others waiting."""

@@ -18,7 +18,7 @@ from temporalio.worker import (
     Interceptor,
 )
 
-from groups.errors import ErrorType, TertuliaError, brief
+from groups.errors import CommandRefused, Conflict, ErrorType, InvalidDefinition, NotFound, TertuliaError, brief
 from groups.usage import Usage
 
 RETRYABLE_STATUS = frozenset({408, 409, 429})
@@ -39,11 +39,16 @@ class ModelError(Exception):
         """How long the provider asks to wait."""
 
 
+def is_retryable(status: int) -> bool:
+    """Whether the same request may be answered when it is sent again."""
+    return status in RETRYABLE_STATUS or status >= 500
+
+
 def classify(error: openai.APIError) -> ModelError:
     """What an error of the openai client means for a further attempt."""
     if isinstance(error, openai.APIStatusError):
         status = error.status_code
-        retryable = status in RETRYABLE_STATUS or status >= 500
+        retryable = is_retryable(status)
         message = f"the model's provider answered {status}: {brief(_provider_message(error), 300)}"
         return ModelError(message, retryable=retryable, retry_after=_retry_after(error))
     if isinstance(error, openai.APITimeoutError):
@@ -95,6 +100,18 @@ class _BriefErrors(ActivityInboundInterceptor):
         try:
             return await super().execute_activity(input)
         except TertuliaError as error:
-            raise ApplicationError(brief(str(error)), type=ErrorType.NOT_FOUND, non_retryable=True) from None
+            raise ApplicationError(brief(str(error)), type=_type(error), non_retryable=True) from None
         except StatementError as error:
             raise ApplicationError(brief(f"the database: {error.orig or error}"), type=ErrorType.DATABASE) from None
+
+
+_TYPES: dict[type[TertuliaError], ErrorType] = {
+    NotFound: ErrorType.NOT_FOUND,
+    InvalidDefinition: ErrorType.INVALID,
+    Conflict: ErrorType.CONFLICT,
+    CommandRefused: ErrorType.REFUSED,
+}
+
+
+def _type(error: TertuliaError) -> ErrorType:
+    return next((kind for family, kind in _TYPES.items() if isinstance(error, family)), ErrorType.REFUSED)

@@ -27,6 +27,8 @@ class Failpoint(StrEnum):
     BEFORE_POSTS_COMMIT = "before_posts_commit"
     BEFORE_CLOSING_COMMIT = "before_closing_commit"
     AFTER_CLOSING_COMMIT = "after_closing_commit"
+    AFTER_GROUP_CHANGE_COMMIT = "after_group_change_commit"
+    BEFORE_TELLING = "before_telling"
 
 
 async def reached(failpoint: Failpoint) -> None:

@@ -1,73 +1,28 @@
 """The model's provider: one chat completion, through the openai client, against any compatible endpoint.
 
-Law: whatever comes back has one of two outcomes, a completion or a `ModelError`; nothing of any size gets past here.
+Law: that somebody listens to the words as they come changes nothing about what comes of the call.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
 import openai
 from openai._constants import RAW_RESPONSE_HEADER
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import JsonValue
 
-from activities.errors import ModelError, classify
+from activities.answers import Completion, OnWords, ToolCall, read_answer
+from activities.errors import ModelError, classify, is_retryable
 from groups.agents import ModelChoice
-from groups.errors import brief
 from groups.prompt import ChatMessage
-from groups.usage import Usage
 
-MAX_RESPONSE_BYTES = 8 * 2**20
-"""More is not read: no answer of that size could enter a transcript."""
+__all__ = ["Completion", "ModelProvider", "ToolCall"]
 
 _UNREAD = {RAW_RESPONSE_HEADER: "stream"}
 """Lets the client hand over a response whose body has not been read."""
-
-
-class ToolCall(BaseModel):
-    """A function that the model wants called; `arguments` is JSON text as the model wrote it."""
-
-    name: str
-    arguments: str
-
-
-class _ToolCallEnvelope(BaseModel):
-    function: ToolCall
-
-
-class _Message(BaseModel):
-    content: str | None = None
-    refusal: str | None = None
-    tool_calls: list[_ToolCallEnvelope] | None = None
-
-
-class _Choice(BaseModel):
-    message: _Message
-    finish_reason: str | None = None
-
-
-class _Usage(BaseModel):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
-class _ChatCompletion(BaseModel):
-    model: str | None = None
-    choices: list[_Choice]
-    usage: _Usage | None = None
-
-
-class Completion(BaseModel):
-    """A model's answer."""
-
-    text: str
-    tool_calls: tuple[ToolCall, ...]
-    finish_reason: str | None
-    model: str
-    usage: Usage
-    note: str = ""
-    """What is the matter with it, though it can be used."""
+_STREAMED: dict[str, JsonValue] = {"stream": True, "stream_options": {"include_usage": True}}
 
 
 class ModelProvider:
@@ -82,6 +37,8 @@ class ModelProvider:
     def __init__(self, base_url: str | None, api_key: str, default_model: str) -> None:
         self._client = openai.AsyncOpenAI(base_url=base_url, api_key=api_key, max_retries=0)
         self._default_model = default_model
+        self._unstreamed: set[str] = set()
+        """The models that were seen to answer, but not word by word."""
 
     async def close(self) -> None:
         """Close the client's connections."""
@@ -94,8 +51,11 @@ class ModelProvider:
         *,
         timeout_seconds: float,
         tools: Sequence[Mapping[str, JsonValue]] = (),
+        on_words: OnWords | None = None,
     ) -> Completion:
         """Ask for one completion; with `tools`, the model must call one of them.
+
+        `on_words` hears the answer's words as they come, where the endpoint can stream.
 
         Raises:
             ModelError: there is no usable answer.
@@ -108,62 +68,46 @@ class ModelProvider:
             body["max_completion_tokens"] = settings.max_tokens
         if tools:
             body |= {"tools": tools, "tool_choice": "required"}
-        content = await self._post(body, timeout_seconds)
-        return _completion(content, model)
+        if tools or "stream" in body or model in self._unstreamed:
+            on_words = None
+        async with _classified(timeout_seconds):
+            if on_words is None:
+                response = await self._post(body, timeout_seconds)
+            else:
+                response = await self._post_streamed(body, timeout_seconds)
+            return await read_answer(response, model, on_words)
 
-    async def _post(self, body: dict[str, Any], timeout_seconds: float) -> bytes:
-        # The typed method transforms every message of the prompt, which costs more than the whole rest of a turn.
+    async def _post_streamed(self, body: dict[str, Any], timeout_seconds: float) -> httpx2.Response:
         try:
-            async with asyncio.timeout(timeout_seconds):
-                response = await self._client.post(
-                    "/chat/completions",
-                    cast_to=httpx2.Response,
-                    body=body,
-                    options={"timeout": timeout_seconds, "headers": _UNREAD},
-                )
-                return await _read(response)
-        except openai.APIError as error:
-            raise classify(error) from error
-        except TimeoutError:
-            raise ModelError("the model did not answer in time", retryable=True) from None
-        except httpx2.HTTPError as error:
-            broken = f"the connection to the model's provider broke ({type(error).__name__})"
-            raise ModelError(broken, retryable=True) from error
+            return await self._post(body | _STREAMED, timeout_seconds)
+        except openai.APIStatusError as error:
+            if is_retryable(error.status_code):
+                raise
+        # The request was refused. If it is not without the stream, that was the reason.
+        response = await self._post(body, timeout_seconds)
+        self._unstreamed.add(body["model"])
+        return response
+
+    async def _post(self, body: dict[str, Any], timeout_seconds: float) -> httpx2.Response:
+        # The typed method transforms every message of the prompt, which costs more than the whole rest of a turn.
+        return await self._client.post(
+            "/chat/completions",
+            cast_to=httpx2.Response,
+            body=body,
+            options={"timeout": timeout_seconds, "headers": _UNREAD},
+        )
 
 
-async def _read(response: httpx2.Response) -> bytes:
-    """The body, unless it is larger than anything that could be used."""
-    content = bytearray()
+@asynccontextmanager
+async def _classified(timeout_seconds: float) -> AsyncIterator[None]:
+    """Every way in which the call can fail becomes a `ModelError`."""
     try:
-        async for part in response.aiter_bytes():
-            content += part
-            if len(content) > MAX_RESPONSE_BYTES:
-                raise ModelError(f"the model's answer has more than {MAX_RESPONSE_BYTES} bytes", retryable=True)
-    finally:
-        await response.aclose()
-    return bytes(content)
-
-
-def _completion(content: bytes, model: str) -> Completion:
-    try:
-        # Bytes that are no UTF-8 become replacement characters: the words around them stand.
-        answer = _ChatCompletion.model_validate_json(content.decode("utf-8", "replace"))
-    except ValidationError:
-        raise ModelError("the model's answer is not a chat completion", retryable=True) from None
-    if not answer.choices:
-        raise ModelError("the model's answer holds no choice", retryable=True)
-    choice = answer.choices[0]
-    tokens = answer.usage or _Usage()
-    usage = Usage(prompt_tokens=tokens.prompt_tokens, completion_tokens=tokens.completion_tokens, model_calls=1)
-    if choice.finish_reason == "content_filter":
-        raise ModelError("the answer was withheld by the provider's filter", retryable=False, usage=usage)
-    if choice.message.refusal and not choice.message.content:
-        raise ModelError(f"the model refused: {brief(choice.message.refusal, 200)}", retryable=False, usage=usage)
-    return Completion(
-        text=choice.message.content or "",
-        tool_calls=tuple(call.function for call in choice.message.tool_calls or ()),
-        finish_reason=choice.finish_reason,
-        model=answer.model or model,
-        usage=usage,
-        note="cut off at the model's length limit" if choice.finish_reason == "length" else "",
-    )
+        async with asyncio.timeout(timeout_seconds):
+            yield
+    except openai.APIError as error:
+        raise classify(error) from error
+    except TimeoutError:
+        raise ModelError("the model did not answer in time", retryable=True) from None
+    except httpx2.HTTPError as error:
+        broken = f"the connection to the model's provider broke ({type(error).__name__})"
+        raise ModelError(broken, retryable=True) from error

@@ -1,22 +1,27 @@
 """A participant's turn: one model call, committed once."""
 
+import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from pydantic import JsonValue
 from temporalio import activity
 
 from activities.attempts import ModelsSpent, Struggle, failed
 from activities.contracts import ActivityName, TakeTurn, TurnResult
 from activities.errors import ModelError
 from activities.failpoints import Failpoint, reached
+from activities.live import LiveWords, Overture
 from activities.provider import Completion, ModelProvider
 from activities.results import committed_result, record_of, result_of, usage_of
+from groups.agents import ModelChoice
 from groups.errors import NotFound
-from groups.prompt import participant_prompt
+from groups.prompt import ChatMessage, participant_prompt
 from groups.window import window
 from groups.words import clean, is_pass, without_own_name
 from store.database import Database
 from store.transcript import read_window
-from store.turns import FinishedTurn, Table, TurnRecord, charge_turn, commit_turn, read_table
+from store.turns import FinishedTurn, Table, TurnRecord, begin_turn, charge_turn, commit_turn, read_table
 
 
 class Speaking:
@@ -25,6 +30,7 @@ class Speaking:
     def __init__(self, database: Database, provider: ModelProvider) -> None:
         self._database = database
         self._provider = provider
+        self._live = LiveWords(database)
 
     @activity.defn(name=ActivityName.TAKE_TURN)
     async def take_turn(self, work: TakeTurn) -> TurnResult:
@@ -51,20 +57,43 @@ class Speaking:
             max_tokens=work.context.tokens,
             visible_from=table.visible_from,
         )
-        heard = await read_window(self._database, work.conversation_id, view, work.seq)
+        heard, _ = await asyncio.gather(
+            read_window(self._database, work.conversation_id, view, work.seq), self._begin(work)
+        )
         prompt = participant_prompt(table.agent, table.company, heard, work.tokens, conclude=work.conclude)
         await reached(Failpoint.BEFORE_MODEL_CALL)
-        models = table.agent.model
+        models = table.agent.model.with_model(work.model)
         try:
-            completion = await self._provider.complete(
-                struggle.choice(models), prompt, timeout_seconds=work.timeout_seconds
-            )
+            completion = await self._ask(work, table, struggle.choice(models), prompt)
             text = clean(without_own_name(completion.text.strip(), work.speaker.name), work.max_message_chars)
             if not text:
                 raise ModelError("the model said nothing", retryable=True, usage=completion.usage)  # noqa: TRY301
         except ModelError as error:
             failed(error, struggle, models, work.model_attempts, work.use_fallbacks)
         return completion, text
+
+    async def _ask(
+        self, work: TakeTurn, table: Table, choice: ModelChoice, prompt: Sequence[ChatMessage]
+    ) -> Completion:
+        """The model's answer; who watches hears it as it comes."""
+        if not table.watched:
+            return await self._provider.complete(choice, prompt, timeout_seconds=work.timeout_seconds)
+        overture = Overture(work.speaker.name, work.max_message_chars)
+        with self._live.of_turn(work.conversation_id, work.turn, activity.info().attempt, overture):
+            return await self._provider.complete(
+                choice, prompt, timeout_seconds=work.timeout_seconds, on_words=overture.hear
+            )
+
+    async def _begin(self, work: TakeTurn) -> None:
+        """Tell that the turn begins; that another attempt has told already changes nothing."""
+        started: dict[str, JsonValue] = {
+            "turn": work.turn,
+            "round": work.round,
+            "speaker_id": work.speaker.agent_id,
+            "speaker": work.speaker.name,
+        }
+        chosen = {**started, "chosen_by": work.chosen_by, "reason": work.reason}
+        await begin_turn(self._database, work.conversation_id, work.turn, chosen=chosen, started=started)
 
     async def _commit(self, work: TakeTurn, record: TurnRecord, said: str | None) -> TurnResult:
         await reached(Failpoint.BEFORE_TURN_COMMIT)

@@ -35,8 +35,10 @@ def bench(
     conversations: Annotated[int | None, typer.Option(min=2, help="How many conversations at once.")] = None,
     turns_each: Annotated[int | None, typer.Option(min=1, help="Measured turns of each of those.")] = None,
     long_turns: Annotated[int | None, typer.Option(min=0, help="Turns of the long conversation; 0 = none.")] = None,
-    repeats: Annotated[int | None, typer.Option(min=1, help="Repetitions of the short runs.")] = None,
+    repeats: Annotated[int | None, typer.Option(min=0, help="Repetitions of the short runs; 0 = none.")] = None,
     restarts: Annotated[int | None, typer.Option(min=0, help="How often the worker is killed.")] = None,
+    groups: Annotated[int | None, typer.Option(min=0, help="Groups talked with over HTTP; 0 = none.")] = None,
+    messages: Annotated[int | None, typer.Option(min=1, help="Measured messages to each of those.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
 ) -> None:
     """Measure what a turn costs, against a plain loop in the same run.
@@ -50,6 +52,8 @@ def bench(
         "long_turns": long_turns,
         "repeats": repeats,
         "restarts": restarts,
+        "groups": groups,
+        "messages": messages,
     }
     plan = (QUICK if quick else Plan()).model_copy(
         update={key: value for key, value in given.items() if value is not None}

@@ -12,7 +12,7 @@ from time import monotonic
 from openai import AsyncOpenAI
 from sqlalchemy import bindparam, func, select
 
-from benchmarks.company import GROUP, OPENING, SENDER, definitions
+from benchmarks.company import GROUPS, OPENING, SENDER, definitions
 from benchmarks.plan import ManagerType
 from benchmarks.processes import cpu_seconds
 from benchmarks.results import BenchmarkFailed
@@ -23,6 +23,7 @@ from devstack.stack import Stack, StackOptions
 from groups.ids import ConversationId
 from groups.status import ConversationStatus
 from starter.client import Tertulia
+from starter.service.local_key import KEY_FILE, local_key
 from store.migrate import upgrade_async
 from store.tables import conversations, turns
 
@@ -64,7 +65,8 @@ class Bench:
         """Start conversations that close after exactly so many turns."""
         await self.client.apply(definitions(manager, turns))
         starting = (
-            self.client.start(GROUP, OPENING, sender=SENDER, close_after_round=True) for _ in range(conversations)
+            self.client.start(GROUPS[manager], OPENING, sender=SENDER, close_after_round=True)
+            for _ in range(conversations)
         )
         return list(await asyncio.gather(*starting))
 
@@ -127,6 +129,16 @@ class Bench:
         """What is stored now."""
         return await stored(self.client.database, self._data / "temporal.db")
 
+    @property
+    def api_url(self) -> str:
+        """Where the API is."""
+        return str(self._stack.addresses.api_url)
+
+    @property
+    def api_key(self) -> str:
+        """A key of it that may do everything."""
+        return (self._data / KEY_FILE).read_text().strip()
+
     async def kill_worker(self) -> None:
         """SIGKILL the only worker; the stack starts it anew."""
         await self._stack.kill_worker(0)
@@ -141,9 +153,10 @@ async def open_bench() -> AsyncIterator[Bench]:
             temporal_port=0,
             ui_port=None,
             model_port=0,
+            api_port=0,
             environment=_clean_environment(),
         )
-        async with Stack(options, prepare=_migrate) as stack:
+        async with Stack(options, prepare=_prepare) as stack:
             base_url = stack.configuration.model_endpoint.base_url
             assert base_url is not None
             async with (
@@ -166,8 +179,9 @@ def _check(deadline: float, turns: int) -> None:
 def _clean_environment() -> Mapping[str, str]:
     """This process's environment without what would point a part elsewhere than at the embedded stack."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_CONFIGURING)}
-    return kept | {"TEMPORAL_CONFIG_FILE": os.devnull}
+    return kept | {"TEMPORAL_CONFIG_FILE": os.devnull, "TERTULIA_REQUESTS_PER_MINUTE": "0"}
 
 
-async def _migrate(stack: Stack) -> None:
+async def _prepare(stack: Stack) -> None:
     await upgrade_async(stack.configuration.database_url)
+    await local_key(stack.configuration.database_url, stack.configuration.data)

@@ -34,16 +34,17 @@ def _agent(name: str, description: str, instructions: str) -> Agent:
 
 MEMBERS = tuple(_agent(name, *texts) for name, texts in _TRADES.items())
 HOST = _agent("Amparo", "Host of the table.", "You give the floor to whom the question needs now.")
-GROUP = "The bench"
+GROUPS: dict[ManagerType, str] = {"round_robin": "The bench", "dynamic": "The board"}
+"""One for each kind of manager, for a group keeps its kind. The names are of one length, and so are the prompts."""
 TABLE = Company(
-    group_name=GROUP,
+    group_name=GROUPS["round_robin"],
     description=_DESCRIPTION,
     members=tuple((member.name, member.description) for member in MEMBERS),
 )
 
 
 def definitions(manager: ManagerType, max_turns: int) -> DefinitionFile:
-    """All agents, and the group, whose round is to go on for exactly `max_turns` turns."""
+    """All agents, and the group of that kind, whose round is to go on for exactly `max_turns` turns."""
     rules: dict[str, Any] = {"manager_type": manager, "max_turns": max_turns, "termination_token": None}
     if manager == "dynamic":
         # Every speaker is to be the manager's choice, so that every turn costs two calls.
@@ -52,7 +53,7 @@ def definitions(manager: ManagerType, max_turns: int) -> DefinitionFile:
         agents=tuple(WrittenAgent.model_validate(agent.model_dump()) for agent in (*MEMBERS, HOST)),
         groups=(
             WrittenGroup(
-                name=GROUP,
+                name=GROUPS[manager],
                 description=_DESCRIPTION,
                 agents=tuple(member.id for member in MEMBERS),
                 manager_config=rules,

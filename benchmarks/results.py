@@ -95,6 +95,35 @@ class Length(Record):
     manager_prompts: Sameness | None = None
 
 
+class Exchange(Record):
+    """A message to a group and all that its members said to it, by each side."""
+
+    loop_ms: float
+    """The models' own time: a bare loop that asks them, and nothing else."""
+    ours_ms: float
+    """From the request to the API until its answer."""
+
+
+class Talk(Record):
+    """Messages to groups over HTTP, while the model waits so long before each answer."""
+
+    delay_ms: int
+    first: tuple[Exchange, ...]
+    """The first message to each of several new groups: it starts a conversation."""
+    following: tuple[Exchange, ...]
+    """All others."""
+
+
+class Service(Record):
+    """What one client of the API waits for."""
+
+    members: int
+    """Of each group; all of them speak once to each message."""
+    agents_ms: tuple[float, ...]
+    """How long the creation of each agent took."""
+    talks: tuple[Talk, ...]
+
+
 class Machine(Record):
     """Where it ran."""
 
@@ -120,6 +149,12 @@ class Report(Record):
     restart_seconds: tuple[float, ...]
     seconds: float
     """How long all of it took."""
+    service: Service | None = None
+
+
+def median_added_ms(exchanges: Sequence[Exchange]) -> float:
+    """What the service adds to the models' own time: each message is compared with the loop's just before it."""
+    return median(one.ours_ms - one.loop_ms for one in exchanges)
 
 
 Reading: TypeAlias = Callable[[Run], float]

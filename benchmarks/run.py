@@ -1,4 +1,4 @@
-"""What is measured, in which order: the short runs of both sides in turn, long conversations, restarts."""
+"""What is measured, in which order: the short runs of both sides in turn, long conversations, the service, restarts."""
 
 from collections import defaultdict
 from time import monotonic
@@ -10,6 +10,7 @@ from benchmarks.plan import MANAGERS, Plan
 from benchmarks.progress import Progress
 from benchmarks.restart import measure_restarts
 from benchmarks.results import Repetition, Report, Scenario
+from benchmarks.service import measure_service
 from benchmarks.speed import Load, repetition
 
 
@@ -27,6 +28,7 @@ async def measure(plan: Plan, progress: Progress) -> Report:
         lengths = [
             await measure_length(bench, manager, plan.long_turns, progress) for manager in MANAGERS if plan.long_turns
         ]
+        service = await measure_service(bench, plan, progress) if plan.groups else None
         restarts = await measure_restarts(bench, plan.restarts, progress) if plan.restarts else []
         progress.line("stopping the stack")
     return Report(
@@ -36,6 +38,7 @@ async def measure(plan: Plan, progress: Progress) -> Report:
         lengths=tuple(lengths),
         restart_seconds=tuple(restarts),
         seconds=monotonic() - began,
+        service=service,
     )
 
 
@@ -46,6 +49,8 @@ async def _scenarios(bench: Bench, plan: Plan, progress: Progress) -> tuple[Scen
         for manager in MANAGERS
     ]
     done: dict[Load, list[Repetition]] = defaultdict(list)
+    if not plan.repeats:
+        return ()
     await _warm_up(bench, plan.warm_up or 1, progress)
     for number in range(1, plan.repeats + 1):
         progress.line(f"repetition {number} of {plan.repeats}")

@@ -10,7 +10,18 @@ from rich.table import Table
 from benchmarks import targets
 from benchmarks.processes import CLIENT
 from benchmarks.restart import MODEL_DELAY_SECONDS
-from benchmarks.results import SHOWN_TURNS, Length, Report, Run, Scenario, medians, paired_ratios
+from benchmarks.results import (
+    SHOWN_TURNS,
+    Exchange,
+    Length,
+    Report,
+    Run,
+    Scenario,
+    Service,
+    median_added_ms,
+    medians,
+    paired_ratios,
+)
 
 _MB = 1_000_000
 _NOTHING = "–"
@@ -35,19 +46,22 @@ def _header(report: Report) -> Iterator[str]:
         f"Postgres {machine.postgres}, openai {machine.openai}"
     )
     yield (
-        f"Four members, prompts of at most 20 messages, a model that answers at once. Shown: medians of {plan.repeats} "
-        f"runs of each side, in turn; {report.seconds / 60:.1f} minutes in all."
+        f"Four members, prompts of at most 20 messages, a model that answers at once unless told otherwise. Shown: "
+        f"medians, of {plan.repeats} runs of each side, in turn; {report.seconds / 60:.1f} minutes in all."
     )
     yield "Only the ratios mean anything: both sides share these cores with whatever else runs on them."
 
 
 def _tables(report: Report) -> Iterator[Table]:
-    yield _speed(report.scenarios)
-    yield _cpu(report.scenarios)
+    if report.scenarios:
+        yield _speed(report.scenarios)
+        yield _cpu(report.scenarios)
     if report.lengths:
         yield _length(report.lengths)
         yield _storage(report.lengths)
         yield _prompts(report.scenarios, report.lengths)
+    if report.service:
+        yield _service(report.service)
     if report.restart_seconds:
         yield _restart(report.restart_seconds)
 
@@ -163,6 +177,29 @@ def _prompts(scenarios: Sequence[Scenario], lengths: Sequence[Length]) -> Table:
                 name = f"front of a {who} prompt as in the one before, {_manager(one)}"
                 table.add_row(name, loop_share, f"{ours_now.median:.0%} (mean {ours_now.mean:.0%})")
     return table
+
+
+def _service(service: Service) -> Table:
+    table = _table(
+        "The service, over HTTP, in milliseconds", "", "plain loop", "Tertulia", "ratio", "added", "to reach"
+    )
+    agents = service.agents_ms
+    least, most = f"{min(agents):.1f}", f"{max(agents):.1f}"
+    name = f"an agent is created (median of {len(agents)}, from {least} to {most})"
+    table.add_row(name, _NOTHING, f"{median(agents):.1f}", _NOTHING, _NOTHING, f"< {targets.CREATED_MS}")
+    for talk in service.talks:
+        answers = f"models answer in {talk.delay_ms} ms"
+        _add_exchanges(table, f"first message to {service.members} members, {answers}", talk.first)
+        _add_exchanges(table, f"  further messages, {answers}", talk.following)
+    return table
+
+
+def _add_exchanges(table: Table, name: str, exchanges: Sequence[Exchange]) -> None:
+    loop = median(one.loop_ms for one in exchanges)
+    ours = median(one.ours_ms for one in exchanges)
+    ratio = median(one.ours_ms / one.loop_ms for one in exchanges)
+    added = f"{median_added_ms(exchanges):.1f}"
+    table.add_row(name, f"{loop:.1f}", f"{ours:.1f}", f"{ratio:.2f}x", added, f"< {targets.ADDED_MS} added")
 
 
 def _restart(seconds: Sequence[float]) -> Table:

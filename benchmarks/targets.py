@@ -1,4 +1,5 @@
-"""What is to be reached, as ratios to the plain loop: absolute times differ from machine to machine.
+"""What is to be reached, as ratios to the plain loop: absolute times differ from machine to machine. The service's are
+milliseconds all the same, for somebody waits for them.
 
 They come from a comparison of nine systems on two shared cores, in which the plain loop took 3.0 ms a turn alone, 6.0
 with a manager, and came to 400 turns a second with 20 conversations at once.
@@ -16,3 +17,7 @@ STORED_MB = 1.5
 """Megabytes stored for 500 turns of a round robin, at most."""
 RESTART_SECONDS = 3.0
 """From a worker's SIGKILL to the next turn done, at most."""
+CREATED_MS = 50
+"""Milliseconds, over HTTP, to create an agent, at most."""
+ADDED_MS = 100
+"""Milliseconds that a message to four members takes beyond what the models take themselves, at most."""

@@ -101,7 +101,7 @@ async def soak(plan: Plan, tell: Callable[[str], None]) -> Outcome:
     # A cache that is full after the warm-up: what grows from then on would grow for ever.
     async with open_house(workers=2, TERTULIA_MAX_CACHED_CONVERSATIONS=str(2 * plan.conversations)) as house:
         over = asyncio.Event()
-        talking = [asyncio.create_task(_talk(house, talk, over)) for talk in talks]
+        talking = [asyncio.create_task(_watched_talk(house, talk, over)) for talk in talks]
         watching = asyncio.create_task(_watch_memory(house, outcome, over))
         await _trouble(house, plan, outcome, tell)
         over.set()
@@ -140,6 +140,19 @@ async def _strike(house: House, name: str) -> None:
         await persist(house.model.reset)
     else:
         await persist(lambda: FAULTS[name](house, ConversationId("")))
+
+
+async def _watched_talk(house: House, talk: Talk, over: asyncio.Event) -> None:
+    """As `_talk`; one that comes to a stand is looked at while it does."""
+    try:
+        await _talk(house, talk, over)
+    except (OutOfPatience, TertuliaError) as error:
+        described = (await persist(house.client.handle(talk.id).describe)).raw_description
+        pending = [described.pending_workflow_task, *described.pending_activities]
+        stand = "; ".join(" ".join(str(one).split()) for one in pending)
+        raise OutOfPatience(
+            f"after {len(talk.accepted)} messages: {str(error)[:300]}; pending: {stand[:1500]}"
+        ) from None
 
 
 async def _talk(house: House, talk: Talk, over: asyncio.Event) -> None:

@@ -12,7 +12,7 @@ class StackEvent:
     """Something happened to one of the stack's programs. Its text is a line for a person."""
 
     program: str
-    """postgres, temporal, model, worker-1…; `stack` is all of them."""
+    """postgres, temporal, model, worker-1…, api; `stack` is all of them."""
     kind: EventKind
     """`ended` is unexpected, and followed by a new start; `stopped` was asked for."""
     seconds: float = 0.0

@@ -1,12 +1,10 @@
 """The offline model as one program of the stack: how to run it, and how to see that it answers."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 from devstack.ports import HOST
+from devstack.probe import answers
 from devstack.processes import Program
-
-_ATTEMPT_SECONDS = 2.0
 
 
 class OfflineModel:
@@ -29,18 +27,4 @@ class OfflineModel:
 
     async def _ready(self) -> bool:
         """Whether it lists its models."""
-        try:
-            async with asyncio.timeout(_ATTEMPT_SECONDS):
-                return b" 200 " in await self._ask(f"GET /v1/models HTTP/1.0\r\nHost: {HOST}\r\n\r\n")
-        except (OSError, TimeoutError):
-            return False
-
-    async def _ask(self, request: str) -> bytes:
-        """The answer's status line."""
-        reader, writer = await asyncio.open_connection(HOST, self._port)
-        try:
-            writer.write(request.encode())
-            return await reader.readline()
-        finally:
-            writer.close()
-            await writer.wait_closed()
+        return await answers(self._port, "/v1/models")

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import random
 import socket
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -12,6 +13,9 @@ from devstack.errors import PortTaken
 
 HOST = "127.0.0.1"
 _POLL = 0.02
+_UNCLAIMED = range(20_000, 32_000)
+"""Below the ports that kernels hand out by themselves (from 32,768 on with Linux, from 49,152 on by IANA)."""
+_TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -44,16 +48,25 @@ async def settle_ports(
 
 async def _settle(wish: PortWish, remembered: int, deadline: float, held: ExitStack) -> int:
     wanted = wish.port or remembered
-    bound = _bind(wanted)
+    bound = _bind(wanted) if wanted else _bind_any()
     while bound is None and monotonic() < deadline:
         await asyncio.sleep(_POLL)
         bound = _bind(wanted)
     if bound is None and wish.port == 0:
-        bound = _bind(0)
+        bound = _bind_any()
     if bound is None:
         raise PortTaken(wish.port, wish.name, wish.option)
     port: int = held.enter_context(bound).getsockname()[1]
     return port
+
+
+def _bind_any() -> socket.socket | None:
+    """A free port that the kernel gives to nobody else meanwhile: neither to those who ask for any, nor to connections
+    on their way out."""
+    for port in random.sample(_UNCLAIMED, _TRIES):
+        if bound := _bind(port):
+            return bound
+    return _bind(0)
 
 
 def _bind(port: int) -> socket.socket | None:

@@ -42,6 +42,8 @@ _SETTINGS = {
     "logging_collector": "off",
     "log_min_messages": "warning",
     "log_checkpoints": "off",
+    # An error's details hold values of rows.
+    "log_error_verbosity": "terse",
 }
 
 

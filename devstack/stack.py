@@ -1,4 +1,4 @@
-"""Everything one machine needs to hold conversations: Temporal, Postgres, the offline model and workers.
+"""Everything one machine needs to hold conversations: Temporal, Postgres, the offline model, workers and the API.
 
 A part the environment configures elsewhere is not started. A second start on the same folder resumes everything.
 """
@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from configuration import OFFLINE_MODEL, Configuration, RunningStack
+from devstack.api import ApiServer
 from devstack.events import Report, StackEvent
 from devstack.folder import DataFolder, record_of
 from devstack.model_server import OfflineModel
@@ -40,6 +41,8 @@ class StackOptions:
     """The port of Temporal's UI; None = no UI."""
     model_port: int = 8234
     """The offline model's port."""
+    api_port: int | None = None
+    """The API's port; None = no API."""
     workers: int = 1
     """How many worker processes."""
     offline_model: bool = True
@@ -48,6 +51,8 @@ class StackOptions:
     """Runs one worker."""
     model_command: tuple[str, ...] = (sys.executable, "-m", "devstack.offline_model")
     """Runs the offline model; gets `--host` and `--port` appended."""
+    api_command: tuple[str, ...] = (sys.executable, "-m", "starter.api")
+    """Runs the API; gets `--host` and `--port` appended."""
     environment: Mapping[str, str] | None = None
     """What the programs inherit, and what decides which parts are configured elsewhere; None = this process's own."""
 
@@ -56,7 +61,7 @@ class Stack:
     """The running stack, as an async context manager: entered when all servers answer, everything stopped on exit.
 
     Enter it in the main thread. `prepare` (migrations, say) runs at every start, when the servers answer and before the
-    first worker starts. `report` gets every event, in the event loop's thread.
+    first worker and the API start. `report` gets every event, in the event loop's thread.
 
     Raises (on entering):
         StackError: the folder or a port is taken, something is not installed, or a program does not come up.
@@ -78,8 +83,10 @@ class Stack:
         self._postgres: EmbeddedPostgres | None = None
         self._temporal: EmbeddedTemporal | None = None
         self._model: OfflineModel | None = None
+        self._api: ApiServer | None = None
         self._servers: list[SupervisedProcess] = []
         self._workers: list[SupervisedProcess] = []
+        self._doors: list[SupervisedProcess] = []
 
     async def __aenter__(self) -> Self:
         began = monotonic()
@@ -109,6 +116,7 @@ class Stack:
             temporal_namespace=NAMESPACE,
             temporal_ui_url=self._temporal.ui_url if self._temporal else None,
             model_base_url=self._model.base_url if self._model else None,
+            api_url=self._api.url if self._api else None,
         )
 
     @property
@@ -141,9 +149,9 @@ class Stack:
         await self._workers[index].kill()
 
     async def kill(self, name: str) -> None:
-        """SIGKILL the program of that name (`temporal`, `postgres`, `model`, `worker-1`…) and wait until it is gone. It
-        is started anew."""
-        programs = {process.program.name: process for process in (*self._servers, *self._workers)}
+        """SIGKILL the program of that name (`temporal`, `postgres`, `model`, `api`, `worker-1`…) and wait until it is
+        gone. It is started anew."""
+        programs = {process.program.name: process for process in self._all}
         await programs[name].kill()
 
     def request_stop(self) -> None:
@@ -157,7 +165,7 @@ class Stack:
             StartFailed: a program kept dying from its first start on.
         """
         self._signals.install()
-        waiting = [asyncio.create_task(process.failed()) for process in (*self._servers, *self._workers)]
+        waiting = [asyncio.create_task(process.failed()) for process in self._all]
         asked = asyncio.create_task(self._signals.asked.wait())
         try:
             done, _ = await asyncio.wait({asked, *waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -166,6 +174,10 @@ class Stack:
         finally:
             for task in (asked, *waiting):
                 task.cancel()
+
+    @property
+    def _all(self) -> tuple[SupervisedProcess, ...]:
+        return (*self._servers, *self._workers, *self._doors)
 
     @cached_property
     def _inherited(self) -> dict[str, str]:
@@ -185,6 +197,8 @@ class Stack:
         self._folder.write(self._folder.record.model_copy(update={"running": self.addresses}))
         for number in range(1, self.options.workers + 1):
             await self._supervise(self._workers, self._worker_program(number)).start()
+        if self._api:
+            await self._supervise(self._doors, self._api.program(self.environment)).start()
 
     async def _plan(self, patience: float) -> None:
         """Decide what to run and on which ports; nothing is started yet."""
@@ -197,6 +211,8 @@ class Stack:
             self._temporal = EmbeddedTemporal(self._folder.path, ports["temporal"], ports.get("ui"))
         if "model" in ports:
             self._model = OfflineModel(self.options.model_command, ports["model"])
+        if "api" in ports:
+            self._api = ApiServer(self.options.api_command, ports["api"])
 
     def _port_wishes(self) -> dict[str, PortWish]:
         options = self.options
@@ -207,6 +223,8 @@ class Stack:
                 wishes["ui"] = PortWish("Temporal's UI", "--ui-port", options.ui_port)
         if options.offline_model and not self._configured.model_configured:
             wishes["model"] = PortWish("the offline model", "--model-port", options.model_port)
+        if options.api_port is not None:
+            wishes["api"] = PortWish("the API", "--api-port", options.api_port)
         return wishes
 
     async def _start_servers(self) -> None:
@@ -242,7 +260,7 @@ class Stack:
         """Note what runs, so that the next start can end it should this process be killed."""
         records = [
             record_of(process.program.name, process.pid, process.program.command, process.program.stop_signal)
-            for process in (*self._servers, *self._workers)
+            for process in self._all
             if process.pid is not None
         ]
         processes = tuple(record for record in records if record)
@@ -250,8 +268,8 @@ class Stack:
 
     async def _stop(self) -> None:
         try:
-            # The workers first: they need the servers to finish what they are doing.
-            for tier in (self._workers, self._servers):
+            # Each needs the next to finish what it is doing.
+            for tier in (self._doors, self._workers, self._servers):
                 await asyncio.gather(*(process.stop(self._signals.hurry) for process in tier))
             if self._postgres:
                 self._postgres.clean_up()

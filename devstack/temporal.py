@@ -57,8 +57,10 @@ class EmbeddedTemporal:
         Raises:
             ExecutableMissing: there is no `temporal` on the PATH or beside this Python.
         """
-        # Variables for Temporal's clients would reach the server's command line as well.
-        inherited = {name: text for name, text in environment.items() if not name.startswith("TEMPORAL_")}
+        # Variables for Temporal's clients would reach the server's command line as well; and what is encrypted is
+        # encrypted for the server, too.
+        kept_from_it = ("TEMPORAL_", "TERTULIA_ENCRYPTION_")
+        inherited = {name: text for name, text in environment.items() if not name.startswith(kept_from_it)}
         return Program(
             name="temporal",
             command=(find_executable(environment), *self._arguments()),

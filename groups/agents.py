@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, JsonValue, PositiveInt, StringConstraints
 
-from groups.ids import AgentId
+from groups.ids import AgentId, BlockId
 from groups.model import Definition
 
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f:]")
@@ -17,18 +17,26 @@ def _printable(name: str) -> str:
     return name
 
 
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64), AfterValidator(_printable)]
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=64),
+    AfterValidator(_printable),
+    Field(json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f:]+$"}),
+]
 """A display name: 1 to 64 characters on one line, without a colon."""
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 """An id: letters, digits, `.`, `_` and `-`, 128 characters at most."""
 
 
+MAX_BLOCK_CHARS = 100_000
+
+
 class MemoryBlock(Definition):
     """A labelled text that stands in the prompt of its agent, or of all members of a group that shares it."""
 
     label: Name
-    value: str = Field(default="", max_length=20_000)
+    value: str = Field(default="", max_length=MAX_BLOCK_CHARS)
 
 
 class ModelChoice(Definition):
@@ -54,6 +62,10 @@ class ModelSettings(ModelChoice):
         """All models, in the order in which they are asked."""
         return (self, *self.fallbacks)
 
+    def with_model(self, model: str | None) -> "ModelSettings":
+        """The same, with that model in the place of the agent's own."""
+        return self if model is None else self.model_copy(update={"model": model})
+
 
 class Agent(Definition):
     """Someone who can take part in a group, or manage one."""
@@ -67,3 +79,22 @@ class Agent(Definition):
     """The persona: what the model is told about who it is."""
     model: ModelSettings = ModelSettings()
     memory: tuple[MemoryBlock, ...] = ()
+
+
+Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Tags = Annotated[tuple[Tag, ...], Field(max_length=50), AfterValidator(lambda tags: tuple(sorted(set(tags))))]
+
+
+class AgentPatch(Definition):
+    """A change of an agent. What it does not name stays; null = empty."""
+
+    name: Name | None = None
+    description: str | None = Field(default=None, max_length=2_000)
+    instructions: str | None = Field(default=None, max_length=100_000)
+    model: ModelSettings | None = None
+    model_name: str | None = Field(default=None, min_length=1, max_length=200)
+    """Another model alone; how it is called stays."""
+    tags: Tags | None = None
+    metadata: dict[str, JsonValue] | None = None
+    block_ids: tuple[BlockId, ...] | None = Field(default=None, max_length=100)
+    """All its blocks, in their new order."""

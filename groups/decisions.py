@@ -5,6 +5,7 @@ from datetime import datetime
 from groups.changes import AnyRosterChange
 from groups.ids import AgentId
 from groups.model import Record
+from groups.phases import PhaseChange
 from groups.roster import MemberRef, Roster
 from groups.state import Chosen, Phase, Post
 
@@ -27,6 +28,20 @@ class RecordPosts(Record):
 
     posts: tuple[Post, ...]
     first_seq: int
+    round: int | None = None
+    """The round that they belong to."""
+    begins: PhaseChange | None = None
+    """Set if the round begins with them."""
+
+
+class LoadGroup(Record):
+    """Read the group anew, for it has changed; answer with `GroupRead`."""
+
+
+class AnnouncePhase(Record):
+    """Tell those outside that the conversation is held, or goes on; answer with `PhaseAnnounced`."""
+
+    change: PhaseChange
 
 
 class AskManager(Record):
@@ -85,6 +100,8 @@ class Finished(Record):
 Decision = (
     LoadConversation
     | ApplyMembership
+    | LoadGroup
+    | AnnouncePhase
     | RecordPosts
     | AskManager
     | TakeTurn

@@ -3,9 +3,11 @@
 TertuliaError
 ├── InvalidDefinition      an agent or group that cannot exist as written
 ├── NotFound               no agent, group or conversation of that name or id
+├── Conflict               someone else was first, or what exists stands in the way
 ├── CommandRefused         an operator's command that this conversation cannot take
 │   └── ConversationClosed it has ended; nothing more can be posted or changed
-└── Unavailable            a server that is needed does not answer (raised by the client)
+├── Unavailable            a server that is needed does not answer (raised by the client)
+└── PayloadUnreadable      what Temporal holds is encrypted under a key that is not there
 
 `ErrorType` holds the `type` strings of the application errors that cross Temporal; both sides use these constants.
 """
@@ -25,6 +27,10 @@ class NotFound(TertuliaError):
     """No agent, group or conversation of that name or id."""
 
 
+class Conflict(TertuliaError):
+    """Someone else was first, or what exists stands in the way; nothing has changed."""
+
+
 class CommandRefused(TertuliaError):
     """An operator's command that this conversation cannot take; nothing has changed."""
 
@@ -37,12 +43,18 @@ class Unavailable(TertuliaError):
     """A server that is needed does not answer. Nothing was accepted; trying again with the same id is safe."""
 
 
+class PayloadUnreadable(TertuliaError):
+    """What Temporal holds cannot be decrypted with the keys there are; with the right one, all goes on."""
+
+
 class ErrorType(StrEnum):
     """The `type` of each application error that this project raises across Temporal."""
 
     REFUSED = "CommandRefused"
     CLOSED = "ConversationClosed"
     NOT_FOUND = "NotFound"
+    INVALID = "InvalidDefinition"
+    CONFLICT = "Conflict"
     BUSY = "RollingOver"
     MODEL = "ModelFailed"
     MODEL_REFUSED = "ModelRequestRefused"

@@ -6,6 +6,7 @@ from typing import Literal
 from groups.group import GroupSettings, ManagerConfig, Standby
 from groups.ids import AgentId, GroupId
 from groups.model import Record
+from groups.phases import PhaseChange
 from groups.roster import MemberRef
 from groups.selection import ChosenBy
 from groups.usage import Usage
@@ -21,10 +22,9 @@ class Event(Record):
     """The workflow's time, with zone: the core has no clock of its own."""
 
 
-class ConversationLoaded(Event):
-    """The group was read from the database."""
+class GroupTold(Record):
+    """What the database has of a group."""
 
-    group_id: GroupId
     group_name: str
     description: str
     manager_config: ManagerConfig
@@ -33,6 +33,40 @@ class ConversationLoaded(Event):
     standby: tuple[Standby, ...] = ()
     """Those of the members that only stand in for others."""
     managers: tuple[MemberRef, ...] = ()
+    revision: int = 1
+    """Which revision of the group this is."""
+
+
+class Begun(Record):
+    """What a conversation has behind it already: that which it shares with another one."""
+
+    last_turn: int
+    last_seq: int
+    rounds: int
+    usage: Usage
+
+
+class ConversationLoaded(Event, GroupTold):
+    """The group was read from the database."""
+
+    group_id: GroupId
+    roster: tuple[MemberRef, ...] | None = None
+    """Who takes part, where those are not the group's members."""
+    begun: Begun | None = None
+
+
+class GroupRead(Event, GroupTold):
+    """The group was read anew, because it has changed."""
+
+
+class GroupGone(Event):
+    """The group that had changed was deleted; the conversation goes on without it."""
+
+
+class PhaseAnnounced(Event):
+    """Those outside know that the conversation is held, or goes on."""
+
+    change: PhaseChange
 
 
 class MembershipApplied(Event):
@@ -46,6 +80,8 @@ class PostsRecorded(Event):
 
     count: int
     last_seq: int
+    begins: bool = False
+    """Whether a round begins with them."""
 
 
 class SpeakerChosen(Event):
@@ -124,6 +160,9 @@ class ConversationEnded(Event):
 
 AnyEvent = (
     ConversationLoaded
+    | GroupRead
+    | GroupGone
+    | PhaseAnnounced
     | MembershipApplied
     | PostsRecorded
     | SpeakerChosen

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import (
     AfterValidator,
     Field,
+    JsonValue,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -17,12 +18,13 @@ from pydantic import (
 
 from groups.agents import Agent, MemoryBlock, Name
 from groups.budgets import MAX_BUDGETS, Budget
-from groups.errors import InvalidDefinition
-from groups.ids import AgentId, GroupId
+from groups.errors import InvalidDefinition, NotFound
+from groups.ids import AgentId, BlockId, GroupId
 from groups.model import Definition
 from groups.termination import DEFAULT_TERMINATION_TOKEN, Condition, count_conditions
 
 MAX_MEMBERS = 100
+MAX_BLOCKS = 100
 MAX_CONDITIONS = 50
 """They are part of a conversation's state, and nested JSON cannot be read at any depth."""
 
@@ -68,8 +70,8 @@ class Dynamic(ManagerRules):
     """An agent chooses who speaks next, and may finish the round. `max_turns` defaults to 20."""
 
     manager_type: Literal["dynamic"] = "dynamic"
-    manager_agent_id: AgentId
-    """The agent that manages; it is none of the participants."""
+    manager_agent_id: AgentId | None
+    """The agent that manages; it is none of the participants. Null = it was deleted: others manage, or a rule."""
     allow_repeated_speaker: bool = False
     """Whether the last speaker may be chosen again at once."""
     max_selection_attempts: PositiveInt = Field(default=3, le=10)
@@ -84,7 +86,8 @@ class Dynamic(ManagerRules):
     @property
     def manager_ids(self) -> tuple[AgentId, ...]:
         """All that may manage, in the order in which they are asked."""
-        return (self.manager_agent_id, *self.fallback_manager_ids)
+        first = () if self.manager_agent_id is None else (self.manager_agent_id,)
+        return (*first, *self.fallback_manager_ids)
 
 
 ManagerConfig = Annotated[RoundRobin | Dynamic, Field(discriminator="manager_type")]
@@ -96,6 +99,8 @@ class GroupSettings(Definition):
     """How a group's conversations run. `update_settings` changes each of these in a running one."""
 
     intake: Intake = "interject"
+    model: str | None = Field(default=None, min_length=1, max_length=200)
+    """The provider's name of a model that every member is asked with, instead of its own; null = each its own."""
     catch_up: CatchUp = "full"
     """What a joiner reads of what came before, unless the command that adds it says otherwise."""
     termination: Condition | None = None
@@ -153,10 +158,18 @@ class GroupSettings(Definition):
 
 
 def _unique(agent_ids: tuple[AgentId, ...]) -> tuple[AgentId, ...]:
-    twice = [agent_id for agent_id, count in Counter(agent_ids).items() if count > 1]
-    if twice:
-        raise ValueError(f"Duplicate agent ids: {', '.join(map(repr, twice))}")
+    _refuse_twice("agent", agent_ids)
     return agent_ids
+
+
+def _unique_blocks(block_ids: tuple[BlockId, ...]) -> tuple[BlockId, ...]:
+    _refuse_twice("block", block_ids)
+    return block_ids
+
+
+def _refuse_twice(kind: str, ids: Iterable[str]) -> None:
+    if twice := [one for one, count in Counter(ids).items() if count > 1]:
+        raise ValueError(f"Duplicate {kind} ids: {', '.join(map(repr, twice))}")
 
 
 class Group(Definition):
@@ -170,8 +183,14 @@ class Group(Definition):
     standby: tuple[Standby, ...] = Field(default=(), max_length=MAX_MEMBERS)
     """Members that only speak in the place of one that fails."""
     manager_config: ManagerConfig = RoundRobin()
+    shared_block_ids: Annotated[tuple[BlockId, ...], AfterValidator(_unique_blocks)] = Field(
+        default=(), max_length=MAX_BLOCKS
+    )
+    """The blocks whose text is in the prompt of every member, in this order."""
     shared_memory: tuple[MemoryBlock, ...] = ()
+    """The text of the shared blocks, as it was read."""
     settings: GroupSettings = GroupSettings()
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
     revision: PositiveInt = 1
     """Grows with every change."""
 
@@ -179,7 +198,8 @@ class Group(Definition):
     def _manager_takes_no_part(self) -> Self:
         for manager_id in self.manager_ids:
             if manager_id in self.member_ids:
-                field = "manager_agent_id" if manager_id == self.manager_ids[0] else "fallback_manager_ids"
+                first = manager_id == getattr(self.manager_config, "manager_agent_id", None)
+                field = "manager_agent_id" if first else "fallback_manager_ids"
                 raise ValueError(f"manager_config.{field}: {manager_id!r} is also a participant")
         _unique(self.manager_ids)
         return self
@@ -207,12 +227,13 @@ def check_members(group: Group, agents: Iterable[Agent]) -> None:
     """Refuse a group whose agents, or whose manager, do not exist, or of whom two bear one name.
 
     Raises:
-        InvalidDefinition: with the names or ids that are wrong.
+        NotFound: with the ids of all that do not exist.
+        InvalidDefinition: with the names that occur twice.
     """
     known = {agent.id: agent for agent in agents}
     wanted = (*group.member_ids, *group.manager_ids)
     if missing := [agent_id for agent_id in wanted if agent_id not in known]:
-        raise InvalidDefinition(f"group {group.name!r}: no such agent: {', '.join(map(repr, missing))}")
+        raise NotFound(f"group {group.name!r}: no such agent: {', '.join(map(repr, missing))}")
     names = Counter(known[agent_id].name.casefold() for agent_id in group.member_ids)
     if twice := [name for name, count in names.items() if count > 1]:
         raise InvalidDefinition(f"group {group.name!r}: Duplicate agent names: {', '.join(map(repr, twice))}")

@@ -5,6 +5,7 @@ Law: both are functions of their arguments alone. The workflow is a loop of deci
 
 from functools import singledispatch
 
+from groups.announcing import announced, announcement, next_phase
 from groups.boundary import expected_roster, roster_after
 from groups.decisions import (
     ApplyMembership,
@@ -13,6 +14,7 @@ from groups.decisions import (
     Decision,
     Finished,
     LoadConversation,
+    LoadGroup,
     RecordPosts,
     TakeTurn,
     WaitForInput,
@@ -21,8 +23,11 @@ from groups.events import (
     AnyEvent,
     ConversationEnded,
     ConversationLoaded,
+    GroupGone,
+    GroupRead,
     ManagerFinished,
     MembershipApplied,
+    PhaseAnnounced,
     PostsRecorded,
     ProbeDue,
     RoundClosed,
@@ -33,20 +38,28 @@ from groups.events import (
 from groups.failover import all_isolated, all_on_probation, attended, manager_fared, member_fared, probed
 from groups.health import Moment
 from groups.ids import AgentId
+from groups.reconciling import base_of, reconciled
 from groups.roster import Manager, Member, Roster
 from groups.rounds import next_in_round, present, turn_of
-from groups.selection import seat_of
+from groups.selection import Floor, seat_of
 from groups.state import RECENT_TURNS, Chosen, ConversationState, Phase, Round, StopRequest, TurnBrief
 
 
 def decide(state: ConversationState) -> Decision:
     """What is to be done next in this state."""
+    decision = _due(state)
+    return announcement(state, decision) or decision
+
+
+def _due(state: ConversationState) -> Decision:
     if state.phase == "initializing":
         return LoadConversation()
     if state.phase == "closed":
         return Finished()
     if state.round and state.round.chosen:
         return turn_of(state, state.round.chosen)
+    if state.base and state.told_revision > state.base.revision and not state.stop:
+        return LoadGroup()
     if state.pending_changes:
         return ApplyMembership(
             changes=state.pending_changes, first_epoch=state.roster.epoch + 1, roster=expected_roster(state)
@@ -64,13 +77,19 @@ def _between_rounds(state: ConversationState) -> Decision:
             return CloseConversation(reason=state.stop_reason or "round_ended")
         return WaitForInput(phase="ready")
     taken = 1 if state.settings.intake == "queue" else len(state.pending_posts)
-    return RecordPosts(posts=state.pending_posts[:taken], first_seq=state.last_seq + 1)
+    return RecordPosts(
+        posts=state.pending_posts[:taken],
+        first_seq=state.last_seq + 1,
+        round=state.rounds + 1,
+        begins=next_phase(state, "executing", round=state.rounds + 1),
+    )
 
 
 def _record_all(state: ConversationState) -> RecordPosts | None:
     if not state.pending_posts:
         return None
-    return RecordPosts(posts=state.pending_posts, first_seq=state.last_seq + 1)
+    number = state.round.number if state.round else None
+    return RecordPosts(posts=state.pending_posts, first_seq=state.last_seq + 1, round=number)
 
 
 _PHASES: dict[type[Decision], Phase] = {
@@ -123,8 +142,11 @@ def _(event: ConversationLoaded, state: ConversationState) -> ConversationState:
             state="standby" if member.agent_id in reserved else "active",
             reserved_for=reserved.get(member.agent_id),
         )
-        for member in event.members
+        for member in (event.members if event.roster is None else event.roster)
     )
+    if begun := event.begun:
+        update = {"last_seq": begun.last_seq, "rounds": begun.rounds, "usage": begun.usage}
+        state = state.model_copy(update={**update, "floor": Floor(turn=begun.last_turn)})
     managers = tuple(Manager(**manager.model_dump()) for manager in event.managers)
     return state.model_copy(
         update={
@@ -132,10 +154,32 @@ def _(event: ConversationLoaded, state: ConversationState) -> ConversationState:
             "group_name": event.group_name,
             "description": event.description,
             "manager_config": event.manager_config,
-            "settings": event.settings,
+            "settings": event.settings.model_copy(update=_own_settings(state)),
             "roster": Roster(epoch=1, members=members, managers=managers),
+            "base": base_of(event),
         }
     )
+
+
+def _own_settings(state: ConversationState) -> dict[str, object]:
+    """What the starter wants otherwise than the group."""
+    return {"model": state.settings.model} if state.settings.model is not None else {}
+
+
+@_applied.register
+def _(event: GroupRead, state: ConversationState) -> ConversationState:
+    return reconciled(state, event)
+
+
+@_applied.register
+def _(event: GroupGone, state: ConversationState) -> ConversationState:
+    assert state.base is not None
+    return state.model_copy(update={"base": state.base.model_copy(update={"revision": state.told_revision})})
+
+
+@_applied.register
+def _(event: PhaseAnnounced, state: ConversationState) -> ConversationState:
+    return announced(state, event.change.phase)
 
 
 @_applied.register
@@ -147,10 +191,11 @@ def _(event: MembershipApplied, state: ConversationState) -> ConversationState:
 @_applied.register
 def _(event: PostsRecorded, state: ConversationState) -> ConversationState:
     update: dict[str, object] = {"pending_posts": state.pending_posts[event.count :], "last_seq": event.last_seq}
-    if state.round is None and state.stop is None:
+    if event.begins:
         update["rounds"] = state.rounds + 1
         update["round"] = Round(number=state.rounds + 1, started_at=event.at, usage_before=state.usage)
         update["stop_reason"] = update["stop_explanation"] = None
+        state = announced(state, "executing")
     return state.model_copy(update=update)
 
 
@@ -291,7 +336,7 @@ def _(event: RoundClosed, state: ConversationState) -> ConversationState:
     assert state.round is not None
     seconds = (event.at - state.round.started_at).total_seconds()
     stop = StopRequest(reason=event.reason, explanation=event.explanation) if event.closes else state.stop
-    return state.model_copy(
+    return announced(state, "ready").model_copy(
         update={
             "round": None,
             "stop": stop,
@@ -307,7 +352,7 @@ def _(event: ConversationEnded, state: ConversationState) -> ConversationState:
     stop = state.stop or StopRequest(
         reason=state.stop_reason or "round_ended", explanation=state.stop_explanation or "the round ended"
     )
-    return state.model_copy(
+    return announced(state, "closed").model_copy(
         update={
             "phase": "closed",
             "round": None,

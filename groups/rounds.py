@@ -15,7 +15,7 @@ def next_in_round(state: ConversationState, current: Round) -> Decision:
     if ended := _ended(state, current):
         return ended
     if state.settings.intake == "interject" and state.pending_posts:
-        return RecordPosts(posts=state.pending_posts, first_seq=state.last_seq + 1)
+        return RecordPosts(posts=state.pending_posts, first_seq=state.last_seq + 1, round=current.number)
     if chosen := _stand_in(state, current) or _last_word(state):
         return turn_of(state, chosen)
     match select(state.roster, state.floor, state.manager_config):

@@ -10,9 +10,10 @@ from pydantic import Field
 
 from groups.changes import AnyRosterChange
 from groups.commands import Receipt, Rejection
-from groups.group import GroupSettings, ManagerConfig, RoundRobin
-from groups.ids import AgentId, CommandId, ConversationId, GroupId
+from groups.group import GroupSettings, ManagerConfig, RoundRobin, Standby
+from groups.ids import DEFAULT_ORGANISATION, AgentId, CommandId, ConversationId, GroupId, OrganisationId
 from groups.model import Record
+from groups.phases import PublicPhase
 from groups.roster import MemberRef, Roster
 from groups.selection import ChosenBy, Floor
 from groups.usage import Usage
@@ -102,6 +103,28 @@ class TurnBrief(Record):
     trouble: str = ""
 
 
+class GroupBase(Record):
+    """What the group itself said when the conversation last read it: what differs from it is the conversation's own."""
+
+    revision: int
+    agent_ids: tuple[AgentId, ...]
+    standby: tuple[Standby, ...] = ()
+    manager_config: ManagerConfig
+    settings: GroupSettings
+
+
+class Fork(Record):
+    """Where a conversation begins that shares the beginning of another one."""
+
+    source: ConversationId
+    turn: int
+    """The last turn that they share; 0 = none."""
+    seq: int
+    """The last message that they share."""
+    agent_ids: tuple[AgentId, ...] = ()
+    """Who takes part; empty = those who take part in the other one."""
+
+
 class Outage(Record):
     """Nobody is left who could speak: since when, and when someone is tried next."""
 
@@ -127,10 +150,14 @@ class ConversationState(Record):
     """The group's id or unique name, as the starter gave it."""
     conversation_id: ConversationId = ConversationId("")
     """The workflow's id."""
+    organisation_id: OrganisationId = DEFAULT_ORGANISATION
+    fork: Fork | None = None
     close_after_round: bool = False
     """Close once a round has ended and no message waits."""
     continue_as_new_after_turns: int | None = Field(default=None, ge=1)
     """For tests: continue as new after so many turns of one run, not only when the server suggests it."""
+    ids_only: bool = False
+    """Keep names out of search attributes, which Temporal needs in the clear: members stand there by their ids."""
 
     phase: Phase = "initializing"
     clock: datetime | None = None
@@ -141,6 +168,9 @@ class ConversationState(Record):
     manager_config: ManagerConfig = RoundRobin()
     settings: GroupSettings = GroupSettings()
     roster: Roster = Roster()
+    base: GroupBase | None = None
+    told_revision: int = 0
+    """The newest revision of the group that the conversation was told of."""
     floor: Floor = Floor()
     last_seq: int = 0
     rounds: int = 0
@@ -149,6 +179,11 @@ class ConversationState(Record):
     seconds: float = 0
     """How long the rounds before the present one took together."""
     outage: Outage | None = None
+
+    announced: PublicPhase = "ready"
+    """The phase that those outside were told last…"""
+    phase_changes: int = 0
+    """…and how often it has changed."""
 
     pending_posts: tuple[Post, ...] = ()
     pending_changes: tuple[AnyRosterChange, ...] = ()

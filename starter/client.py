@@ -2,82 +2,107 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any, Self
 
 from psycopg.errors import UndefinedColumn, UndefinedTable
-from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from configuration import Configuration
-from groups.commands import (
-    COMMANDS,
-    DEFAULT_SENDER,
-    AddMember,
-    AnyCommand,
-    MuteMember,
-    Pause,
-    PostMessage,
-    Receipt,
-    ReinstateMember,
-    RemoveMember,
-    ReorderMembers,
-    ReplaceMember,
-    Resume,
-    Stop,
-    UnmuteMember,
-    UpdateSettings,
-)
-from groups.door import accept
-from groups.errors import CommandRefused, Unavailable
-from groups.ids import CommandId, ConversationId
-from groups.model import explain
-from groups.state import ConversationState, TurnBrief
+from groups.commands import COMMANDS, DEFAULT_SENDER, AnyCommand, PostMessage, Receipt
+from groups.errors import Unavailable
+from groups.ids import DEFAULT_ORGANISATION, ConversationId, OrganisationId
+from groups.records import ConversationRow, FinishedTurn, KeyRow, MemberRow, MembershipChange, Message
+from groups.state import TurnBrief
 from groups.status import ConversationStatus
-from starter.definitions import Applied, DefinitionFile, apply_definitions
-from starter.sending import QUERY_TIMEOUT, QUERY_TRIES, UNANSWERED, answered, send_update
-from store.conversations import ConversationRow, find_conversation, list_conversations
+from starter.changing import change_group
+from starter.commanding import checked, with_id
+from starter.conversing import Answer, Conversing
+from starter.definitions import Applied, DefinitionFile
+from starter.events import events_of
+from starter.occurrences import Occurrence
+from starter.sending import QUERY_TIMEOUT, QUERY_TRIES, UNANSWERED, answered, send_update, why_unanswered
+from starter.service.key_forms import MadeKey, NewKey
+from starter.service.keys import create_key
+from starter.shelf import apply_definitions
+from starter.standing import answer, beginning, present_status
+from starter.starting import start_conversation
+from store.conversations import check_owner, find_conversation, list_conversations
 from store.database import Database
-from store.definitions import find_group
-from store.membership import MemberRow, MembershipChange, read_changes, read_members
-from store.transcript import Message, read_messages
-from store.turns import FinishedTurn, read_turns
+from store.groups import find_group
+from store.keys import list_keys, revoke_key
+from store.listening import Listener
+from store.membership import read_changes, read_members
+from store.organisations import find_organisation
+from store.paging import MAX_PAGE, Page
+from store.transcript import read_messages
+from store.turns import read_turns
 from workflows.conversation import GroupConversation
-from workflows.display import PHASE, summary
 from workflows.plugin import TertuliaPlugin
 
 _COMMAND_NAMES = {command: name for name, command in COMMANDS.items()}
 _UNANSWERED_STATUS = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 _PAGE = 500
 _PATIENCE_SECONDS = 10.0
-_WORKFLOW_TASK_TIMEOUT = timedelta(seconds=5)
-"""After how long a workflow task is given to another worker: one that was killed with it says nothing."""
 
 
-class Tertulia:
+class Tertulia(Conversing):
     """A connection to a running system: its Temporal server and its database.
 
     Every method raises a `groups.errors.TertuliaError` that is meant to be read: `NotFound`, `CommandRefused`,
     `ConversationClosed`, `Unavailable`.
     """
 
-    def __init__(self, temporal: Client, database: Database, task_queue: str) -> None:
+    def __init__(
+        self,
+        temporal: Client,
+        database: Database,
+        task_queue: str,
+        *,
+        organisation_id: OrganisationId = DEFAULT_ORGANISATION,
+        guarded: bool = False,
+        reached: asyncio.Event | None = None,
+    ) -> None:
         self.temporal = temporal
         self.database = database
-        self._task_queue = task_queue
-        self._reached = False
+        self.task_queue = task_queue
+        self.organisation_id = organisation_id
+        """Whose agents, groups and conversations these are."""
+        self._guarded = guarded
+        self._reached = reached or asyncio.Event()
+
+    def within(self, organisation_id: OrganisationId) -> Self:
+        """The same connection for one who may see and change what belongs to that organisation, and nothing else."""
+        return type(self)(
+            self.temporal,
+            self.database,
+            self.task_queue,
+            organisation_id=organisation_id,
+            guarded=True,
+            reached=self._reached,
+        )
+
+    async def check(self, conversation_id: str) -> None:
+        """Refuse a conversation of another organisation, where that is to be guarded.
+
+        Raises:
+            NotFound: for this organisation there is none of that id.
+        """
+        if self._guarded:
+            await check_owner(self.database, conversation_id, self.organisation_id)
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, configuration: Configuration, *, lazy: bool = False) -> AsyncIterator[Self]:
+    async def connect(
+        cls, configuration: Configuration, *, lazy: bool = False, connections: int = 2
+    ) -> AsyncIterator[Self]:
         """A client of the configured servers. A lazy one connects to Temporal with its first question to it: what only
-        reads the database needs none.
+        reads the database needs none. `connections` to the database are kept open; when all are busy there are more.
 
         Raises:
             ConfigurationError: a server is not configured and no embedded stack runs.
@@ -86,10 +111,13 @@ class Tertulia:
         connect_config = configuration.temporal_connect_config()
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
-                temporal = await Client.connect(**connect_config, plugins=[TertuliaPlugin()], lazy=lazy)
+                temporal = await Client.connect(
+                    **connect_config, plugins=[TertuliaPlugin(configuration.encryption_keys)], lazy=lazy
+                )
         except (RuntimeError, TimeoutError):
             raise Unavailable(_no_temporal(connect_config["target_host"])) from None
-        async with Database(configuration.database_url, pool_size=2, patience_seconds=_PATIENCE_SECONDS) as database:
+        database = Database(configuration.database_url, pool_size=connections, patience_seconds=_PATIENCE_SECONDS)
+        async with database:
             try:
                 yield cls(temporal, database, configuration.task_queue)
             except DBAPIError as error:
@@ -98,8 +126,9 @@ class Tertulia:
                 raise Unavailable("the database does not answer") from None
 
     async def apply(self, file: DefinitionFile) -> list[Applied]:
-        """Create or update agents and groups."""
-        return await apply_definitions(self.database, file)
+        """Create or update agents and groups; the conversations of a group that changes are told."""
+        change = partial(change_group, self, self.organisation_id)
+        return await apply_definitions(self.database, self.organisation_id, file, change)
 
     async def start(
         self,
@@ -117,36 +146,16 @@ class Tertulia:
             NotFound: no such group.
             CommandRefused: the id is taken, the group is empty, or the message cannot be posted.
         """
-        found = await find_group(self.database, group)
-        if not found.agent_ids:
-            raise CommandRefused(f"Empty group: {found.name!r} has no agents to talk")
+        found = await find_group(self.database, self.organisation_id, group)
         new_id = ConversationId(conversation_id or f"conversation-{uuid.uuid4()}")
-        state = ConversationState(
-            group=found.id,
-            conversation_id=new_id,
+        await start_conversation(
+            self,
+            found,
+            new_id,
+            checked(PostMessage, text=message, sender=sender),
             close_after_round=close_after_round,
             continue_as_new_after_turns=continue_as_new_after_turns,
-            settings=found.settings,
         )
-        await self.reach_temporal()
-        post = _checked(PostMessage, text=message, sender=sender)
-        state, _ = accept(state, "post_message", post, CommandId(f"{new_id}:start"))
-        try:
-            await answered(
-                self.temporal.start_workflow(
-                    GroupConversation.run,
-                    state,
-                    id=new_id,
-                    task_queue=self._task_queue,
-                    task_timeout=_WORKFLOW_TASK_TIMEOUT,
-                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                    id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-                    static_summary=summary(found.name, found.description),
-                    static_details=found.description or None,
-                )
-            )
-        except WorkflowAlreadyStartedError:
-            raise CommandRefused(f"a conversation {new_id!r} exists already; `tertulia say` continues it") from None
         return new_id
 
     async def send(self, conversation_id: str, command: AnyCommand) -> Receipt:
@@ -154,101 +163,17 @@ class Tertulia:
 
         A command without an id gets one. Sent again with the same id, it counts once.
         """
-        if command.command_id is None:
-            command = command.model_copy(update={"command_id": str(uuid.uuid4())})
-        return await send_update(self, conversation_id, _COMMAND_NAMES[type(command)], command)
-
-    async def post(
-        self, conversation_id: str, text: str, *, sender: str = DEFAULT_SENDER, message_id: str | None = None
-    ) -> Receipt:
-        """Say something in a conversation."""
-        return await self.send(conversation_id, _checked(PostMessage, text=text, sender=sender, command_id=message_id))
-
-    async def add_member(
-        self,
-        conversation_id: str,
-        agent: str,
-        *,
-        position: int | None = None,
-        state: str = "active",
-        catch_up: str | None = None,
-        stands_in_for: str | None = None,
-        command_id: str | None = None,
-    ) -> Receipt:
-        """Let an agent (id or name) join."""
-        values = {
-            "agent": agent,
-            "position": position,
-            "state": state,
-            "catch_up": catch_up,
-            "stands_in_for": stands_in_for,
-        }
-        return await self.send(conversation_id, _checked(AddMember, **values, command_id=command_id))
-
-    async def remove_member(
-        self, conversation_id: str, agent: str, *, in_flight: str | None = None, command_id: str | None = None
-    ) -> Receipt:
-        """Let a member leave; `in_flight` says what becomes of the turn it may be taking."""
-        values = {"agent": agent, "in_flight": in_flight}
-        return await self.send(conversation_id, _checked(RemoveMember, **values, command_id=command_id))
-
-    async def replace_member(
-        self,
-        conversation_id: str,
-        agent: str,
-        replacement: str,
-        *,
-        catch_up: str | None = None,
-        in_flight: str | None = None,
-        command_id: str | None = None,
-    ) -> Receipt:
-        """Let another agent take a member's place."""
-        values = {"agent": agent, "replacement": replacement, "catch_up": catch_up, "in_flight": in_flight}
-        return await self.send(conversation_id, _checked(ReplaceMember, **values, command_id=command_id))
-
-    async def reorder_members(
-        self, conversation_id: str, agents: Sequence[str], *, command_id: str | None = None
-    ) -> Receipt:
-        """Give the roster a new order: every member once."""
-        return await self.send(conversation_id, _checked(ReorderMembers, agents=tuple(agents), command_id=command_id))
-
-    async def mute_member(self, conversation_id: str, agent: str, *, command_id: str | None = None) -> Receipt:
-        """Let a member stay and read, but not speak."""
-        return await self.send(conversation_id, _checked(MuteMember, agent=agent, command_id=command_id))
-
-    async def unmute_member(self, conversation_id: str, agent: str, *, command_id: str | None = None) -> Receipt:
-        """Let a muted member speak again, or one on standby speak for itself."""
-        return await self.send(conversation_id, _checked(UnmuteMember, agent=agent, command_id=command_id))
-
-    async def reinstate_member(self, conversation_id: str, agent: str, *, command_id: str | None = None) -> Receipt:
-        """Take an isolated or suspect member, or manager, for healthy at once."""
-        return await self.send(conversation_id, _checked(ReinstateMember, agent=agent, command_id=command_id))
-
-    async def update_settings(
-        self, conversation_id: str, settings: dict[str, Any], *, command_id: str | None = None
-    ) -> Receipt:
-        """Change settings of this conversation alone."""
-        return await self.send(conversation_id, _checked(UpdateSettings, **settings, command_id=command_id))
-
-    async def pause(self, conversation_id: str, reason: str = "", *, command_id: str | None = None) -> Receipt:
-        """Let the conversation rest from the next turn boundary on."""
-        return await self.send(conversation_id, _checked(Pause, reason=reason, command_id=command_id))
-
-    async def resume(self, conversation_id: str, *, command_id: str | None = None) -> Receipt:
-        """Let a paused conversation go on; while nobody can speak, try a member at once."""
-        return await self.send(conversation_id, _checked(Resume, command_id=command_id))
-
-    async def stop(self, conversation_id: str, reason: str = "", *, command_id: str | None = None) -> Receipt:
-        """Close the conversation at the next turn boundary."""
-        return await self.send(conversation_id, _checked(Stop, reason=reason, command_id=command_id))
+        await self.check(conversation_id)
+        return await send_update(self, conversation_id, _COMMAND_NAMES[type(command)], with_id(command))
 
     async def status(self, conversation_id: str) -> ConversationStatus:
         """What the conversation tells of itself; of a closed one, its last word, which the database keeps."""
+        await self.check(conversation_id)
         try:
             status: ConversationStatus = await self._query(conversation_id, GroupConversation.status)
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
-                raise Unavailable(UNANSWERED) from None
+                raise Unavailable(why_unanswered(error)) from None
         else:
             return status
         row = await find_conversation(self.database, conversation_id)
@@ -256,8 +181,17 @@ class Tertulia:
             raise Unavailable(f"Temporal does not know {conversation_id!r}, which the database has as open")
         return ConversationStatus.model_validate(row.final_status)
 
+    async def present_status(self, conversation_id: str) -> ConversationStatus:
+        """As `status`, but a closed conversation is read from the database: that needs no worker."""
+        return await present_status(self, conversation_id)
+
+    async def answer(self, conversation_id: str) -> Answer:
+        """What the workflow says of itself, and how far the conversation's events had come by then."""
+        return await answer(self, conversation_id)
+
     async def recent_turns(self, conversation_id: str) -> list[TurnBrief]:
         """The last turns, as the workflow remembers them."""
+        await self.check(conversation_id)
         return await answered(self._query(conversation_id, GroupConversation.recent_turns))
 
     async def reach_temporal(self) -> None:
@@ -266,14 +200,14 @@ class Tertulia:
         Raises:
             Unavailable: no server answers.
         """
-        if self._reached:
+        if self._reached.is_set():
             return
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 await self.temporal.service_client.check_health(timeout=timedelta(seconds=_PATIENCE_SECONDS))
         except (RPCError, RuntimeError, TimeoutError):
             raise Unavailable(_no_temporal(self.temporal.service_client.config.target_host)) from None
-        self._reached = True
+        self._reached.set()
 
     async def _query(self, conversation_id: str, query: Any) -> Any:
         await self.reach_temporal()
@@ -284,6 +218,8 @@ class Tertulia:
             except RPCError as error:
                 if tries_left == 0 or error.status not in _UNANSWERED_STATUS:
                     raise
+            except WorkflowQueryFailedError as error:
+                raise Unavailable(f"the worker cannot tell: {error}") from None
         return None
 
     async def transcript(self, conversation_id: str, *, after_seq: int = 0) -> AsyncIterator[Message]:
@@ -300,17 +236,22 @@ class Tertulia:
 
     async def turns(self, conversation_id: str, *, after_turn: int = 0) -> AsyncIterator[FinishedTurn]:
         """Every turn after `after_turn`: who, why, at what cost."""
+        await self.check(conversation_id)
         while page := await read_turns(self.database, conversation_id, after_turn=after_turn, limit=_PAGE):
             for turn in page:
                 yield turn
             after_turn = page[-1].turn
 
-    async def membership(self, conversation_id: str, *, after_epoch: int = 0) -> list[MembershipChange]:
+    async def membership(
+        self, conversation_id: str, *, after_epoch: int = 0, limit: int = 1_000
+    ) -> list[MembershipChange]:
         """The audit of the roster's changes."""
-        return await read_changes(self.database, conversation_id, after_epoch=after_epoch)
+        await self.check(conversation_id)
+        return await read_changes(self.database, conversation_id, after_epoch=after_epoch, limit=limit)
 
     async def members(self, conversation_id: str) -> list[MemberRow]:
         """Everyone who is or was in the conversation, and how far each has read."""
+        await self.check(conversation_id)
         return await read_members(self.database, conversation_id)
 
     async def conversation(self, conversation_id: str) -> ConversationRow:
@@ -319,24 +260,58 @@ class Tertulia:
         Raises:
             NotFound: there is none. One that was started a moment ago may not have a row yet.
         """
-        return await find_conversation(self.database, conversation_id)
+        return await find_conversation(self.database, conversation_id, self.organisation_id if self._guarded else None)
 
-    async def conversations(self, *, limit: int = 50) -> list[tuple[ConversationRow, str]]:
-        """The newest conversations, each with its phase."""
-        rows = await list_conversations(self.database, limit)
-        phases = await self._phases(limit)
-        return [(row, "closed" if row.closed_at else phases.get(row.conversation_id, "unknown")) for row in rows]
+    async def conversations(self, *, limit: int = 50) -> list[ConversationRow]:
+        """The newest conversations, newest first."""
+        rows: list[ConversationRow] = []
+        while len(rows) < limit:
+            after = rows[-1].conversation_id if rows else None
+            page = Page(after=after, limit=min(limit - len(rows), MAX_PAGE), order="desc")
+            found = await list_conversations(self.database, self.organisation_id, page)
+            rows += found
+            if len(found) < page.limit:
+                break
+        return rows
 
-    async def _phases(self, limit: int) -> dict[str, str]:
-        await self.reach_temporal()
-        running = "WorkflowType = 'GroupConversation' AND ExecutionStatus = 'Running'"
-        phases = {}
-        try:
-            async for execution in self.temporal.list_workflows(running, page_size=limit, limit=10 * limit):
-                phases[execution.id] = execution.typed_search_attributes.get(PHASE) or "initializing"
-        except RPCError:
-            raise Unavailable(UNANSWERED) from None
-        return phases
+    async def beginning(self, conversation_id: str, *, last: int | None = None) -> int:
+        """Behind which event to begin to watch: that before the last so many messages; None = from the start.
+
+        Raises:
+            NotFound: there is no such conversation.
+        """
+        return await beginning(self, conversation_id, last=last)
+
+    async def events(
+        self, conversation_id: str, after: int = 0, *, deltas: bool = False
+    ) -> AsyncGenerator[Occurrence, None]:
+        """Every event after `after`, once and in order, as it happens, until the conversation is closed."""
+        async with Listener(self.database) as listener:
+            occurrences = events_of(self.database, listener, conversation_id, after, deltas=deltas)
+            async with aclosing(occurrences):
+                async for occurrence in occurrences:
+                    yield occurrence
+
+    async def make_key(self, new: NewKey, organisation: str | None = None) -> MadeKey:
+        """Make a key for the API; of this client's own organisation, unless another one is named."""
+        return await create_key(self.database, await self._owner(organisation), new)
+
+    async def keys(self, organisation: str | None = None) -> list[KeyRow]:
+        """An organisation's keys, the oldest first, the revoked ones included."""
+        owner = await self._owner(organisation)
+        rows: list[KeyRow] = []
+        while page := await list_keys(self.database, owner, after=rows[-1].id if rows else None, limit=MAX_PAGE):
+            rows += page
+        return rows
+
+    async def revoke_key(self, key_id: str, organisation: str | None = None) -> KeyRow:
+        """Make a key invalid, at once and for ever."""
+        return await revoke_key(self.database, await self._owner(organisation), key_id)
+
+    async def _owner(self, organisation: str | None) -> OrganisationId:
+        if organisation is None:
+            return self.organisation_id
+        return (await find_organisation(self.database, organisation)).id
 
     async def is_running(self, conversation_id: str) -> bool:
         """Whether Temporal has the conversation as open."""
@@ -362,10 +337,3 @@ def _database_trouble(error: DBAPIError) -> str:
     if isinstance(error.orig, UndefinedTable | UndefinedColumn):
         return "the database lacks tables of this version; `tertulia migrate` brings it up to date"
     return f"the database: {' '.join(str(error.orig).split())}"
-
-
-def _checked(command: type[Any], **values: Any) -> Any:
-    try:
-        return command(**values)
-    except ValidationError as error:
-        raise CommandRefused(explain(error)) from None

@@ -6,7 +6,7 @@ An entry without an `id` is the one of that name, if there is one; so applying a
 import uuid
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
@@ -14,10 +14,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 from groups.agents import Agent, Identifier, MemoryBlock, ModelSettings, Name
 from groups.errors import InvalidDefinition, NotFound
 from groups.group import MAX_MEMBERS, Group, GroupSettings, ManagerConfig, Standby
-from groups.ids import AgentId, GroupId
+from groups.ids import AgentId, BlockId, GroupId
 from groups.model import Definition, Record, explain
-from store.database import Database
-from store.definitions import Outcome, find_agent, find_group, save_agent, save_group
+from groups.patches import GroupPatch, patched
+from groups.records import Outcome
 
 _MANAGER: TypeAdapter[ManagerConfig] = TypeAdapter(ManagerConfig)
 _ROUND_ROBIN: dict[str, Any] = {"manager_type": "round_robin"}
@@ -31,7 +31,8 @@ class WrittenAgent(Definition):
     description: str = ""
     instructions: str = ""
     model: ModelSettings = ModelSettings()
-    memory: tuple[MemoryBlock, ...] = ()
+    memory: tuple[MemoryBlock, ...] | None = None
+    """Exactly what it remembers; left out, that stays as it is."""
 
 
 class WrittenStandby(Definition):
@@ -51,7 +52,8 @@ class WrittenGroup(Definition):
     standby: tuple[str | WrittenStandby, ...] = Field(default=(), max_length=MAX_MEMBERS)
     """Those that only speak in the place of one that fails."""
     manager_config: dict[str, Any] = Field(default=_ROUND_ROBIN)
-    shared_memory: tuple[MemoryBlock, ...] = ()
+    shared_memory: tuple[MemoryBlock, ...] | None = None
+    """Exactly what the members share; left out, that stays as it is."""
     settings: GroupSettings = GroupSettings()
 
 
@@ -94,50 +96,119 @@ def read_definitions(path: Path) -> DefinitionFile:
     return file
 
 
-async def apply_definitions(database: Database, file: DefinitionFile) -> list[Applied]:
+class Shelf(Protocol):
+    """Where agents and groups are kept."""
+
+    async def find_agent(self, who: str) -> AgentId:
+        """The agent of that id or, else, of that name, whatever its case.
+
+        Raises:
+            NotFound: there is none.
+        """
+
+    async def save_agent(self, agent: Agent, *, keep_memory: bool) -> Outcome:
+        """Create the agent, or bring the one of that id, its memory included unless `keep_memory`, up to date.
+
+        Raises:
+            Conflict: another agent bears the name, or the id belongs to somebody else.
+            InvalidDefinition: two blocks of its memory bear one label.
+        """
+
+    async def find_group(self, which: str) -> Group:
+        """The group of that id or, else, of that name; what its members share may be left out.
+
+        Raises:
+            NotFound: there is none.
+        """
+
+    async def create_group(self, group: Group, *, keep_memory: bool) -> Outcome:
+        """Make a group whose members share exactly its `shared_memory`; with `keep_memory`, that says nothing.
+
+        Raises:
+            Conflict: another group bears the name, or the id belongs to somebody else.
+            InvalidDefinition: two blocks bear one label, or two members one name.
+        """
+
+    async def write_shared(self, group: Group, memory: tuple[MemoryBlock, ...]) -> tuple[tuple[BlockId, ...], bool]:
+        """The blocks of what a group's members are to share, in order, and whether a value has changed."""
+
+    async def change_group(self, group_id: GroupId, patch: GroupPatch) -> None:
+        """Change a group; its conversations are told."""
+
+
+async def apply_to(shelf: Shelf, file: DefinitionFile) -> list[Applied]:
     """Create or update every entry, agents first; entries that are there already stay as they are.
 
     Raises:
-        InvalidDefinition: a group cannot exist as written. Entries before it stay; the file can be applied again.
+        InvalidDefinition: a group cannot exist as written.
+        Conflict: a name or an id is taken. Entries before it stay; the file can be applied again.
     """
     applied = []
     for written in file.agents:
-        agent = await _agent(database, written)
-        applied.append(_line("agent", agent.id, agent.name, await save_agent(database, agent)))
+        agent = await _agent(shelf, written)
+        outcome = await shelf.save_agent(agent, keep_memory=written.memory is None)
+        applied.append(Applied(kind="agent", id=agent.id, name=agent.name, outcome=outcome))
     for entry in file.groups:
-        group = await _group(database, entry)
-        applied.append(_line("group", group.id, group.name, await save_group(database, group)))
+        applied.append(await _apply_group(shelf, entry))
     return applied
 
 
-def _line(kind: Literal["agent", "group"], entry_id: str, name: str, outcome: Outcome) -> Applied:
-    return Applied(kind=kind, id=entry_id, name=name, outcome=outcome)
+async def _apply_group(shelf: Shelf, written: WrittenGroup) -> Applied:
+    present = await _present(shelf, written)
+    group = await _group(shelf, written, present.id if present else None)
+    if present is None:
+        outcome = await shelf.create_group(group, keep_memory=written.shared_memory is None)
+    else:
+        outcome = await _change_group(shelf, present, group, written.shared_memory)
+    return Applied(kind="group", id=group.id, name=group.name, outcome=outcome)
 
 
-async def _agent(database: Database, written: WrittenAgent) -> Agent:
-    values = written.model_dump()
-    values["id"] = AgentId(written.id or await _agent_id(database, written.name) or f"agent-{uuid.uuid4()}")
+async def _change_group(shelf: Shelf, present: Group, group: Group, memory: tuple[MemoryBlock, ...] | None) -> Outcome:
+    fields: dict[str, Any] = {
+        name: getattr(group, name)
+        for name in ("name", "description", "agent_ids", "standby", "manager_config", "settings")
+        if getattr(group, name) != getattr(present, name)
+    }
+    for name in ("manager_config", "settings"):
+        if name in fields:
+            fields[name] = fields[name].model_dump(mode="json")
+    patched(present, GroupPatch.model_validate(fields))
+    changed = False
+    if memory is not None:
+        ids, changed = await shelf.write_shared(present, memory)
+        if ids != present.shared_block_ids:
+            fields["shared_block_ids"] = ids
+    if fields:
+        await shelf.change_group(present.id, GroupPatch.model_validate(fields))
+    return "updated" if fields or changed else "unchanged"
+
+
+async def _agent(shelf: Shelf, written: WrittenAgent) -> Agent:
+    values = written.model_dump(exclude={"memory"})
+    values["memory"] = written.memory or ()
+    values["id"] = written.id or await _agent_id(shelf, written.name) or f"agent-{uuid.uuid4()}"
     return Agent.model_validate(values)
 
 
-async def _agent_id(database: Database, name: str) -> AgentId | None:
+async def _agent_id(shelf: Shelf, name: str) -> AgentId | None:
     try:
-        return (await find_agent(database, name)).id
+        return await shelf.find_agent(name)
     except NotFound:
         return None
 
 
-async def _group(database: Database, written: WrittenGroup) -> Group:
-    values = written.model_dump(exclude={"agents", "standby", "manager_config"})
-    values["id"] = GroupId(written.id or await _group_id(database, written.name) or f"group-{uuid.uuid4()}")
+async def _group(shelf: Shelf, written: WrittenGroup, known_id: GroupId | None) -> Group:
+    values = written.model_dump(exclude={"agents", "standby", "manager_config", "shared_memory"})
+    values["shared_memory"] = written.shared_memory or ()
+    values["id"] = known_id or written.id or f"group-{uuid.uuid4()}"
     manager_config = dict(written.manager_config)
     try:
         if manager := manager_config.get("manager_agent_id"):
-            manager_config["manager_agent_id"] = await _id_of(database, manager)
+            manager_config["manager_agent_id"] = await shelf.find_agent(str(manager))
         if isinstance(others := manager_config.get("fallback_manager_ids"), list):
-            manager_config["fallback_manager_ids"] = [await _id_of(database, who) for who in others]
-        values["agent_ids"] = [await _id_of(database, who) for who in written.agents]
-        values["standby"] = [await _standby(database, entry) for entry in written.standby]
+            manager_config["fallback_manager_ids"] = [await shelf.find_agent(str(who)) for who in others]
+        values["agent_ids"] = [await shelf.find_agent(who) for who in written.agents]
+        values["standby"] = [await _standby(shelf, entry) for entry in written.standby]
     except NotFound as error:
         raise InvalidDefinition(f"group {written.name!r}: {error}") from None
     try:
@@ -150,21 +221,18 @@ async def _group(database: Database, written: WrittenGroup) -> Group:
         raise InvalidDefinition(f"group {written.name!r}: {explain(error)}") from None
 
 
-async def _id_of(database: Database, who: object) -> AgentId:
-    return (await find_agent(database, str(who))).id
-
-
-async def _standby(database: Database, entry: str | WrittenStandby) -> Standby:
+async def _standby(shelf: Shelf, entry: str | WrittenStandby) -> Standby:
     written = WrittenStandby(agent=entry) if isinstance(entry, str) else entry
     member = written.stands_in_for
     return Standby(
-        agent_id=await _id_of(database, written.agent),
-        stands_in_for=await _id_of(database, member) if member else None,
+        agent_id=await shelf.find_agent(written.agent),
+        stands_in_for=await shelf.find_agent(member) if member else None,
     )
 
 
-async def _group_id(database: Database, name: str) -> GroupId | None:
+async def _present(shelf: Shelf, written: WrittenGroup) -> Group | None:
     try:
-        return (await find_group(database, name)).id
+        found = await shelf.find_group(written.id or written.name)
     except NotFound:
         return None
+    return found if written.id in (None, found.id) else None

@@ -20,6 +20,7 @@ UPDATE_TIMEOUT = timedelta(seconds=15)
 QUERY_TIMEOUT = timedelta(seconds=5)
 QUERY_TRIES = 3
 UNANSWERED = "Temporal or its worker does not answer; is the stack, or a `tertulia worker`, running?"
+_STUCK = "its last step failed and is tried again: the worker's log, and the history in Temporal, say why"
 _ROLLING_OVER_PAUSE = 0.1
 _ROLLING_OVER_TRIES = 50
 
@@ -30,8 +31,14 @@ async def answered(call: Awaitable[T]) -> T:
     """The call's answer; a server that gives none is `Unavailable`."""
     try:
         return await call
-    except RPCError:
-        raise Unavailable(UNANSWERED) from None
+    except RPCError as error:
+        raise Unavailable(why_unanswered(error)) from None
+
+
+def why_unanswered(error: RPCError) -> str:
+    """What it means for a caller that Temporal answered with this error."""
+    stuck = error.status is RPCStatusCode.FAILED_PRECONDITION and "failed state" in error.message
+    return f"the conversation does not answer: {_STUCK}" if stuck else UNANSWERED
 
 
 async def send_update(client: "Tertulia", conversation_id: str, name: str, command: AnyCommand) -> Receipt:
@@ -76,7 +83,7 @@ async def _send_once(client: "Tertulia", conversation_id: str, name: str, comman
             rpc_timeout=UPDATE_TIMEOUT,
         )
     except WorkflowUpdateFailedError as error:
-        raise _refusal(error) from None
+        raise refusal(error) from None
     except WorkflowUpdateRPCTimeoutOrCancelledError:
         raise Unavailable(_not_accepted(command)) from None
     except RPCError as error:
@@ -90,7 +97,8 @@ def _not_accepted(command: AnyCommand, why: str = UNANSWERED) -> str:
     return f"not accepted: {why} Try again with the same id, --id {command.command_id}: it counts once"
 
 
-def _refusal(error: WorkflowUpdateFailedError) -> Exception:
+def refusal(error: WorkflowUpdateFailedError) -> Exception:
+    """What a conversation has against a command."""
     cause = error.cause
     if not isinstance(cause, ApplicationError):
         return CommandRefused(str(cause))

@@ -1,17 +1,26 @@
-"""One conversation as a reader sees it pass: messages, silent turns and changes of members in the order they happened.
+"""One conversation as a reader sees it pass: what each of its events tells, in words of this program."""
 
-Law: every message once, in order, none missed. Messages are read before turns, and turns before changes of members: so
-what is read later may be ahead of the messages, in which case it waits, but is never behind them.
-"""
-
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from groups.failover import NO_PARTICIPANTS
+from groups.model import Record
+from groups.phases import PhaseChange, PublicPhase
+from groups.records import ConversationEvent, FinishedTurn, LiveDelta, MembershipChange, Message
 from groups.status import ConversationStatus
-from store.membership import MembershipChange
-from store.transcript import Message
-from store.turns import FinishedTurn
+
+_RESUMED = "resumed"
+NewsKind = Literal["paused", "resumed", "round_ended", "closed"]
+
+
+class Circumstances(Record):
+    """Of a turn, what is told beside the words that were spoken in it."""
+
+    chosen_by: str
+    reason: str
+    error: str | None = None
+    """What failed, though there was an answer in the end."""
+    attempt: int = 1
 
 
 @dataclass(frozen=True)
@@ -19,7 +28,7 @@ class Said:
     """A message entered the transcript."""
 
     message: Message
-    turn: FinishedTurn | None
+    turn: Circumstances | None
     """The turn in which it was said; None for a message from outside."""
 
 
@@ -37,99 +46,97 @@ class RosterChanged:
     change: MembershipChange
 
 
-Happening: TypeAlias = Said | Silent | RosterChanged
-
-
-@dataclass(frozen=True)
-class Backlog:
-    """How far the database was read, and what of it has not been passed on yet."""
-
-    seq: int = 0
-    turn: int = 0
-    epoch: int = 0
-    messages: tuple[Message, ...] = ()
-    turns: tuple[FinishedTurn, ...] = ()
-    changes: tuple[MembershipChange, ...] = ()
-
-    def with_messages(self, read: Sequence[Message]) -> "Backlog":
-        """The backlog with further messages."""
-        return replace(self, messages=(*self.messages, *read), seq=read[-1].seq if read else self.seq)
-
-    def with_turns(self, read: Sequence[FinishedTurn]) -> "Backlog":
-        """The backlog with further turns."""
-        return replace(self, turns=(*self.turns, *read), turn=read[-1].turn if read else self.turn)
-
-    def with_changes(self, read: Sequence[MembershipChange]) -> "Backlog":
-        """The backlog with further changes of members."""
-        return replace(self, changes=(*self.changes, *read), epoch=read[-1].epoch if read else self.epoch)
-
-
-def pass_on(backlog: Backlog) -> tuple[list[Happening], Backlog]:
-    """What can be shown now, in order, and the backlog without it.
-
-    The backlog holds everything that happened before its last message; of what came after, it may lack some.
-    """
-    turns = [turn for turn in backlog.turns if turn.seq <= backlog.seq]
-    changes = [
-        change for change in backlog.changes if change.after_seq <= backlog.seq and change.after_turn <= backlog.turn
-    ]
-    spoken = {turn.turn: turn for turn in turns if turn.outcome == "spoke"}
-    happenings: list[Happening] = [
-        *(Said(message, spoken.get(message.turn or 0)) for message in backlog.messages),
-        *(Silent(turn) for turn in turns if turn.outcome != "spoke"),
-        *(RosterChanged(change) for change in changes),
-    ]
-    left = replace(
-        backlog,
-        messages=(),
-        turns=tuple(turn for turn in backlog.turns if turn.seq > backlog.seq),
-        changes=tuple(change for change in backlog.changes if change not in changes),
-    )
-    return sorted(happenings, key=_place), left
-
-
-def _place(happening: Happening) -> tuple[int, int, int, int]:
-    """Where it stands: at its message, or behind the message and the turn after which it happened."""
-    match happening:
-        case Said(message=message):
-            return message.seq, 0, 0, 0
-        case Silent(turn=turn):
-            return turn.seq, 1, turn.turn, 0
-        case RosterChanged(change=change):
-            return change.after_seq, 1, change.after_turn, change.epoch
-
-
 @dataclass(frozen=True)
 class News:
     """A change of the conversation's phase that a reader wants to know of."""
 
-    kind: Literal["paused", "resumed", "round_ended", "closed"]
+    kind: NewsKind
     round: int
     reason: str
     """Why, in one word: the stop reason; or an operator's words for a pause."""
     explanation: str
 
 
-def news(before: ConversationStatus | None, now: ConversationStatus) -> Iterator[News]:
-    """What is new in `now`; `before` is the status seen before it, None for the first one."""
-    reason, explanation = now.stop_reason or "", now.stop_explanation or ""
-    if now.phase == "closed":
-        if before is None or before.phase != "closed":
-            yield News("closed", now.round, reason, explanation)
-        return
-    if reason and (before is None or (before.round, before.stop_reason) != (now.round, now.stop_reason)):
-        yield News("round_ended", now.round, reason, explanation)
-    was_paused = before is not None and before.phase == "paused"
-    if now.phase == "paused" and not was_paused:
-        yield News("paused", now.round, _why_paused(now), "")
-    elif was_paused and now.phase != "paused":
-        yield News("resumed", now.round, "", "")
+@dataclass(frozen=True)
+class TookFloor:
+    """Somebody begins to speak."""
+
+    turn: int
+    speaker: str
 
 
-def _why_paused(status: ConversationStatus) -> str:
-    if status.paused_because is None:
-        return "no member can speak"
-    return status.paused_because or "an operator paused it"
+@dataclass(frozen=True)
+class Overheard:
+    """Words as they are said."""
+
+    delta: LiveDelta
+
+
+Happening: TypeAlias = Said | Silent | RosterChanged | News
+"""What stays true, and so is told to everybody."""
+Passing: TypeAlias = TookFloor | Overheard
+"""What goes on at a moment, for those who look at a screen."""
+
+
+class Timeline:
+    """Turns events into happenings; it remembers the phase, since what a phase means hangs on the one before."""
+
+    def __init__(self) -> None:
+        self.phase: PublicPhase | None = None
+        """As far as it has been told."""
+
+    def happening(self, event: ConversationEvent) -> Happening | TookFloor | None:
+        """What the event tells a reader; None for nothing that a reader needs."""
+        match event.kind:
+            case "message":
+                return _said(event)
+            case "membership":
+                return RosterChanged(MembershipChange.model_validate(event.data))
+            case "turn_passed" | "turn_failed" | "turn_discarded" | "turn_cancelled":
+                return Silent(FinishedTurn.model_validate(event.data))
+            case "turn_started":
+                return TookFloor(int(str(event.data["turn"])), str(event.data["speaker"]))
+            case "phase":
+                return self._news(PhaseChange.model_validate({"number": 0, **event.data}))
+            case _:
+                return None
+
+    def _news(self, change: PhaseChange) -> News | None:
+        before, self.phase = self.phase, change.phase
+        kind = _kind(before, change)
+        if kind is None:
+            return None
+        reason = _why_paused(change.reason) if kind == "paused" else change.reason
+        return News(kind, change.round, "" if kind == "resumed" else reason, change.explanation)
+
+
+def _said(event: ConversationEvent) -> Said:
+    message = Message.model_validate(event.data)
+    return Said(message, None if message.turn is None else Circumstances.model_validate(event.data))
+
+
+def _kind(
+    before: PublicPhase | None, change: PhaseChange
+) -> Literal["paused", "resumed", "round_ended", "closed"] | None:
+    match change.phase:
+        case "closed":
+            return "closed"
+        case "paused":
+            return "paused"
+        case "ready" if change.reason not in ("", _RESUMED):
+            return "round_ended"
+        case _ if before == "paused" or change.reason == _RESUMED:
+            return "resumed"
+    return None
+
+
+def _why_paused(reason: str) -> str:
+    return "no member can speak" if reason == NO_PARTICIPANTS else reason or "an operator paused it"
+
+
+def closing(status: ConversationStatus) -> News:
+    """The end of a conversation from before its events were kept."""
+    return News("closed", status.round, status.stop_reason or "", status.stop_explanation or "")
 
 
 def is_at_rest(status: ConversationStatus) -> bool:

@@ -1,73 +1,85 @@
 """The rows that conversations are: opened once, counted up by each turn, closed once."""
 
-from collections.abc import Collection, Sequence
-from datetime import datetime
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from groups.errors import NotFound
-from groups.group import GroupSettings, visible_from
-from groups.ids import AgentId, ConversationId, GroupId
+from groups.errors import CommandRefused, NotFound
+from groups.group import CatchUp, visible_from
+from groups.ids import DEFAULT_ORGANISATION, AgentId, ConversationId, GroupId, OrganisationId
 from groups.model import Record
+from groups.phases import PhaseChange
+from groups.records import ConversationRow as ConversationRow
 from groups.roster import MemberRef
+from groups.state import Fork
 from store.database import Database
+from store.forks import copy_beginning
+from store.paging import Page, read_page
+from store.rounds import change_phase
 from store.tables import conversations, groups, members
 
 
-class ConversationRow(Record):
-    """What the database knows of a conversation."""
+class Opening(Record):
+    """What a new conversation begins with."""
 
-    conversation_id: ConversationId
+    organisation_id: OrganisationId = DEFAULT_ORGANISATION
     group_id: GroupId
-    group: str
-    last_seq: int
-    last_turn: int
-    stop_reason: str | None
-    created_at: datetime
-    closed_at: datetime | None
-    final_status: dict[str, JsonValue] | None = None
+    revision: int = 1
+    """The group's, from which all else here was read."""
+    members: tuple[MemberRef, ...]
+    standby: tuple[AgentId, ...] = ()
+    catch_up: CatchUp = "full"
+    fork: Fork | None = None
 
 
-async def open_conversation(
-    database: Database,
-    conversation_id: ConversationId,
-    group_id: GroupId,
-    roster: Sequence[MemberRef],
-    settings: GroupSettings,
-    standby: Collection[AgentId] = (),
-) -> None:
-    """Create the conversation and its members; done before, it changes nothing."""
-    opened = insert(conversations).values(id=conversation_id, group_id=group_id).on_conflict_do_nothing()
+async def open_conversation(database: Database, conversation_id: ConversationId, opening: Opening) -> bool:
+    """Create the conversation and its members; done before, it changes nothing.
+
+    False if the group has changed meanwhile: whoever changes it tells the conversations that are open, so that one
+    opens with what the group is, or is told.
+    """
     async with database.transaction() as connection:
-        await connection.execute(opened)
+        found = select(groups.c.revision).where(groups.c.id == opening.group_id).with_for_update(read=True)
+        if (await connection.execute(found)).scalar_one() != opening.revision:
+            return False
+        values = {"id": conversation_id, "organisation_id": opening.organisation_id, "group_id": opening.group_id}
+        await connection.execute(insert(conversations).values(values).on_conflict_do_nothing())
+        own = conversations.c.id == conversation_id
+        begun = await connection.execute(select(conversations.c.last_event).where(own).with_for_update())
+        if begun.scalar_one():
+            return True
+        # An earlier attempt may have opened it with what the group was then.
+        await connection.execute(delete(members).where(members.c.conversation_id == conversation_id))
         rows = [
             {
                 "conversation_id": conversation_id,
                 "agent_id": member.agent_id,
                 "name": member.name,
-                "state": "standby" if member.agent_id in standby else "active",
+                "state": "standby" if member.agent_id in opening.standby else "active",
                 "position": position,
-                "visible_from": visible_from(settings.catch_up, 0),
+                "visible_from": visible_from(opening.catch_up, 0),
                 "cursor": 0,
             }
-            for position, member in enumerate(roster)
+            for position, member in enumerate(opening.members)
         ]
         if rows:
-            await connection.execute(insert(members).on_conflict_do_nothing(), rows)
+            await connection.execute(insert(members), rows)
+        if opening.fork and opening.fork.seq:
+            await copy_beginning(connection, conversation_id, opening.fork)
+    return True
 
 
 async def close_conversation(
-    database: Database, conversation_id: ConversationId, stop_reason: str, final_status: dict[str, JsonValue]
+    database: Database, conversation_id: ConversationId, change: PhaseChange, final_status: dict[str, JsonValue]
 ) -> int:
-    """Let every member's cursor stand at the last message and write the end; return the last `seq`."""
+    """Let every member's cursor stand at the last message, write the end and tell of it; return the last `seq`."""
     closed = (
         update(conversations)
         .where(conversations.c.id == conversation_id)
         .values(
-            stop_reason=stop_reason,
+            stop_reason=change.reason,
             final_status=final_status,
             closed_at=func.coalesce(conversations.c.closed_at, func.now()),
         )
@@ -75,41 +87,102 @@ async def close_conversation(
     )
     async with database.transaction() as connection:
         last_seq: int = (await connection.execute(closed)).scalar_one()
+        await change_phase(connection, conversation_id, change)
         caught_up = members.c.conversation_id == conversation_id, members.c.state != "removed"
         await connection.execute(update(members).where(*caught_up).values(cursor=last_seq))
         return last_seq
 
 
+async def reserve_conversation(
+    database: Database,
+    organisation_id: OrganisationId,
+    conversation_id: ConversationId,
+    group_id: GroupId,
+    fork: Fork | None = None,
+) -> None:
+    """Let the id belong to the organisation before the conversation runs; done before, it changes nothing.
+
+    Raises:
+        CommandRefused: it belongs to another conversation.
+    """
+    values: dict[str, object] = {
+        "id": conversation_id,
+        "organisation_id": organisation_id,
+        "group_id": group_id,
+    }
+    if fork:
+        values |= {"forked_from": fork.source, "forked_turn": fork.turn}
+    async with database.transaction() as connection:
+        await connection.execute(insert(conversations).values(values).on_conflict_do_nothing())
+        own = select(conversations.c.group_id).where(
+            conversations.c.id == conversation_id, conversations.c.organisation_id == organisation_id
+        )
+        if (await connection.execute(own)).scalar_one_or_none() != group_id:
+            raise CommandRefused(f"the id {conversation_id!r} is taken by another conversation")
+
+
 _COLUMNS = (
     conversations.c.id.label("conversation_id"),
+    conversations.c.organisation_id,
     conversations.c.group_id,
     groups.c.name.label("group"),
+    conversations.c.phase,
     conversations.c.last_seq,
     conversations.c.last_turn,
     conversations.c.stop_reason,
+    conversations.c.forked_from,
+    conversations.c.forked_turn,
     conversations.c.created_at,
     conversations.c.closed_at,
 )
+_joined = conversations.join(groups, groups.c.id == conversations.c.group_id)
 
 
-async def find_conversation(database: Database, conversation_id: str) -> ConversationRow:
-    """The conversation of that id, with its final status if it is closed.
+async def find_conversation(
+    database: Database, conversation_id: str, organisation_id: OrganisationId | None = None
+) -> ConversationRow:
+    """The conversation of that id, with its final status if it is closed; with an organisation, only one of it.
 
     Raises:
         NotFound: there is none.
     """
-    query = select(*_COLUMNS, conversations.c.final_status).join(groups, groups.c.id == conversations.c.group_id)
-    row = await database.row(query.where(conversations.c.id == conversation_id))
+    query = select(*_COLUMNS, conversations.c.final_status).select_from(_joined)
+    query = query.where(conversations.c.id == conversation_id)
+    if organisation_id is not None:
+        query = query.where(conversations.c.organisation_id == organisation_id)
+    row = await database.row(query)
     if row is None:
         raise NotFound(f"no such conversation: {conversation_id!r}; `tertulia list` shows those there are")
     return _conversation(row)
 
 
-async def list_conversations(database: Database, limit: int) -> list[ConversationRow]:
-    """The newest conversations, newest first."""
-    query = select(*_COLUMNS).join(groups, groups.c.id == conversations.c.group_id)
-    rows = await database.rows(query.order_by(conversations.c.created_at.desc()).limit(limit))
-    return [_conversation(row) for row in rows]
+_OWNED = select(conversations.c.id).where(
+    conversations.c.id == bindparam("id"), conversations.c.organisation_id == bindparam("organisation_id")
+)
+
+
+async def check_owner(database: Database, conversation_id: str, organisation_id: OrganisationId) -> None:
+    """Refuse a conversation that is not the organisation's.
+
+    Raises:
+        NotFound: for the organisation there is none of that id.
+    """
+    if await database.row(_OWNED, {"id": conversation_id, "organisation_id": organisation_id}) is None:
+        raise NotFound(f"no such conversation: {conversation_id!r}")
+
+
+async def list_conversations(
+    database: Database, organisation_id: OrganisationId, page: Page, *, group_id: str | None = None
+) -> list[ConversationRow]:
+    """One page of an organisation's conversations; with a group, of its alone.
+
+    Raises:
+        NotFound: the page begins or ends at a conversation that there is not.
+    """
+    query = select(*_COLUMNS).select_from(_joined).where(conversations.c.organisation_id == organisation_id)
+    if group_id is not None:
+        query = query.where(conversations.c.group_id == group_id)
+    return [_conversation(row) for row in await read_page(database, conversations, organisation_id, query, page)]
 
 
 def _conversation(row: Row[Any]) -> ConversationRow:

@@ -3,13 +3,20 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Any, Self
 
-from sqlalchemy import Executable, Row
+import psycopg
+from sqlalchemy import Engine, Executable, Row, event
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 DRIVER = "postgresql+psycopg"
 _CONNECT_SECONDS = 5
+_RESTED_SECONDS = 0.2
+"""After so long without use a connection is tried before it is trusted: no server is back sooner."""
+_RESTS_SINCE = "rests_since"
 
 
 class Database:
@@ -34,9 +41,12 @@ class Database:
             max_overflow=max_overflow,
             hide_parameters=True,
             connect_args={"connect_timeout": _CONNECT_SECONDS},
-            # One who asks seldom makes sure of the connection first; a worker's activities are tried again anyway.
-            pool_pre_ping=patience_seconds is not None,
+            # What one connection has prepared and the server has cached for it is used again.
+            pool_use_lifo=True,
         )
+        # One who asks seldom makes sure of the connection first; a worker's activities are tried again anyway.
+        if patience_seconds is not None:
+            _try_rested(self._engine.sync_engine)
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def __aenter__(self) -> Self:
@@ -76,3 +86,21 @@ class Database:
         """Several statements, committed together or not at all."""
         async with self._engine.begin() as connection:
             yield connection
+
+
+def _try_rested(engine: Engine) -> None:
+    """Let a connection that was not used for a while be tried before its next use; one that is cut is replaced."""
+
+    def rests(connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info[_RESTS_SINCE] = monotonic()
+
+    def is_wanted(connection: Any, record: ConnectionPoolEntry, _: PoolProxiedConnection) -> None:
+        if monotonic() - record.info.get(_RESTS_SINCE, monotonic()) < _RESTED_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except psycopg.Error:
+            raise InvalidatePoolError from None
+
+    event.listen(engine, "checkin", rests)
+    event.listen(engine, "checkout", is_wanted)

@@ -1,10 +1,8 @@
 """Who has been in a conversation: the members' rows, and the audit of every change."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import JsonValue
 from sqlalchemy import case, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,32 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from groups.changes import AnyRosterChange, MemberAdded, MemberReplaced
 from groups.group import visible_from
 from groups.ids import ConversationId
-from groups.model import Record
-from groups.roster import MemberRef, MemberState, Roster
+from groups.records import MemberRow as MemberRow
+from groups.records import MembershipChange as MembershipChange
+from groups.roster import MemberRef, Roster
 from store.database import Database
 from store.tables import conversations, members, membership_changes
-
-
-class MembershipChange(Record):
-    """A line of the audit."""
-
-    epoch: int
-    command_id: str
-    kind: Literal["add", "remove", "replace", "reorder", "mute", "unmute", "reinstate", "health", "manager_health"]
-    detail: dict[str, JsonValue]
-    after_turn: int
-    after_seq: int
-    created_at: datetime
-
-
-class MemberRow(Record):
-    """Someone who is, or was, in a conversation."""
-
-    agent_id: str
-    name: str
-    state: MemberState | Literal["removed"]
-    visible_from: int
-    cursor: int
+from store.telling import Telling, tell
 
 
 async def apply_changes(
@@ -58,7 +36,9 @@ async def apply_changes(
             _audit_line(conversation_id, first_epoch + offset, change, row.last_turn, row.last_seq)
             for offset, change in enumerate(changes)
         ]
-        await connection.execute(insert(membership_changes).on_conflict_do_nothing(), audit)
+        new = insert(membership_changes).values(audit).on_conflict_do_nothing().returning(membership_changes.c.epoch)
+        epochs = sorted(await connection.scalars(new))
+        await tell(connection, conversation_id, [Telling(kind="membership", subject=epoch) for epoch in epochs])
         await _admit(connection, conversation_id, _joiners(changes), row.last_seq)
         await _write_roster(connection, conversation_id, roster)
 

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from pydantic import JsonValue
 from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 
@@ -9,6 +10,7 @@ from groups.ids import AgentId, ConversationId
 from groups.model import Record
 from store.database import Database
 from store.tables import selections
+from store.telling import Telling, tell
 
 
 class SelectionKey(Record):
@@ -54,8 +56,23 @@ async def find_selection(database: Database, key: SelectionKey) -> SelectionReco
 async def commit_selection(database: Database, key: SelectionKey, record: SelectionRecord) -> SelectionRecord:
     """Write the choice, or return the one that another attempt wrote before."""
     statement = insert(selections).values({**key.model_dump(), **record.model_dump()}).on_conflict_do_nothing()
-    if await database.row(statement.returning(selections.c.turn)) is not None:
-        return record
+    async with database.transaction() as connection:
+        if (await connection.execute(statement.returning(selections.c.turn))).first() is not None:
+            await tell(connection, key.conversation_id, _told(key, record))
+            return record
     found = await find_selection(database, key)
     assert found is not None
     return found
+
+
+def _told(key: SelectionKey, record: SelectionRecord) -> list[Telling]:
+    """Only what failed: whom a manager chose is told when that one begins to speak."""
+    if record.outcome != "failed":
+        return []
+    detail: dict[str, JsonValue] = {
+        "turn": key.turn,
+        "round": key.round,
+        "manager_id": key.manager_id,
+        "reason": record.reason,
+    }
+    return [Telling(kind="selection_failed", detail=detail)]

@@ -1,8 +1,7 @@
 """The transcript: append-only messages, numbered by `seq` without gaps."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -10,40 +9,50 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from groups.ids import ConversationId
 from groups.model import Record
+from groups.phases import PhaseChange
 from groups.prompt import Utterance
+from groups.records import Message as Message
 from groups.state import Post
 from groups.window import Window
 from store.database import Database
+from store.rounds import change_phase
 from store.tables import conversations, messages
+from store.telling import Telling, tell
 
 
-class Message(Record):
-    """One message, as `tertulia show --json` prints it."""
+async def record_posts(
+    database: Database,
+    conversation_id: ConversationId,
+    posts: Sequence[Post],
+    *,
+    round: int | None = None,
+    begins: PhaseChange | None = None,
+) -> int:
+    """Append messages from outside in this order, each once; return the transcript's last `seq`.
 
-    seq: int
-    turn: int | None
-    role: Literal["user", "assistant"]
-    sender_id: str | None
-    sender: str
-    text: str
-    created_at: datetime
-
-
-async def record_posts(database: Database, conversation_id: ConversationId, posts: Sequence[Post]) -> int:
-    """Append messages from outside in this order, each once; return the transcript's last `seq`."""
+    Args:
+        database: where.
+        conversation_id: whose transcript it is.
+        posts: the messages.
+        round: the round that they belong to.
+        begins: set if the round begins with them.
+    """
     async with database.transaction() as connection:
         found = select(conversations.c.last_seq, conversations.c.chars).where(conversations.c.id == conversation_id)
         row = (await connection.execute(found.with_for_update())).one()
+        if begins:
+            await change_phase(connection, conversation_id, begins)
         new = await _unrecorded(connection, conversation_id, posts)
         if not new:
             return int(row.last_seq)
         chars = row.chars
-        lines = []
+        lines: list[dict[str, Any]] = []
         for seq, post in enumerate(new, start=row.last_seq + 1):
             lines.append(
                 {
                     "conversation_id": conversation_id,
                     "seq": seq,
+                    "round": round,
                     "role": "user",
                     "sender": post.sender,
                     "text": post.text,
@@ -56,6 +65,7 @@ async def record_posts(database: Database, conversation_id: ConversationId, post
         last_seq = int(row.last_seq) + len(new)
         counted = update(conversations).where(conversations.c.id == conversation_id)
         await connection.execute(counted.values(last_seq=last_seq, chars=chars))
+        await tell(connection, conversation_id, [Telling(kind="message", subject=line["seq"]) for line in lines])
         return last_seq
 
 
@@ -111,3 +121,21 @@ async def text_of(database: Database, conversation_id: str, seq: int) -> str:
     query = select(messages.c.text).where(messages.c.conversation_id == conversation_id, messages.c.seq == seq)
     row = await database.row(query)
     return str(row.text) if row else ""
+
+
+class PostedMessage(Record):
+    """Where a message from outside stands."""
+
+    seq: int
+    round: int | None
+
+
+_POSTED = select(messages.c.seq, messages.c.round).where(
+    messages.c.conversation_id == bindparam("conversation_id"), messages.c.message_id == bindparam("message_id")
+)
+
+
+async def find_posted(database: Database, conversation_id: str, message_id: str) -> PostedMessage | None:
+    """Where the message of that id stands, once it is in the transcript."""
+    row = await database.row(_POSTED, {"conversation_id": conversation_id, "message_id": message_id})
+    return PostedMessage(seq=row.seq, round=row.round) if row else None

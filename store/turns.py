@@ -4,51 +4,24 @@ Law: a turn's message, record, cursor and counters are written by one statement,
 second commit of the same turn writes nothing and finds the first.
 """
 
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, literal, select, update
+from pydantic import JsonValue
+from sqlalchemy import CTE, Text, bindparam, cast, func, literal, select, update
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 
 from groups.agents import Agent
-from groups.events import TurnOutcome
 from groups.ids import AgentId, ConversationId
 from groups.model import Record
 from groups.prompt import Company
+from groups.records import FinishedTurn as FinishedTurn
+from groups.records import TurnRecord as TurnRecord
 from groups.usage import Usage
+from store.agents import AGENT_COLUMNS, agent_of
+from store.attachments import GROUP, TEXT_FIELDS, blocks_of
 from store.database import Database
-from store.tables import agents, conversations, groups, members, messages, turns
-
-
-class TurnRecord(Record):
-    """What is kept of a turn."""
-
-    turn: int
-    round: int
-    epoch: int
-    speaker_id: AgentId
-    speaker: str
-    chosen_by: str
-    reason: str
-    outcome: TurnOutcome
-    error: str | None = None
-    """What failed, also where there was an answer in the end."""
-    seq: int
-    """The last message of the transcript after this turn."""
-    attempt: int
-    model: str | None = None
-    fallback: int = 0
-    """Which of the agent's models answered: 0 = its own."""
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    model_calls: int = 1
-    started_at: datetime
-
-
-class FinishedTurn(TurnRecord):
-    """A turn as it was read back."""
-
-    finished_at: datetime
+from store.tables import agents, conversations, events, groups, members, messages, turns
+from store.telling import EVENTS_CHANNEL
 
 
 class Table(Record):
@@ -60,6 +33,8 @@ class Table(Record):
     last_seq: int
     last_turn: int
     chars: int
+    watched: bool = False
+    """Whether somebody wants to see words as they are said."""
 
 
 class OutOfStep(Exception):
@@ -79,14 +54,15 @@ _seated = (
 
 _TABLE = (
     select(
-        *(agents.c[name] for name in Agent.model_fields),
+        *AGENT_COLUMNS,
         groups.c.name.label("group_name"),
         groups.c.description.label("group_description"),
-        groups.c.shared_memory,
+        blocks_of(GROUP, TEXT_FIELDS).label("shared_memory"),
         func.coalesce(members.c.visible_from, 0).label("visible_from"),
         conversations.c.last_seq,
         conversations.c.last_turn,
         conversations.c.chars,
+        func.coalesce(conversations.c.watched_until > func.now(), False).label("watched"),
         _seated.label("seated"),
     )
     .select_from(
@@ -110,12 +86,13 @@ async def read_table(database: Database, conversation_id: ConversationId, agent_
         shared_memory=row.shared_memory,
     )
     return Table(
-        agent=Agent.model_validate({name: row._mapping[name] for name in Agent.model_fields}),
+        agent=agent_of(row),
         company=company,
         visible_from=row.visible_from,
         last_seq=row.last_seq,
         last_turn=row.last_turn,
         chars=row.chars,
+        watched=row.watched,
     )
 
 
@@ -135,9 +112,10 @@ def _commit_statement() -> Any:
         .values(
             last_turn=bindparam("turn"),
             last_seq=bindparam("seq"),
+            last_event=conversations.c.last_event + 1,
             chars=conversations.c.chars + func.coalesce(func.char_length(bindparam("text")), 0),
         )
-        .returning(conversations.c.id, conversations.c.chars)
+        .returning(conversations.c.id, conversations.c.chars, conversations.c.last_event)
         .cte("guard")
     )
     recorded = insert(turns).from_select(
@@ -146,11 +124,12 @@ def _commit_statement() -> Any:
     )
     text = bindparam("text", type_=messages.c.text.type)
     said = insert(messages).from_select(
-        ["conversation_id", "seq", "turn", "role", "sender_id", "sender", "text", "chars_before"],
+        ["conversation_id", "seq", "turn", "round", "role", "sender_id", "sender", "text", "chars_before"],
         select(
             guard.c.id,
             bindparam("seq", type_=messages.c.seq.type),
             bindparam("turn", type_=messages.c.turn.type),
+            bindparam("round", type_=messages.c.round.type),
             literal("assistant"),
             bindparam("speaker_id", type_=messages.c.sender_id.type),
             bindparam("speaker", type_=messages.c.sender.type),
@@ -163,10 +142,71 @@ def _commit_statement() -> Any:
         .where(members.c.conversation_id == guard.c.id, members.c.agent_id == bindparam("speaker_id"))
         .values(cursor=bindparam("seq"))
     )
-    return select(guard.c.id).add_cte(recorded.cte("recorded"), said.cte("said"), seen.cte("seen"))
+    told = insert(events).from_select(
+        ["conversation_id", "number", "kind", "subject"],
+        select(
+            guard.c.id,
+            guard.c.last_event,
+            bindparam("event_kind", type_=events.c.kind.type),
+            bindparam("event_subject", type_=events.c.subject.type),
+        ),
+    )
+    additions = [recorded.cte("recorded"), said.cte("said"), seen.cte("seen"), told.cte("told")]
+    return select(_announced(guard)).add_cte(*additions)
+
+
+def _announced(guard: CTE) -> Any:
+    return func.pg_notify(EVENTS_CHANNEL, guard.c.id + " " + cast(guard.c.last_event, Text))
 
 
 _COMMIT = _commit_statement()
+
+
+def _begin_statement() -> Any:
+    """As `_commit_statement`: all hangs on a guard that lets each turn begin once."""
+    guard = (
+        update(conversations)
+        .where(
+            conversations.c.id == bindparam("of_conversation"), conversations.c.started_turn < bindparam("this_turn")
+        )
+        .values(started_turn=bindparam("this_turn"), last_event=conversations.c.last_event + 2)
+        .returning(conversations.c.id, conversations.c.last_event)
+        .cte("guard")
+    )
+    chosen, started = (
+        select(
+            guard.c.id,
+            guard.c.last_event - before,
+            literal(kind),
+            bindparam("this_turn", type_=events.c.subject.type),
+            bindparam(kind, type_=events.c.detail.type),
+        )
+        for before, kind in ((1, "speaker_chosen"), (0, "turn_started"))
+    )
+    columns = ["conversation_id", "number", "kind", "subject", "detail"]
+    told = insert(events).from_select(columns, chosen.union_all(started))
+    return select(_announced(guard)).add_cte(told.cte("told"))
+
+
+_BEGIN = _begin_statement()
+
+
+async def begin_turn(
+    database: Database,
+    conversation_id: ConversationId,
+    turn: int,
+    *,
+    chosen: dict[str, JsonValue],
+    started: dict[str, JsonValue],
+) -> None:
+    """Tell that a speaker was chosen for the turn, and that it has begun; told before, it changes nothing."""
+    parameters = {
+        "of_conversation": conversation_id,
+        "this_turn": turn,
+        "speaker_chosen": chosen,
+        "turn_started": started,
+    }
+    await database.rows(_BEGIN, parameters)
 
 
 async def commit_turn(
@@ -189,6 +229,8 @@ async def commit_turn(
         "of_conversation": conversation_id,
         "seq_before": seq_before,
         "text": text,
+        "event_kind": "message" if record.outcome == "spoke" else f"turn_{record.outcome}",
+        "event_subject": record.seq if record.outcome == "spoke" else record.turn,
     }
     if await database.row(_COMMIT, parameters) is not None:
         return None

@@ -15,6 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from groups.events import AnyEvent, ProbeDue
     from groups.ids import ConversationId
     from groups.machine import apply, begin, cancel, decide
+    from groups.reconciling import told_of
     from groups.state import ConversationState, TurnBrief
     from groups.status import ConversationStatus, RosterStatus, roster_status, status_of
     from workflows.display import changed_attributes, details, search_attributes
@@ -114,6 +115,10 @@ class GroupConversation(CommandHandlers):
     @workflow.query(description="The last turns: who spoke, why, and the beginning of what was said.")
     def recent_turns(self) -> list[TurnBrief]:
         return list(self.state.recent_turns)
+
+    @workflow.update(description="The group has a new revision: it is read at the next turn boundary.")
+    def group_changed(self, revision: int) -> None:
+        self.state = told_of(self.state, revision)
 
     post_message = update_handler("post_message")
     add_member = update_handler("add_member")

@@ -37,11 +37,15 @@ def search_attributes(state: ConversationState) -> TypedSearchAttributes:
     pairs: list[SearchAttributePair[str] | SearchAttributePair[Sequence[str]]] = [
         SearchAttributePair(GROUP_ID, state.group_id),
         SearchAttributePair(PHASE, "executing" if running else state.phase),
-        SearchAttributePair(MEMBERS, [member.name for member in state.roster.members]),
+        SearchAttributePair(MEMBERS, [_searched(state, member) for member in state.roster.members]),
     ]
     if state.stop_reason:
         pairs.append(SearchAttributePair(STOP_REASON, state.stop_reason))
     return TypedSearchAttributes(pairs)
+
+
+def _searched(state: ConversationState, member: Member) -> str:
+    return member.agent_id if state.ids_only else member.name
 
 
 def changed_attributes(

@@ -17,7 +17,7 @@ with workflow.unsafe.imports_passed_through():
     from groups.commands import COMMANDS, AnyCommand, Receipt, RosterCommand, UpdateSettings
     from groups.door import accept, newcomer, reject
     from groups.errors import CommandRefused, ConversationClosed, ErrorType, brief
-    from groups.ids import AgentId, CommandId
+    from groups.ids import AgentId, CommandId, OrganisationId
     from groups.model import explain
     from groups.roster import MemberRef
     from groups.state import ConversationState
@@ -68,7 +68,7 @@ class CommandHandlers:
         async with self._in_order:
             who = newcomer(command)
             known = who is None or command_id in self.state.receipts
-            joining = None if known else await _found(str(who))
+            joining = None if known else await _found(self.state.organisation_id, str(who))
             self.state, receipt = _accepted(self.state, name, command, command_id, joining)
             return receipt
 
@@ -112,9 +112,9 @@ def _refusal(message: str, type: ErrorType = ErrorType.REFUSED) -> ApplicationEr
     return ApplicationError(message, type=type, non_retryable=True)
 
 
-async def _found(who: str) -> MemberRef:
+async def _found(organisation_id: OrganisationId, who: str) -> MemberRef:
     try:
-        return await find_newcomer(who)
+        return await find_newcomer(organisation_id, who)
     except ActivityError as error:
         cause = error.cause
         message = cause.message if isinstance(cause, ApplicationError) else f"{who!r} could not be looked up"

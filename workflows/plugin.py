@@ -1,11 +1,14 @@
 """One plugin gives client, worker and replay the same data converter and the same sandbox."""
 
-from temporalio.contrib.pydantic import pydantic_data_converter
+from collections.abc import Mapping
+
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from workflows.conversation import GroupConversation
+from workflows.encryption import data_converter
+from workflows.group_change import GroupChange
 from workflows.runner import UpdatesLast
 
 _PURE = (
@@ -27,12 +30,16 @@ def _runner(existing: WorkflowRunner | None) -> WorkflowRunner:
 
 
 class TertuliaPlugin(SimplePlugin):
-    """What everything that speaks to Temporal for this project has in common."""
+    """What everything that speaks to Temporal for this project has in common.
 
-    def __init__(self) -> None:
+    Args:
+        encryption_keys: as `Configuration.encryption_keys`; without any, nothing is encrypted.
+    """
+
+    def __init__(self, encryption_keys: Mapping[str, bytes] | None = None) -> None:
         super().__init__(
             "tertulia",
-            data_converter=pydantic_data_converter,
-            workflows=[GroupConversation],
+            data_converter=data_converter(encryption_keys or {}),
+            workflows=[GroupConversation, GroupChange],
             workflow_runner=_runner,
         )

@@ -9,27 +9,35 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 with workflow.unsafe.imports_passed_through():
     from activities import contracts
     from activities.contracts import ActivityName, ContextLimits
+    from groups.announcing import next_phase
     from groups.decisions import (
+        AnnouncePhase,
         ApplyMembership,
         AskManager,
         CloseConversation,
         CloseRound,
         Decision,
         LoadConversation,
+        LoadGroup,
         RecordPosts,
     )
     from groups.events import (
         AnyEvent,
         ConversationEnded,
         ConversationLoaded,
+        GroupGone,
+        GroupRead,
+        GroupTold,
         ManagerFinished,
         MembershipApplied,
+        PhaseAnnounced,
         PostsRecorded,
         RoundClosed,
         SelectionFailed,
         SpeakerChosen,
     )
     from groups.group import Dynamic
+    from groups.ids import OrganisationId
     from groups.machine import apply
     from groups.roster import MemberRef
     from groups.state import ConversationState
@@ -42,21 +50,42 @@ async def carry_out(state: ConversationState, decision: Decision) -> AnyEvent:
     return await _STEPS[type(decision)](state, decision)
 
 
-async def find_newcomer(who: str) -> MemberRef:
+async def find_newcomer(organisation_id: OrganisationId, who: str) -> MemberRef:
     """The agent of that id or unique name.
 
     Raises:
         ActivityError: there is none, as a `NotFound` application error.
     """
-    argument = contracts.FindNewcomer(who=who)
+    argument = contracts.FindNewcomer(who=who, organisation_id=organisation_id)
     return await call_database(ActivityName.FIND_NEWCOMER, argument, MemberRef, f"who is {who}?")
 
 
 async def _load(state: ConversationState, decision: LoadConversation) -> ConversationLoaded:
-    argument = contracts.LoadConversation(conversation_id=state.conversation_id, group=state.group)
+    argument = contracts.LoadConversation(
+        conversation_id=state.conversation_id,
+        group=state.group,
+        organisation_id=state.organisation_id,
+        fork=state.fork,
+    )
     line = f"load {state.group}"
     loaded = await call_database(ActivityName.LOAD_CONVERSATION, argument, contracts.LoadedConversation, line)
     return ConversationLoaded(at=workflow.now(), **dict(loaded))
+
+
+async def _load_group(state: ConversationState, decision: LoadGroup) -> GroupRead | GroupGone:
+    argument = contracts.LoadGroup(group_id=state.group_id, organisation_id=state.organisation_id)
+    line = f"the group has changed: revision {state.told_revision}"
+    group = (await call_database(ActivityName.LOAD_GROUP, argument, contracts.LoadedGroup, line)).group
+    if group is None:
+        return GroupGone(at=workflow.now())
+    return GroupRead(at=workflow.now(), **{name: getattr(group, name) for name in GroupTold.model_fields})
+
+
+async def _announce_phase(state: ConversationState, decision: AnnouncePhase) -> PhaseAnnounced:
+    argument = contracts.AnnouncePhase(conversation_id=state.conversation_id, change=decision.change)
+    line = f"{decision.change.phase}: {decision.change.reason}"
+    await call_database(ActivityName.ANNOUNCE_PHASE, argument, type(None), line)
+    return PhaseAnnounced(at=workflow.now(), change=decision.change)
 
 
 async def _apply_membership(state: ConversationState, decision: ApplyMembership) -> MembershipApplied:
@@ -72,13 +101,20 @@ async def _apply_membership(state: ConversationState, decision: ApplyMembership)
 
 
 async def _record_posts(state: ConversationState, decision: RecordPosts) -> PostsRecorded:
-    argument = contracts.RecordPosts(conversation_id=state.conversation_id, posts=decision.posts)
+    argument = contracts.RecordPosts(
+        conversation_id=state.conversation_id, posts=decision.posts, round=decision.round, begins=decision.begins
+    )
     senders = ", ".join(dict.fromkeys(post.sender for post in decision.posts))
     line = f"{senders}: {decision.posts[0].text}" if len(decision.posts) == 1 else f"messages from {senders}"
     if not state.settings.preview_chars:
         line = f"messages from {senders}"
     recorded = await call_database(ActivityName.RECORD_POSTS, argument, contracts.RecordedPosts, line)
-    return PostsRecorded(at=workflow.now(), count=len(decision.posts), last_seq=recorded.last_seq)
+    return PostsRecorded(
+        at=workflow.now(),
+        count=len(decision.posts),
+        last_seq=recorded.last_seq,
+        begins=decision.begins is not None,
+    )
 
 
 async def _ask_manager(
@@ -99,6 +135,7 @@ async def _ask_manager(
         timeout_seconds=settings.turn_timeout_seconds,
         first_model=decision.first_model,
         use_fallbacks="fallback_model" in settings.failure_steps,
+        model=settings.model,
     )
     name, calls = ActivityName.CHOOSE_SPEAKER, rules.max_selection_attempts
     line = f"turn {decision.turn} · who speaks? · {decision.manager.name}"
@@ -138,6 +175,19 @@ def _choice(
 
 
 async def _close_round(state: ConversationState, decision: CloseRound) -> RoundClosed:
+    current = state.round
+    assert current is not None
+    argument = contracts.CloseRound(
+        conversation_id=state.conversation_id,
+        round=current.number,
+        turns=current.turns,
+        seq=state.last_seq,
+        usage=state.usage - current.usage_before,
+        started_at=current.started_at,
+        change=next_phase(state, "ready", decision.reason, decision.explanation, round=current.number),
+    )
+    line = f"round {current.number} ends: {decision.reason}"
+    await call_database(ActivityName.CLOSE_ROUND, argument, type(None), line)
     return RoundClosed(
         at=workflow.now(), reason=decision.reason, explanation=decision.explanation, closes=decision.closes
     )
@@ -148,7 +198,7 @@ async def _close_conversation(state: ConversationState, decision: CloseConversat
     final = status_of(apply(state, event))
     argument = contracts.CloseConversation(
         conversation_id=state.conversation_id,
-        stop_reason=decision.reason,
+        change=next_phase(state, "closed", decision.reason, final.stop_explanation or ""),
         final_status=final.model_dump(mode="json"),
     )
     line = f"close: {decision.reason}"
@@ -158,6 +208,8 @@ async def _close_conversation(state: ConversationState, decision: CloseConversat
 
 _STEPS: dict[type[Decision], Callable[[ConversationState, Any], Coroutine[Any, Any, AnyEvent]]] = {
     LoadConversation: _load,
+    LoadGroup: _load_group,
+    AnnouncePhase: _announce_phase,
     ApplyMembership: _apply_membership,
     RecordPosts: _record_posts,
     AskManager: _ask_manager,

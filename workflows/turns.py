@@ -106,6 +106,7 @@ def _work(state: ConversationState, decision: TakeTurn) -> contracts.TakeTurn:
         first_model=decision.first_model,
         use_fallbacks=asks_fallbacks(state, chosen.in_place_of or chosen.member.agent_id),
         conclude=decision.conclude,
+        model=settings.model,
     )
 
 

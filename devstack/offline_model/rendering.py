@@ -12,6 +12,9 @@ _MODEL: dict[str, JsonValue] = {"object": "model", "created": 0, "owned_by": "te
 _PIECE = 24
 """Characters of a call's arguments in one event of a stream."""
 
+_LONG = 50_000
+_MOST_PIECES = 2_000
+
 
 def completion(request: ChatRequest, identity: str, answer: Answer) -> bytes:
     """The body of an answer that is given at once."""
@@ -40,6 +43,16 @@ def stream(request: ChatRequest, identity: str, answer: Answer) -> Iterator[byte
     if with_usage:
         yield _event({**envelope, "choices": [], "usage": _usage(request, answer)})
     yield b"data: [DONE]\n\n"
+
+
+def pieces(answer: Answer) -> list[str]:
+    """The words of an answer as a stream brings them: one by one, a very long text in larger pieces."""
+    text = answer.text or ""
+    if len(text) > _LONG:
+        size = -(-len(text) // _MOST_PIECES)
+        return [text[begin : begin + size] for begin in range(0, len(text), size)]
+    first, *others = text.split(" ")
+    return [piece for piece in (first, *(f" {word}" for word in others)) if piece]
 
 
 def error_body(message: str, kind: str, *, param: str | None = None, code: str | None = None) -> bytes:
@@ -83,9 +96,8 @@ def _usage(request: ChatRequest, answer: Answer) -> JsonValue:
 def _deltas(identity: str, answer: Answer) -> Iterator[dict[str, JsonValue]]:
     if answer.call is None:
         yield {"role": "assistant", "content": ""}
-        for place, word in enumerate((answer.text or "").split(" ")):
-            if word or place:
-                yield {"content": f" {word}" if place else word}
+        for piece in pieces(answer):
+            yield {"content": piece}
         return
     first = _tool_call(identity, answer.call.name, "")
     yield {"role": "assistant", "content": None, "tool_calls": [{"index": 0, **first}]}

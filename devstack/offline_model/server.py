@@ -2,7 +2,10 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Literal, NotRequired, TypedDict
 
 from pydantic import ValidationError
@@ -52,6 +55,10 @@ ABORT = "abort"
 _MAX_BODY = 64 * 1024 * 1024
 _JSON = (b"content-type", b"application/json")
 _EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
+_BEFORE_WORDS = 0.25
+"""Which part of a delay passes before the first word of a stream; its words spread over the rest."""
+_STEPS = 50
+"""So often a stream pauses, however long it is."""
 _BROKEN_BYTES = b"\xff\xfe\xc3("
 _GARBAGE = b"<html>upstream says: no {"
 
@@ -114,25 +121,27 @@ class OfflineApp:
 
     async def _complete(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         request = parse_request(body)
-        digest = hashlib.blake2b(body, digest_size=16).digest()
+        digest = hashlib.blake2b(_in_one_piece(body) if request.stream else body, digest_size=16).digest()
         given, speaker = answer(request, digest)
         tools = frozenset(tool.function.name for tool in request.tools or ())
         fault = self._conduct.strike(Asked(request.model, speaker, tools))
         self._ledger.begin(digest, request.model, speaker)
         try:
-            if not await self._may_answer(fault, receive):
+            seconds = self._conduct.delay_seconds(fault)
+            first, rest = (seconds * _BEFORE_WORDS, seconds * (1 - _BEFORE_WORDS)) if request.stream else (seconds, 0)
+            if not await self._may_answer(first, fault, receive):
                 await _cut(scope, receive)
                 return
             if fault and await _refused(fault, send):
                 return
-            await _send_answer(request, digest.hex(), given, fault, send)
+            async with self._watched(receive) as left:
+                await _send_answer(request, digest.hex(), given, fault, _Pace(rest, left), send)
             self._ledger.answered(digest)
         finally:
             self._ledger.end()
 
-    async def _may_answer(self, fault: Fault | None, receive: Receive) -> bool:
+    async def _may_answer(self, seconds: float, fault: Fault | None, receive: Receive) -> bool:
         """Wait as long as behaviour asks for; false = the client has gone, the server stops, or a fault forbids it."""
-        seconds = self._conduct.delay_seconds(fault)
         if seconds and not await self._still_here_after(seconds, receive):
             return False
         if fault and fault.kind == "hang":
@@ -142,14 +151,42 @@ class OfflineApp:
     async def _still_here_after(self, seconds: float | None, receive: Receive) -> bool:
         if self._stopping:
             return False
-        watch = asyncio.create_task(_left(receive))
-        self._watching.add(watch)
+        async with self._watched(receive) as left:
+            await asyncio.wait({left}, timeout=seconds)
+            return not left.done()
+
+    @asynccontextmanager
+    async def _watched(self, receive: Receive) -> AsyncIterator[asyncio.Task[None]]:
+        """A task that ends when the client leaves or the server stops."""
+        left = asyncio.create_task(_left(receive))
+        self._watching.add(left)
         try:
-            await asyncio.wait({watch}, timeout=seconds)
-            return not watch.done()
+            yield left
         finally:
-            self._watching.discard(watch)
-            watch.cancel()
+            self._watching.discard(left)
+            left.cancel()
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """How a stream spreads over time."""
+
+    seconds: float
+    left: asyncio.Task[None]
+    """Ends when nobody listens any more."""
+
+    async def step(self, share: float) -> bool:
+        """Wait for that share of the time; false = nobody listens any more."""
+        await asyncio.wait({self.left}, timeout=self.seconds * share)
+        return not self.left.done()
+
+
+def _in_one_piece(body: bytes) -> bytes:
+    """The same request without its wish for a stream: what is said must not hang on that."""
+    request = json.loads(body)
+    for name in ("stream", "stream_options"):
+        request.pop(name, None)
+    return json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
 async def _left(receive: Receive) -> None:
@@ -199,14 +236,16 @@ async def _refused(fault: Fault, send: Send) -> bool:
     return True
 
 
-async def _send_answer(request: ChatRequest, identity: str, given: Answer, fault: Fault | None, send: Send) -> None:
+async def _send_answer(
+    request: ChatRequest, identity: str, given: Answer, fault: Fault | None, pace: _Pace, send: Send
+) -> None:
     if fault is not None and fault.kind == "garbage":
         await _respond(send, 200, _GARBAGE)
         return
     if fault is not None:
         given = spoil(given, fault, participant_field(request.must_call()))
     if request.stream:
-        await _stream(send, rendering.stream(request, identity, given))
+        await _stream(send, rendering.stream(request, identity, given), given, pace)
         return
     body = rendering.completion(request, identity, given)
     await _respond(send, 200, body if fault is None else _broken(body))
@@ -222,8 +261,12 @@ async def _respond(send: Send, status: int, body: bytes, extra: Iterable[tuple[b
     await send({"type": "http.response.body", "body": body})
 
 
-async def _stream(send: Send, events: Iterable[bytes]) -> None:
+async def _stream(send: Send, events: Iterable[bytes], given: Answer, pace: _Pace) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": [_EVENTS, (b"cache-control", b"no-cache")]})
-    for event in events:
+    pieces = max(len(rendering.pieces(given)), 1)
+    at_a_time = -(-pieces // _STEPS)
+    for place, event in enumerate(events):
         await send({"type": "http.response.body", "body": _broken(event), "more_body": True})
+        if place % at_a_time == 0 and place and not await pace.step(at_a_time / pieces):
+            return
     await send({"type": "http.response.body", "body": b""})

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from starter.cli import defining, members, reading, stack, steering, talking
+from starter.cli import defining, encryption, keys, members, reading, stack, steering, talking
 from starter.cli.options import help_without_command
 from starter.cli.session import in_words
 from starter.cli.terminal import safe
@@ -34,9 +34,17 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for register in (stack.register, defining.register, talking.register, reading.register, steering.register):
+for register in (
+    stack.register,
+    defining.register,
+    talking.register,
+    reading.register,
+    steering.register,
+    keys.register,
+):
     register(app)
 app.add_typer(members.app, name="members")
+app.add_typer(encryption.app, name="encryption")
 
 
 def _print_version(asked: bool) -> None:

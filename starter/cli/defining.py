@@ -1,13 +1,17 @@
 """`apply`: agents and groups from YAML files."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from starter.cli.options import Data, Json
 from starter.cli.session import with_client
 from starter.cli.terminal import console, one_line, print_json
+
+if TYPE_CHECKING:
+    from starter.conversing import Conversing
+    from starter.definitions import Applied
 
 _STYLES = {"created": "green", "updated": "yellow", "unchanged": "dim"}
 
@@ -26,13 +30,12 @@ def apply(
 
     Example: tertulia apply examples/*.yaml
     """
-    from starter.client import Tertulia
-    from starter.definitions import Applied, read_definitions
+    from starter.definitions import read_definitions
 
     # All are read before the first is applied: a mistake in one changes nothing.
     definitions = [read_definitions(path) for path in files]
 
-    async def apply_all(client: Tertulia) -> list[Applied]:
+    async def apply_all(client: "Conversing") -> "list[Applied]":
         return [line for one in definitions for line in await client.apply(one)]
 
     applied = with_client(data, apply_all)

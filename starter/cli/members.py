@@ -13,7 +13,8 @@ from starter.cli.session import with_client
 from starter.cli.terminal import print_json
 
 if TYPE_CHECKING:
-    from starter.client import Tertulia
+    from groups.records import MemberRow, MembershipChange
+    from starter.conversing import Conversing
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -53,12 +54,10 @@ InFlightOption = Annotated[
 def list_members(conversation: Conversation, data: Data = None, as_json: Json = False) -> None:
     """Who is here, who was, and every change so far."""
     from starter.cli.tables import members_table, print_changes
-    from starter.client import Tertulia
-    from store.membership import MemberRow, MembershipChange, read_members
 
-    async def read(client: Tertulia) -> tuple[list[MemberRow], list[MembershipChange]]:
+    async def read(client: "Conversing") -> "tuple[list[MemberRow], list[MembershipChange]]":
         await client.conversation(conversation)
-        return await read_members(client.database, conversation), await client.membership(conversation)
+        return await client.members(conversation), await client.membership(conversation)
 
     members, changes = with_client(data, read)
     if as_json:
@@ -95,7 +94,7 @@ def add(
     Example: tertulia members add CONVERSATION Iris --catch-up last:5
     """
 
-    def join(client: "Tertulia", agent: str, index: int) -> Awaitable[Receipt]:
+    def join(client: "Conversing", agent: str, index: int) -> Awaitable[Receipt]:
         place = None if position is None else position + index
         return client.add_member(
             conversation,
@@ -121,7 +120,7 @@ def remove(
 ) -> None:
     """Let members leave. They keep their state, should they come back."""
 
-    def leave(client: "Tertulia", agent: str, _: int) -> Awaitable[Receipt]:
+    def leave(client: "Conversing", agent: str, _: int) -> Awaitable[Receipt]:
         return client.remove_member(conversation, agent, in_flight=_policy(in_flight), command_id=id)
 
     _one_by_one(agents, id, data, as_json, leave)
@@ -196,14 +195,14 @@ def _one_by_one(
     command_id: str | None,
     data: "Data",
     as_json: bool,
-    send: Callable[["Tertulia", str, int], Awaitable[Receipt]],
+    send: Callable[["Conversing", str, int], Awaitable[Receipt]],
 ) -> None:
     """Send one command for each agent, in order; the receipts of those before a refusal are printed."""
     if command_id is not None and len(agents) > 1:
         raise typer.BadParameter("one id is for one command: name one agent", param_hint="--id")
     receipts: list[Receipt] = []
 
-    async def send_all(client: "Tertulia") -> None:
+    async def send_all(client: "Conversing") -> None:
         for index, agent in enumerate(agents):
             receipts.append(await send(client, agent, index))
 

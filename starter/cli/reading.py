@@ -10,10 +10,8 @@ from starter.cli.session import with_client
 from starter.cli.terminal import print_json
 
 if TYPE_CHECKING:
-    from starter.client import Tertulia
-    from store.conversations import ConversationRow
-    from store.transcript import Message
-    from store.turns import FinishedTurn
+    from groups.records import ConversationRow, FinishedTurn, Message
+    from starter.conversing import Conversing
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +32,7 @@ def show(
         _show_turns(conversation, data, as_json)
         return
 
-    async def read(client: "Tertulia") -> "list[Message]":
+    async def read(client: "Conversing") -> "list[Message]":
         return [message async for message in client.transcript(conversation)]
 
     messages = with_client(data, read)
@@ -48,7 +46,7 @@ def show(
 
 
 def _show_turns(conversation: str, data: Data, as_json: bool) -> None:
-    async def read(client: "Tertulia") -> "list[FinishedTurn]":
+    async def read(client: "Conversing") -> "list[FinishedTurn]":
         await client.conversation(conversation)
         return [turn async for turn in client.turns(conversation)]
 
@@ -65,9 +63,8 @@ def _show_turns(conversation: str, data: Data, as_json: bool) -> None:
 def status(conversation: Conversation, data: Data = None, as_json: Json = False) -> None:
     """Print where a conversation stands: phase, roster, cost, what waits and what was refused."""
     from starter.cli.tables import print_status
-    from starter.watching import present_status
 
-    now = with_client(data, lambda client: present_status(client, conversation))
+    now = with_client(data, lambda client: client.present_status(conversation))
     if as_json:
         print_json(now.model_dump(mode="json"))
     else:
@@ -81,12 +78,12 @@ def list_conversations(
 ) -> None:
     """List the newest conversations."""
 
-    def read(client: "Tertulia") -> "Awaitable[list[tuple[ConversationRow, str]]]":
+    def read(client: "Conversing") -> "Awaitable[list[ConversationRow]]":
         return client.conversations(limit=limit)
 
     rows = with_client(data, read)
     if as_json:
-        print_json([{**row.model_dump(mode="json", exclude={"final_status"}), "phase": phase} for row, phase in rows])
+        print_json([row.model_dump(mode="json", exclude={"final_status", "organisation_id"}) for row in rows])
         return
     from starter.cli.tables import print_conversations
 

@@ -5,18 +5,16 @@ from contextlib import contextmanager
 from time import monotonic
 
 from pydantic import TypeAdapter
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
 from groups.changes import AnyRosterChange, MembersReordered
+from groups.records import FinishedTurn, LiveDelta, MembershipChange, Message
 from groups.status import ConversationStatus
-from starter.cli.terminal import Colours, one_line, print_words
-from starter.timeline import News, RosterChanged, Said, Silent
-from store.membership import MembershipChange
-from store.transcript import Message
-from store.turns import FinishedTurn
+from starter.cli.terminal import Colours, last_lines, one_line, print_words
+from starter.timeline import Circumstances, News, RosterChanged, Said, Silent, TookFloor
 
 _CHANGE: TypeAdapter[AnyRosterChange] = TypeAdapter(AnyRosterChange)
 _CHANGE_STYLES = {
@@ -29,6 +27,9 @@ _CHANGE_STYLES = {
     "health": "yellow",
     "manager_health": "yellow",
 }
+_SOON_SECONDS = 0.4
+_OVERHEARD_LINES = 6
+"""How much of what is being said is shown."""
 _CHOSEN_BY = {
     "manager": "the manager",
     "round_robin": "the rotation",
@@ -56,7 +57,7 @@ def speaker_line(message: Message, colours: Colours) -> Text:
     return Text.assemble(name, (f"  #{message.seq}{turn}", "dim"))
 
 
-def chosen_by(turn: FinishedTurn) -> str:
+def chosen_by(turn: FinishedTurn | Circumstances) -> str:
     """Who chose the speaker, and why."""
     return f"{_CHOSEN_BY.get(turn.chosen_by, turn.chosen_by)}: {turn.reason}"
 
@@ -77,10 +78,15 @@ class Scene:
         self._names = dict(names)
         self._progress = Progress()
 
+    @property
+    def is_live(self) -> bool:
+        """Whether somebody can see what moves."""
+        return self._console.is_terminal
+
     @contextmanager
     def live(self) -> Iterator[None]:
         """While the block runs, the last line of a terminal tells what goes on."""
-        if not self._console.is_terminal:
+        if not self.is_live:
             yield
             return
         with Live(self._progress, console=self._console, refresh_per_second=8, transient=True):
@@ -92,9 +98,9 @@ class Scene:
         again = f" · attempt {turn.attempt}" if turn is not None and turn.attempt > 1 else ""
         again += f" · {one_line(turn.error)}" if turn is not None and turn.error else ""
         line = speaker_line(message, self._colours).append(again, "yellow")
+        self._progress.settle(message.turn)
         self._print(line.append_text(self._because(turn)))
         print_words(self._console, message.text)
-        self._progress.settle()
 
     def silent(self, happening: Silent) -> None:
         """A turn without a message."""
@@ -106,8 +112,8 @@ class Scene:
             line = Text.assemble(name, (f" was removed while speaking  turn {turn.turn}: {turn.outcome}", "yellow"))
         else:
             line = Text.assemble(name, (f" could not speak  turn {turn.turn}: {one_line(turn.error or '')}", "red"))
+        self._progress.settle(turn.turn)
         self._print(line.append_text(self._because(turn)).append("\n"))
-        self._progress.settle()
 
     def changed(self, happening: RosterChanged) -> None:
         """Somebody joins, leaves, is muted, or the order changes."""
@@ -129,6 +135,14 @@ class Scene:
             case "closed":
                 self.note(f"closed: {reason}{why}", "cyan")
 
+    def begins(self, floor: TookFloor) -> None:
+        """Somebody has the floor."""
+        self._progress.show(f"turn {floor.turn} · {one_line(floor.speaker)} is speaking…")
+
+    def overhears(self, delta: LiveDelta) -> None:
+        """Words as they are said."""
+        self._progress.hear(delta)
+
     def note(self, words: str, style: str) -> None:
         """A line of the narrator's."""
         self._print(Text.assemble((f"── {words}", style), "\n"))
@@ -136,14 +150,14 @@ class Scene:
     def stand(self, status: ConversationStatus) -> None:
         """What goes on now."""
         self._names.update({member.agent_id: member.name for member in status.roster.members})
-        self._progress.show(status)
+        self._progress.show(_at_work(status))
 
     def wait(self, reason: str) -> None:
         """Something that is needed does not answer."""
         self.note(f"{one_line(reason)}; waiting", "red")
         self._progress.wait(one_line(reason))
 
-    def _because(self, turn: FinishedTurn | None) -> Text:
+    def _because(self, turn: FinishedTurn | Circumstances | None) -> Text:
         if turn is None or not self._why:
             return Text()
         return Text(f"\n  ↳ {one_line(chosen_by(turn))}", "dim italic")
@@ -153,33 +167,60 @@ class Scene:
 
 
 class Progress:
-    """The line that moves: who speaks, in which turn, for how long."""
+    """What moves: who speaks, in which turn, for how long, and the last of the words."""
 
     def __init__(self) -> None:
         self._spinner = Spinner("dots", style="dim")
         self._words = ""
         self._since: float | None = None
+        self._overheard = Overhearing()
 
-    def show(self, status: ConversationStatus) -> None:
-        """Tell what the conversation is at; time runs from when that was first seen."""
-        words = _at_work(status)
+    def show(self, words: str) -> None:
+        """Tell what the conversation is at; time runs from when that was first told."""
         self._since = monotonic() if words != self._words else self._since
         self._words = words
+
+    def hear(self, delta: LiveDelta) -> None:
+        """Somebody says this."""
+        self._overheard.hear(delta)
 
     def wait(self, reason: str) -> None:
         """Tell that something does not answer."""
         self._words, self._since = f"{reason}; waiting", monotonic()
 
-    def settle(self) -> None:
-        """A turn is over: what comes next is not known yet."""
-        self._words = ""
+    def settle(self, turn: int | None) -> None:
+        """A turn is over, or somebody outside has spoken. If nobody speaks soon, somebody is being chosen."""
+        self._words = "" if turn is None else f"turn {turn + 1} · who speaks next?"
+        self._since = monotonic() + _SOON_SECONDS
+        self._overheard = Overhearing()
 
-    def __rich__(self) -> Spinner | Text:
-        if not self._words or self._since is None:
-            return Text("")
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if not self._words or self._since is None or self._since > monotonic():
+            yield Text("")
+            return
         seconds = int(monotonic() - self._since)
         self._spinner.update(text=Text(f"{self._words} {seconds} s", "dim"))
-        return self._spinner
+        yield self._spinner
+        if self._overheard.text:
+            yield Text("\n").join(last_lines(console, self._overheard.text, _OVERHEARD_LINES))
+
+
+class Overhearing:
+    """The words of one attempt at one turn, as far as they were heard."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self._place = (0, 0)
+
+    def hear(self, delta: LiveDelta) -> None:
+        """A turn that is begun anew is heard from its beginning; what was missed in between is left out."""
+        place = (delta.turn, delta.attempt)
+        if place < self._place:
+            return
+        if place > self._place:
+            self.text, self._place = "", place
+        gap = "… " if delta.offset and not self.text else ""
+        self.text += gap + delta.text
 
 
 def _at_work(status: ConversationStatus) -> str:

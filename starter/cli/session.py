@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from configuration import Configuration
     from starter.client import Tertulia
+    from starter.conversing import Conversing
 
 T = TypeVar("T")
 
@@ -30,17 +32,54 @@ def configured(data: Path | None) -> "Configuration":
     return Configuration.from_environment()
 
 
-def with_client(data: Path | None, work: Callable[["Tertulia"], Awaitable[T]]) -> T:
-    """Do `work` with a connected client."""
-    # Imported here: `--help` and wrong usage need no Temporal and no database.
-    from starter.client import Tertulia
+def with_client(data: Path | None, work: Callable[["Conversing"], Awaitable[T]]) -> T:
+    """Do `work` with a client of the API that `TERTULIA_URL` names or, without it, with one of the servers themselves.
+
+    Raises:
+        ConfigurationError: two different systems are named, or none.
+    """
+    from configuration import ConfigurationError
 
     configuration = configured(data)
+    if configuration.api_url is None:
+        return _directly(configuration, work)
+    if data is not None:
+        raise ConfigurationError("--data names a stack of this machine, and TERTULIA_URL an API: leave one of them out")
+    return _remotely(configuration, work)
+
+
+def with_servers(data: Path | None, work: Callable[["Tertulia"], Awaitable[T]]) -> T:
+    """Do `work` with a client of the servers themselves: there is no way through the API.
+
+    Raises:
+        ConfigurationError: an API is named.
+    """
+    from configuration import ConfigurationError
+
+    configuration = configured(data)
+    if configuration.api_url is not None and data is None:
+        raise ConfigurationError("organisations are not to be had through TERTULIA_URL: do this where the database is")
+    return _directly(configuration, work)
+
+
+def _directly(configuration: "Configuration", work: Callable[["Tertulia"], Awaitable[T]]) -> T:
+    # Imported here: `--help` and wrong usage need no Temporal and no database, and neither does the API's client.
+    from starter.client import Tertulia
 
     quieten_libraries()
 
     async def connected() -> T:
         async with Tertulia.connect(configuration, lazy=True) as client:
+            return await work(client)
+
+    return asyncio.run(connected())
+
+
+def _remotely(configuration: "Configuration", work: Callable[["Conversing"], Awaitable[T]]) -> T:
+    from starter.remote import RemoteTertulia
+
+    async def connected() -> T:
+        async with RemoteTertulia.connect(configuration) as client:
             return await work(client)
 
     return asyncio.run(connected())
@@ -60,19 +99,23 @@ def quieten_libraries() -> None:
 
 def in_words(error: Exception) -> str | None:
     """One line for an error that is meant to be read; None for one that is a fault of this program."""
-    from sqlalchemy.exc import DBAPIError
-    from temporalio.service import RPCError
-
     from configuration import ConfigurationError
     from devstack.errors import StackError
     from groups.errors import TertuliaError
 
     if isinstance(error, ConfigurationError | StackError | TertuliaError):
         return str(error)
-    if isinstance(error, DBAPIError):
-        return f"the database: {' '.join(str(error.orig).split())}"
-    if isinstance(error, RPCError):
-        return f"Temporal: {error.message}"
+    # What was never imported has raised nothing.
+    if "sqlalchemy" in sys.modules:
+        from sqlalchemy.exc import DBAPIError
+
+        if isinstance(error, DBAPIError):
+            return f"the database: {' '.join(str(error.orig).split())}"
+    if "temporalio" in sys.modules:
+        from temporalio.service import RPCError
+
+        if isinstance(error, RPCError):
+            return f"Temporal: {error.message}"
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
     return None

@@ -1,6 +1,7 @@
-"""`up`, `migrate`, `worker` and `demo`: what runs, rather than what is said."""
+"""`up`, `api`, `migrate`, `worker` and `demo`: what runs, rather than what is said."""
 
 import asyncio
+import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +21,7 @@ _EVENT_STYLES = {"ready": "green", "ended": "red", "stopped": "dim", "started": 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (up, demo, migrate, worker):
+    for command in (up, demo, migrate, worker, api):
         app.command()(command)
 
 
@@ -29,6 +30,7 @@ def up(
     temporal_port: Annotated[int, typer.Option(min=0, max=65535, help="Temporal's port; 0 = any free one.")] = 7233,
     ui_port: Annotated[int, typer.Option(min=0, max=65535, help="The port of Temporal's UI; 0 = any.")] = 8233,
     model_port: Annotated[int, typer.Option(min=0, max=65535, help="The offline model's port; 0 = any.")] = 8234,
+    api_port: Annotated[int, typer.Option(min=0, max=65535, help="The API's port; 0 = any.")] = 8230,
     workers: Annotated[int, typer.Option(min=0, max=64, help="How many worker processes.")] = 1,
 ) -> None:
     """Run the whole stack in the foreground; Ctrl-C stops all of it.
@@ -43,6 +45,7 @@ def up(
         temporal_port=temporal_port,
         ui_port=ui_port,
         model_port=model_port,
+        api_port=api_port,
         workers=workers,
     )
     quieten_libraries()
@@ -63,16 +66,24 @@ async def _run_stack(options: "StackOptions") -> None:
 
 
 async def bring_up_to_date(stack: "Stack") -> None:
-    """Migrate the stack's database."""
+    """Migrate the stack's database, and see that there is a local key."""
+    from starter.service.local_key import local_key
     from store.migrate import upgrade_async
 
-    await upgrade_async(stack.configuration.database_url)
+    configuration = stack.configuration
+    await upgrade_async(configuration.database_url)
+    if stack.options.api_port is not None:
+        await local_key(configuration.database_url, configuration.data)
 
 
 def _print_banner(out: Console, stack: "Stack") -> None:
+    from starter.service.local_key import KEY_FILE
+
     configuration = stack.configuration
     endpoint = configuration.model_endpoint
+    api_url = stack.addresses.api_url
     addresses = {
+        "API": f"{api_url}, documented at {api_url}/docs" if api_url else "(none)",
         "Temporal UI": configuration.temporal_ui_url or "(none)",
         "Temporal": configuration.temporal_address,
         "data": str(configuration.data),
@@ -87,6 +98,10 @@ def _print_banner(out: Console, stack: "Stack") -> None:
     if endpoint.offline:
         hint = "  OPENAI_API_KEY or OPENAI_BASE_URL lets a real one answer (any OpenAI-compatible endpoint)."
         out.print(hint, style="dim", soft_wrap=True)
+    if api_url:
+        key = shlex.quote(str(configuration.data / KEY_FILE))
+        example = f'  curl -H "Authorization: Bearer $(cat {key})" {api_url}/v1/agents/'
+        out.print(example, style="dim", soft_wrap=True)
     out.print()
 
 
@@ -131,3 +146,20 @@ def worker(data: Data = None) -> None:
     import worker as worker_process
 
     raise typer.Exit(worker_process.main())
+
+
+def api(
+    host: Annotated[
+        str | None, typer.Option(help="The address to listen on (TERTULIA_API_HOST, or else 127.0.0.1).")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="0 = any free one (TERTULIA_API_PORT, or else 8230).")
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Serve the API in the foreground, as `python -m starter.api` does."""
+    configured(data)
+    from starter.api.__main__ import main
+
+    arguments = [f"--host={host}"] if host else []
+    raise typer.Exit(main(arguments if port is None else [*arguments, f"--port={port}"]))

@@ -7,13 +7,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from groups.records import ConversationRow, FinishedTurn, MemberRow, MembershipChange, Message
 from groups.status import ConversationStatus, ManagerStatus, MemberStatus
 from starter.cli.scene import headline, speaker_line
 from starter.cli.terminal import Colours, console, one_line, print_words
-from store.conversations import ConversationRow
-from store.membership import MemberRow, MembershipChange
-from store.transcript import Message
-from store.turns import FinishedTurn
 
 _STATE_STYLES = {"active": "green", "muted": "yellow", "standby": "cyan", "isolated": "red", "removed": "dim"}
 _NUMBERS = frozenset({"turn", "turns", "messages", "tokens", "time", "attempt", "epoch", "after turn"})
@@ -96,14 +93,13 @@ def _unwell(status: ConversationStatus) -> Iterator[str]:
             yield f"{one.name} is {health.state} since turn {health.since_turn}: {health.reason}"
 
 
-def print_conversations(rows: Sequence[tuple[ConversationRow, str]]) -> None:
+def print_conversations(rows: Sequence[ConversationRow]) -> None:
     """One line a conversation, newest first."""
     table = _table("conversation", "group", "phase", "turns", "messages", "begun", "ended because")
-    for row, phase in rows:
+    for row in rows:
+        numbers = str(row.last_turn), str(row.last_seq)
         group, reason = one_line(row.group), row.stop_reason or ""
-        table.add_row(
-            row.conversation_id, group, phase, str(row.last_turn), str(row.last_seq), _ago(row.created_at), reason
-        )
+        table.add_row(row.conversation_id, group, row.phase, *numbers, _ago(row.created_at), reason)
     console().print(table)
 
 

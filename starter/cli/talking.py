@@ -10,7 +10,7 @@ from starter.cli.session import with_client
 from starter.cli.terminal import console, print_json, print_json_line
 
 if TYPE_CHECKING:
-    from starter.client import Tertulia
+    from starter.conversing import Conversing
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +37,7 @@ def start(
     Example: tertulia start "Night shift" "What should we tell the day shift?" --follow
     """
 
-    async def begin(client: "Tertulia") -> None:
+    async def begin(client: "Conversing") -> None:
         new_id = await client.start(group, message, conversation_id=id, sender=sender, close_after_round=close)
         if as_json:
             (print_json_line if follow else print_json)({"conversation_id": new_id, "group": group})
@@ -45,9 +45,8 @@ def start(
             print(new_id, flush=True)
         if follow:
             from starter.cli.following import follow as follow_round
-            from starter.timeline import Backlog
 
-            await follow_round(client, new_id, Backlog(), why=why, as_json=as_json)
+            await follow_round(client, new_id, 0, why=why, as_json=as_json)
         elif not as_json:
             console(stderr=True).print(f"tertulia watch {new_id} shows it live", style="dim", soft_wrap=True)
 
@@ -69,18 +68,17 @@ def say(
     Example: tertulia say CONVERSATION "And what would it cost?" --follow
     """
 
-    async def post(client: "Tertulia") -> None:
+    async def post(client: "Conversing") -> None:
         from starter.cli.following import follow as follow_round
-        from starter.watching import beginning
 
-        backlog = await beginning(client, conversation, last=0) if follow else None
+        after = await client.beginning(conversation, last=0) if follow else None
         receipt = await client.post(conversation, message, sender=sender, message_id=id)
-        if backlog is None:
+        if after is None:
             show_receipt(receipt, as_json=as_json)
             return
         if as_json:
             print_json_line({"event": "accepted", **receipt.model_dump(mode="json")})
-        await follow_round(client, conversation, backlog, why=why, as_json=as_json)
+        await follow_round(client, conversation, after, why=why, as_json=as_json)
 
     with_client(data, post)
 
@@ -98,11 +96,10 @@ def watch(
     Example: tertulia watch CONVERSATION --why --last 5
     """
 
-    async def look(client: "Tertulia") -> None:
+    async def look(client: "Conversing") -> None:
         from starter.cli.following import follow, is_closed
-        from starter.watching import beginning
 
-        backlog = await beginning(client, conversation, last=None if from_start else last)
-        await follow(client, conversation, backlog, until=is_closed, why=why, as_json=as_json)
+        after = await client.beginning(conversation, last=None if from_start else last)
+        await follow(client, conversation, after, until=is_closed, why=why, as_json=as_json)
 
     with_client(data, look)

@@ -95,10 +95,18 @@ def print_words(to: Console, text: str) -> None:
     """What somebody said, and a blank line: indented and wrapped on a terminal, verbatim anywhere else."""
     words = safe(text)
     if to.is_terminal:
-        width = max(min(to.width, _TEXT_WIDTH) - 4, 20)
-        lines = Text(words).wrap(to, width)
-        to.print(Text("\n").join(Text("  ").append_text(line) for line in lines), soft_wrap=True)
+        to.print(Text("\n").join(_wrapped(to, words)), soft_wrap=True)
         to.print()
     else:
         to.file.write(f"{words}\n\n")
         to.file.flush()
+
+
+def last_lines(to: Console, text: str, count: int) -> list[Text]:
+    """The end of what somebody is saying, as `print_words` will show it."""
+    return _wrapped(to, safe(text), "dim")[-count:]
+
+
+def _wrapped(to: Console, words: str, style: str = "") -> list[Text]:
+    width = max(min(to.width, _TEXT_WIDTH) - 4, 20)
+    return [Text("  ").append_text(line) for line in Text(words, style).wrap(to, width)]

@@ -37,6 +37,8 @@ class Cues:
     changes: int = 0
     speakers: set[str] = field(default_factory=set)
     status: ConversationStatus | None = None
+    questions: int = 0
+    rests: bool = False
     _moved: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def saw(self, sighting: Sighting) -> None:
@@ -45,10 +47,14 @@ class Cues:
             if isinstance(sighting, Said) and sighting.message.turn is not None:
                 self.turn = sighting.message.turn
                 self.speakers.add(sighting.message.sender)
+            elif isinstance(sighting, Said):
+                self.questions += 1
+                self.rests = False
             elif isinstance(sighting, RosterChanged):
                 self.changes += 1
             elif isinstance(sighting, StatusSeen):
                 self.status = sighting.status
+                self.rests = is_at_rest(sighting.status)
             self._moved.notify_all()
 
     async def after_turn(self, turn: int) -> None:
@@ -66,12 +72,10 @@ class Cues:
         async with self._moved:
             await self._moved.wait_for(lambda: self.changes >= count)
 
-    async def at_rest(self) -> None:
-        """Wait until the round has ended."""
+    async def at_rest(self, *, questions: int) -> None:
+        """Wait until so many questions have been asked, and the round has ended."""
         async with self._moved:
-            # What was seen before may be older than what was posted since.
-            self.status = None
-            await self._moved.wait_for(lambda: self.status is not None and is_at_rest(self.status))
+            await self._moved.wait_for(lambda: self.rests and self.questions >= questions)
 
 
 class Script:
@@ -97,7 +101,7 @@ class Script:
         killing = await self._kill_in_mid_call()
         # Again, as if the first answer had been lost, and while no worker runs: it counts once.
         await self.command("say", CONVERSATION, SECOND_QUESTION, "--id", "second-question")
-        await self._cues.at_rest()
+        await self._cues.at_rest(questions=2)
         await self.command("stop", CONVERSATION, "--reason", "the demonstration is over")
         return killing
 

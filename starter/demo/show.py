@@ -25,7 +25,6 @@ from starter.cli.terminal import console
 from starter.client import Tertulia
 from starter.demo.proof import Check, Evidence, Killing, checks
 from starter.demo.script import CONVERSATION, GROUP, JOINER, LEAVER, QUESTION, SECOND_QUESTION, Cues, DemoFailed, Script
-from starter.timeline import Backlog
 from starter.watching import StatusSeen, watch
 
 _GROUP_FILE = Path(__file__).with_name("demo.yaml")
@@ -123,16 +122,13 @@ async def _converse(stack: Stack, client: Tertulia, scene: Scene) -> Evidence:
 
 async def _watch(client: Tertulia, scene: Scene, cues: Cues) -> ConversationStatus:
     """Show the conversation until it is closed."""
-    before: ConversationStatus | None = None
     with scene.live():
-        async with aclosing(watch(client, CONVERSATION, Backlog())) as sightings:
+        async with aclosing(watch(client, CONVERSATION, 0, words=scene.is_live)) as sightings:
             async for sighting in sightings:
-                show(scene, sighting, before)
-                if isinstance(sighting, StatusSeen):
-                    before = sighting.status
+                show(scene, sighting)
                 await cues.saw(sighting)
-                if before is not None and is_closed(before):
-                    return before
+                if isinstance(sighting, StatusSeen) and is_closed(sighting.status):
+                    return sighting.status
     raise AssertionError("a watch does not end by itself")
 
 

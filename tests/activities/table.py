@@ -25,12 +25,13 @@ from activities.speaking import Speaking
 from devstack.offline_model import OfflineModelControl
 from groups.agents import ModelChoice, ModelSettings
 from groups.commands import DEFAULT_SENDER
-from groups.ids import AgentId, CommandId, ConversationId
+from groups.ids import DEFAULT_ORGANISATION, AgentId, CommandId, ConversationId
 from groups.roster import MemberRef
 from groups.state import Post
-from starter.definitions import DefinitionFile, WrittenAgent, WrittenGroup, apply_definitions
+from starter.definitions import DefinitionFile, WrittenAgent, WrittenGroup
+from starter.shelf import apply_definitions
+from store.agents import find_agent, save_agent
 from store.database import Database
-from store.definitions import find_agent, save_agent
 from store.selections import SelectionKey
 from store.transcript import Message, read_messages
 
@@ -66,7 +67,9 @@ class Table:
                 "manager_config": {"manager_type": "dynamic", "manager_agent_id": written[3].name},
             }
         )
-        applied = await apply_definitions(self.database, DefinitionFile(agents=tuple(written), groups=(group,)))
+        applied = await apply_definitions(
+            self.database, DEFAULT_ORGANISATION, DefinitionFile(agents=tuple(written), groups=(group,)), _no_change
+        )
         self.members = {
             one.name.rpartition("-")[0]: MemberRef(agent_id=AgentId(one.id), name=one.name) for one in applied[:4]
         }
@@ -148,10 +151,10 @@ class Table:
 
     async def models(self, short: str, *names: str | None) -> None:
         """Give that agent its own model and its fallbacks, by name."""
-        agent = await find_agent(self.database, self.members[short].name)
+        agent = await find_agent(self.database, DEFAULT_ORGANISATION, self.members[short].name)
         fallbacks = tuple(ModelChoice(model=name) for name in names[1:])
         model = ModelSettings(model=names[0], fallbacks=fallbacks)
-        await save_agent(self.database, agent.model_copy(update={"model": model}))
+        await save_agent(self.database, DEFAULT_ORGANISATION, agent.model_copy(update={"model": model}))
 
     def work(self, turn: int, short: str, seq: int, **changes: Any) -> TakeTurn:
         """The argument that the workflow would give for this turn."""
@@ -175,3 +178,7 @@ class Table:
     async def messages(self) -> list[Message]:
         """The transcript."""
         return await read_messages(self.database, self.conversation)
+
+
+async def _no_change(*_: object) -> None:
+    raise AssertionError("there was no such group")

@@ -5,9 +5,19 @@ import pytest
 from devstack.offline_model import Fault
 from groups.agents import ModelSettings
 from groups.errors import ErrorType
-from store.definitions import find_agent, save_agent
+from groups.ids import DEFAULT_ORGANISATION
+from store.agents import find_agent, save_agent
+from store.listening import mark_watched
 from store.turns import FinishedTurn, find_turn
 from tests.activities.table import Table
+
+
+@pytest.fixture(params=[False, True], ids=["in one piece", "streamed"])
+async def table(request: pytest.FixtureRequest, table: Table) -> Table:
+    """Somebody watches, or nobody does: what comes of an answer is the same."""
+    if request.param:
+        assert await mark_watched(table.database, [table.conversation])
+    return table
 
 
 async def turn_of(table: Table, turn: int = 1) -> FinishedTurn:
@@ -58,9 +68,9 @@ async def test_an_answer_that_a_filter_withheld_is_not_asked_for_again(table: Ta
 
 
 async def test_after_a_filter_the_agents_fallback_model_is_asked(table: Table) -> None:
-    ana = await find_agent(table.database, table.members["Ana"].name)
+    ana = await find_agent(table.database, DEFAULT_ORGANISATION, table.members["Ana"].name)
     models = ModelSettings.model_validate({"model": "offline-strict", "fallbacks": [{"model": "offline-mild"}]})
-    await save_agent(table.database, ana.model_copy(update={"model": models}))
+    await save_agent(table.database, DEFAULT_ORGANISATION, ana.model_copy(update={"model": models}))
     await table.model.behave(Fault.model_validate({"kind": "content_filter", "match": {"model": "offline-strict"}}))
     result, errors = await table.insist_on_turn(1, "Ana", seq=1, use_fallbacks=True)
     assert [error.type for error in errors] == [ErrorType.MODEL_REFUSED]

@@ -8,8 +8,9 @@ from temporalio.exceptions import ApplicationError
 from activities.attempts import Struggle
 from devstack.offline_model import Fault, FaultKind, Match
 from groups.errors import ErrorType
+from groups.ids import DEFAULT_ORGANISATION
 from groups.usage import Usage
-from store.definitions import find_agent, save_agent
+from store.agents import find_agent, save_agent
 from store.selections import find_selection
 from store.turns import FinishedTurn, find_turn
 from tests.activities.table import Table
@@ -69,9 +70,9 @@ async def test_unusable_answers_are_paid_for(table: Table) -> None:
 
 async def test_a_request_that_is_refused_goes_to_the_next_model_at_once(table: Table) -> None:
     await table.models("Ana", "own", "spare")
-    agent = await find_agent(table.database, table.members["Ana"].name)
+    agent = await find_agent(table.database, DEFAULT_ORGANISATION, table.members["Ana"].name)
     refused = agent.model.model_copy(update={"extra": {"messages": "not a list"}})
-    await save_agent(table.database, agent.model_copy(update={"model": refused}))
+    await save_agent(table.database, DEFAULT_ORGANISATION, agent.model_copy(update={"model": refused}))
     result, errors = await table.insist_on_turn(1, "Ana", seq=1, use_fallbacks=True)
     assert [(error.type, error.non_retryable) for error in errors] == [(ErrorType.MODEL_REFUSED, False)]
     assert (result.outcome, result.model, result.usage.model_calls) == ("spoke", 1, 2)

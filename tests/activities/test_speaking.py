@@ -9,9 +9,9 @@ from temporalio.exceptions import ApplicationError
 from devstack.offline_model import Fault, FaultKind, Match
 from groups.agents import ModelSettings
 from groups.errors import ErrorType, NotFound
-from groups.ids import AgentId
+from groups.ids import DEFAULT_ORGANISATION, AgentId
 from groups.roster import MemberRef
-from store.definitions import find_agent, save_agent
+from store.agents import find_agent, save_agent
 from store.turns import OutOfStep, find_turn
 from tests.activities.table import Table
 
@@ -94,9 +94,9 @@ async def test_a_rate_limits_retry_after_is_the_next_delay(table: Table) -> None
 
 
 async def test_a_request_that_the_provider_refuses_is_not_tried_again(table: Table) -> None:
-    agent = await find_agent(table.database, table.members["Ana"].name)
+    agent = await find_agent(table.database, DEFAULT_ORGANISATION, table.members["Ana"].name)
     nonsense = ModelSettings(extra={"messages": "not a list"})
-    await save_agent(table.database, agent.model_copy(update={"model": nonsense}))
+    await save_agent(table.database, DEFAULT_ORGANISATION, agent.model_copy(update={"model": nonsense}))
     result = await table.take_turn(1, "Ana", seq=1)
     assert (result.outcome, result.usage.model_calls) == ("failed", 1)
     assert "the model's provider answered 4" in result.trouble

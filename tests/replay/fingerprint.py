@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-SOURCES = ("conversation.py", "handlers.py", "steps.py", "turns.py", "calls.py")
+SOURCES = ("conversation.py", "handlers.py", "steps.py", "turns.py", "calls.py", "group_change.py")
 _COMMANDS = {
     "execute_activity",
     "execute_local_activity",

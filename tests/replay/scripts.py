@@ -1,10 +1,17 @@
 """The conversations whose histories are committed: between them they make every decision of the state machine."""
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable
 
+from pydantic import JsonValue
+
+from activities.contracts import ChangeOfGroups, PatchGroup
 from devstack.offline_model import Fault, Match
+from groups.ids import DEFAULT_ORGANISATION
+from store.groups import find_group
 from tests.workflows.salon import Salon
+from workflows.group_change import GroupChange
 
 
 async def round_robin_with_changes(salon: Salon) -> str:
@@ -25,9 +32,25 @@ async def round_robin_with_changes(salon: Salon) -> str:
     await client.update_settings(conversation, {"max_turns": 2})
     await client.post(conversation, "Who keeps the keys?")
     await client.resume(conversation)
+    await change_of_group(salon, group)
     await salon.until_idle(conversation, rounds=2)
     await client.stop(conversation, "recorded")
     return conversation
+
+
+async def change_of_group(salon: Salon, group: str) -> str:
+    """Another order and another description; the id of the workflow that makes the change."""
+    found = await find_group(salon.client.database, DEFAULT_ORGANISATION, group)
+    fields: dict[str, JsonValue] = {"agent_ids": [*reversed(found.agent_ids)], "description": "A table outside."}
+    change = PatchGroup(group_id=found.id, fields=fields)
+    change_id = f"group-change-{uuid.uuid4()}"
+    await salon.client.temporal.execute_workflow(
+        GroupChange.run,
+        ChangeOfGroups(organisation_id=DEFAULT_ORGANISATION, change=change),
+        id=change_id,
+        task_queue=salon.client.task_queue,
+    )
+    return change_id
 
 
 async def dynamic_with_failures(salon: Salon) -> str:

@@ -16,7 +16,7 @@ from temporalio.worker import Replayer
 
 from devstack.offline_model import OfflineModelControl
 from devstack.stack import Stack
-from tests.replay.scripts import SCRIPTS
+from tests.replay.scripts import SCRIPTS, change_of_group
 from tests.workflows.salon import open_salon
 from tests.workflows.test_durability import runs
 from workflows.plugin import TertuliaPlugin
@@ -48,6 +48,11 @@ def test_the_recorded_histories_hold_every_step_of_a_conversation() -> None:
         "EVENT_TYPE_TIMER_FIRED",
         "EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED",
         "close_conversation",
+        "load_group",
+        "close_round",
+        "announce_phase",
+        "write_change",
+        "tell_conversations",
         "EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW",
         "EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED",
         "EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED",
@@ -68,9 +73,23 @@ async def test_a_conversation_of_today_replays(
     for number, history in enumerate(histories, start=1):
         await Replayer(workflows=[], plugins=[TertuliaPlugin()]).replay_workflow(history)
         if request.config.getoption("--record"):
-            HISTORIES.mkdir(exist_ok=True)
-            name = f"{getattr(script, '__name__', 'script')}-{number}.json.gz"
-            (HISTORIES / name).write_bytes(gzip.compress(_anonymous(history).encode(), mtime=0))
+            _record(history, f"{getattr(script, '__name__', 'script')}-{number}")
+
+
+async def test_a_change_of_a_group_of_today_replays(
+    stack: Stack, model: OfflineModelControl, request: pytest.FixtureRequest
+) -> None:
+    async with open_salon(stack, model) as salon:
+        change = await change_of_group(salon, await salon.group("Ana", "Ben"))
+        history = await salon.client.temporal.get_workflow_handle(change).fetch_history()
+    await Replayer(workflows=[], plugins=[TertuliaPlugin()]).replay_workflow(history)
+    if request.config.getoption("--record"):
+        _record(history, "change_of_group")
+
+
+def _record(history: WorkflowHistory, name: str) -> None:
+    HISTORIES.mkdir(exist_ok=True)
+    (HISTORIES / f"{name}.json.gz").write_bytes(gzip.compress(_anonymous(history).encode(), mtime=0))
 
 
 def _anonymous(history: WorkflowHistory) -> str:

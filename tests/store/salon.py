@@ -7,12 +7,13 @@ from uuid import uuid4
 from groups.agents import Agent
 from groups.changes import AnyRosterChange, changed_roster
 from groups.group import Group, GroupSettings
-from groups.ids import AgentId, CommandId, ConversationId, GroupId
+from groups.ids import DEFAULT_ORGANISATION, AgentId, CommandId, ConversationId, GroupId
 from groups.roster import Member, MemberRef, Roster
 from groups.state import Post
-from store.conversations import open_conversation
+from store.agents import save_agent
+from store.conversations import Opening, open_conversation
 from store.database import Database
-from store.definitions import save_agent, save_group
+from store.groups import save_group
 from store.membership import MemberRow, apply_changes, read_members
 from store.selections import SelectionKey
 from store.transcript import Message, read_messages, record_posts
@@ -107,7 +108,7 @@ async def opened(database: Database, settings: GroupSettings | None = None) -> S
         for number in range(5)
     ]
     for agent in agents:
-        await save_agent(database, agent)
+        await save_agent(database, DEFAULT_ORGANISATION, agent)
     group = Group(
         id=GroupId(f"g-{suffix}"),
         name=f"Group {suffix}",
@@ -115,8 +116,8 @@ async def opened(database: Database, settings: GroupSettings | None = None) -> S
         agent_ids=tuple(agent.id for agent in agents[:3]),
         settings=settings or GroupSettings(),
     )
-    await save_group(database, group)
+    await save_group(database, DEFAULT_ORGANISATION, group)
     members = tuple(Member(agent_id=agent.id, name=agent.name) for agent in agents[:3])
     conversation_id = ConversationId(unique("c"))
-    await open_conversation(database, conversation_id, group.id, members, group.settings)
+    await open_conversation(database, conversation_id, Opening(group_id=group.id, members=tuple(members)))
     return Salon(database, conversation_id, group, agents, Roster(epoch=1, members=members))

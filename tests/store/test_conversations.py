@@ -4,19 +4,23 @@ import pytest
 
 from groups.changes import MemberRemoved
 from groups.errors import NotFound
-from groups.ids import CommandId
-from store.conversations import close_conversation, find_conversation, list_conversations, open_conversation
+from groups.ids import DEFAULT_ORGANISATION, CommandId
+from groups.phases import PhaseChange
+from store.conversations import Opening, close_conversation, find_conversation, list_conversations, open_conversation
 from store.membership import read_members
+from store.paging import Page
 from store.selections import SelectionRecord, commit_selection, find_selection
 from tests.store.salon import Salon, opened, post, unique
+
+CLOSED = PhaseChange(number=1, phase="closed", round=0, reason="operator_stop")
 
 
 async def test_opening_again_changes_nothing(salon: Salon) -> None:
     await salon.post(post("hello"))
     await salon.say("hi")
     before = await read_members(salon.database, salon.conversation_id)
-    again = [salon.ref(index) for index in range(3)]
-    await open_conversation(salon.database, salon.conversation_id, salon.group.id, again, salon.group.settings)
+    again = Opening(group_id=salon.group.id, members=tuple(salon.ref(index) for index in range(3)))
+    assert await open_conversation(salon.database, salon.conversation_id, again)
     assert await read_members(salon.database, salon.conversation_id) == before
     row = await find_conversation(salon.database, salon.conversation_id)
     assert (row.last_seq, row.last_turn, row.group, row.stop_reason) == (2, 1, salon.group.name, None)
@@ -33,7 +37,7 @@ async def test_closing_lets_every_members_cursor_catch_up_but_not_of_those_who_l
     await salon.say("hi")
     await salon.change(MemberRemoved(command_id=CommandId(unique("cmd")), member=salon.ref(2)))
     await salon.say("bye", speaker=1)
-    closed = await close_conversation(salon.database, salon.conversation_id, "operator_stop", {"phase": "closed"})
+    closed = await close_conversation(salon.database, salon.conversation_id, CLOSED, {"phase": "closed"})
     assert closed == 3
     assert [(await salon.member(index)).cursor for index in range(3)] == [3, 3, 0]
     row = await find_conversation(salon.database, salon.conversation_id)
@@ -42,15 +46,18 @@ async def test_closing_lets_every_members_cursor_catch_up_but_not_of_those_who_l
 
 
 async def test_closing_again_keeps_the_moment_of_the_first_time(salon: Salon) -> None:
-    await close_conversation(salon.database, salon.conversation_id, "operator_stop", {})
+    await close_conversation(salon.database, salon.conversation_id, CLOSED, {})
     first = await find_conversation(salon.database, salon.conversation_id)
-    assert await close_conversation(salon.database, salon.conversation_id, "operator_stop", {}) == 0
+    assert await close_conversation(salon.database, salon.conversation_id, CLOSED, {}) == 0
     assert await find_conversation(salon.database, salon.conversation_id) == first
 
 
 async def test_the_newest_conversations_are_listed_first(salon: Salon) -> None:
     newer = await opened(salon.database)
-    listed = [row.conversation_id for row in await list_conversations(salon.database, 2)]
+    listed = [
+        row.conversation_id
+        for row in await list_conversations(salon.database, DEFAULT_ORGANISATION, Page(limit=2, order="desc"))
+    ]
     assert listed == [newer.conversation_id, salon.conversation_id]
 
 

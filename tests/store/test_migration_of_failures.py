@@ -8,11 +8,11 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
-from groups.ids import AgentId, ConversationId
+from groups.ids import DEFAULT_ORGANISATION, AgentId, ConversationId
 from store.database import Database
-from store.definitions import find_group
+from store.groups import find_group
 from store.migrate import MIGRATIONS, current, newest, upgrade
-from store.selections import SelectionKey, SelectionRecord, commit_selection, find_selection
+from store.selections import SelectionKey, find_selection
 from store.turns import find_turn
 from tests.store.conftest import NewDatabase
 
@@ -39,6 +39,12 @@ INSERT INTO turns (conversation_id, turn, round, epoch, speaker_id, speaker, cho
                    prompt_tokens, completion_tokens, model_calls, started_at)
     SELECT 'talk', 3 + n, 1, 1, 'a0', 'Agent0', 'manager', 'x', (ARRAY['discarded', 'cancelled'])[n + 1], 1, 0, 0, 0, 0,
            now() FROM generate_series(0, 1) n;
+INSERT INTO selections (conversation_id, round, turn, manager_id, outcome, reason, attempts, prompt_tokens,
+                        completion_tokens, model_calls)
+    VALUES ('talk', 1, 2, 'a3', 'failed', 'a3', 1, 1, 1, 1);
+INSERT INTO selections (conversation_id, round, turn, manager_id, outcome, reason, attempts, prompt_tokens,
+                        completion_tokens, model_calls)
+    VALUES ('talk', 1, 2, 'a2', 'chosen', 'a2', 1, 1, 1, 1);
 """
 
 
@@ -76,7 +82,7 @@ async def test_what_was_there_before_the_step_can_be_read_after_it(new_database:
     fill(url, BEFORE)
     assert upgrade(url) == newest()
     async with Database(url) as database:
-        group = await find_group(database, "g")
+        group = await find_group(database, DEFAULT_ORGANISATION, "g")
         assert (group.agent_ids, group.standby) == (("a0", "a1"), ())
         spoken, failed = [await find_turn(database, TALK, turn) for turn in (1, 2)]
         assert spoken is not None
@@ -96,11 +102,6 @@ async def test_the_step_can_be_taken_back_and_again_with_all_that_came_by_it(new
     fill(url, BEFORE)
     step(url, forward=True)
     fill(url, AFTER)
-    async with Database(url) as database:
-        for manager, outcome in (("a3", "failed"), ("a2", "chosen")):
-            key = SelectionKey(conversation_id=TALK, round=1, turn=2, manager_id=AgentId(manager))
-            record = SelectionRecord.model_validate({"outcome": outcome, "reason": manager, "attempts": 1})
-            assert await commit_selection(database, key, record) == record
     step(url, forward=False)
     assert told(url, "SELECT agent_id FROM group_members ORDER BY position") == [("a0",), ("a1",)]
     assert told(url, "SELECT turn, outcome FROM turns ORDER BY turn") == [
@@ -113,4 +114,4 @@ async def test_the_step_can_be_taken_back_and_again_with_all_that_came_by_it(new
     assert kept == [(1, 1, "chosen", "it fits"), (1, 2, "chosen", "a2")]
     assert upgrade(url) == newest()
     async with Database(url) as database:
-        assert (await find_group(database, "g")).standby == ()
+        assert (await find_group(database, DEFAULT_ORGANISATION, "g")).standby == ()

@@ -4,10 +4,11 @@ import asyncio
 
 import pytest
 
-from groups.ids import AgentId, ConversationId
+from groups.ids import DEFAULT_ORGANISATION, AgentId, ConversationId
+from groups.phases import PhaseChange
 from groups.usage import Usage
+from store.agents import save_agent
 from store.conversations import close_conversation, find_conversation
-from store.definitions import save_agent
 from store.turns import OutOfStep, charge_turn, find_turn, read_table, read_turns
 from tests.store.salon import Salon, post, unique
 
@@ -113,7 +114,7 @@ async def test_a_manager_who_takes_no_part_sees_the_same_table(salon: Salon) -> 
 
 async def test_an_agent_is_read_anew_for_each_turn(salon: Salon) -> None:
     wiser = salon.agents[0].model_copy(update={"instructions": "Be wise."})
-    await save_agent(salon.database, wiser)
+    await save_agent(salon.database, DEFAULT_ORGANISATION, wiser)
     table = await read_table(salon.database, salon.conversation_id, wiser.id)
     assert table is not None
     assert table.agent.instructions == "Be wise."
@@ -128,7 +129,12 @@ async def test_a_closed_conversation_takes_no_turn(salon: Salon) -> None:
     """An attempt can outlive its conversation: a worker that was cut off, a call that was cancelled."""
     await salon.post(post("hello"))
     await salon.say("one")
-    await close_conversation(salon.database, salon.conversation_id, "operator_stop", {})
+    await close_conversation(
+        salon.database,
+        salon.conversation_id,
+        PhaseChange(number=1, phase="closed", round=0, reason="stop"),
+        {},
+    )
     with pytest.raises(OutOfStep, match="turn 2 "):
         await salon.commit(salon.record(), "late words")
     assert await standing(salon) == (1, 2, 2)

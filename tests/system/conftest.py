@@ -79,7 +79,7 @@ class CommandLine:
 
     def up_command(self) -> list[str]:
         """`tertulia up` on free ports."""
-        ports = ("--temporal-port=0", "--ui-port=0", "--model-port=0")
+        ports = ("--temporal-port=0", "--ui-port=0", "--model-port=0", "--api-port=0")
         return [str(COMMAND), "up", *ports, "--data", str(self.data)]
 
     def _with(self, variables: Mapping[str, str]) -> dict[str, str]:
@@ -94,7 +94,7 @@ def tertulia() -> Iterator[CommandLine]:
         with command_line.output.open("w") as output:
             up = subprocess.Popen(
                 command_line.up_command(),
-                env=dict(command_line.environment),
+                env={**command_line.environment, "TERTULIA_REQUESTS_PER_MINUTE": "0", "TERTULIA_LOG_LEVEL": "DEBUG"},
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )

@@ -12,7 +12,7 @@ from benchmarks.length import stretches
 from benchmarks.loop import last_messages, same_as_ours
 from benchmarks.plan import MANAGERS, Plan
 from benchmarks.progress import Progress
-from benchmarks.results import Report, Run, paired_ratios
+from benchmarks.results import Report, Run, median_added_ms, paired_ratios
 from benchmarks.run import measure
 from benchmarks.sameness import members_sameness
 from benchmarks.tables import print_report
@@ -20,7 +20,18 @@ from groups.prompt import Utterance
 
 pytestmark = pytest.mark.slow
 
-PLAN = Plan(turns=22, warm_up=2, conversations=2, turns_each=2, long_turns=9, repeats=1, restarts=0)
+PLAN = Plan(
+    turns=22,
+    warm_up=2,
+    conversations=2,
+    turns_each=2,
+    long_turns=9,
+    repeats=1,
+    restarts=0,
+    groups=1,
+    messages=2,
+    model_delays_ms=(0, 200),
+)
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +88,36 @@ def test_what_a_long_conversation_leaves_behind_is_counted(report: Report) -> No
         assert (length.manager_prompts is not None) == (length.manager == "dynamic")
 
 
+def test_a_message_to_a_group_is_compared_with_a_loop_of_the_same_four_calls(report: Report) -> None:
+    assert report.service is not None
+    at_once, slow = report.service.talks
+    assert [len(at_once.first), len(at_once.following)] == [PLAN.groups, PLAN.groups * PLAN.messages]
+    for exchange in (*slow.first, *slow.following):
+        assert exchange.loop_ms > 4 * slow.delay_ms
+    assert median_added_ms(at_once.following) > 0, "durability costs something"
+    assert median(one.ours_ms for one in slow.following) > 4 * slow.delay_ms
+
+
+def test_the_creation_of_each_agent_is_timed(report: Report) -> None:
+    assert report.service is not None
+    assert len(report.service.agents_ms) == 4 * PLAN.groups * len(PLAN.model_delays_ms)
+    assert all(0.1 < one < 10_000 for one in report.service.agents_ms)
+
+
+async def test_what_is_not_planned_is_left_out() -> None:
+    with Progress(Console(file=io.StringIO())) as progress:
+        report = await measure(PLAN.model_copy(update={"repeats": 0, "long_turns": 0, "groups": 0}), progress)
+    assert (report.scenarios, report.lengths, report.service) == ((), (), None)
+    print_report(Console(file=io.StringIO()), report)
+
+
 def test_the_report_is_printed_and_written(report: Report) -> None:
     out = Console(file=io.StringIO(), width=140)
     print_report(out, report)
     text = out.file.getvalue()  # type: ignore[attr-defined]
     assert "turns a second, 2 at once, dynamic" in text
     assert "to reach" in text
+    assert "first message to 4 members, models answer in 200 ms" in text
     assert Report.model_validate_json(report.model_dump_json()) == report
 
 

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "workflows": {"groups", "activities.contracts", "workflows"},
     "configuration": {"configuration"},
 }
-PURE = {"groups": {"pydantic"}, "workflows": {"temporalio", "pydantic"}}
+PURE = {"groups": {"pydantic"}, "workflows": {"temporalio", "pydantic", "cryptography"}}
 """The only packages of others that these import, beside the standard library."""
 BANNED_IN_GROUPS = {"asyncio", "random", "time", "uuid", "os", "socket", "threading", "subprocess", "pathlib"}
 MAX_LINES = 400

@@ -1,93 +1,46 @@
-"""Watching shows every message once, in order, with what happened between, however reading and talking interleave."""
+"""Watching tells everything once and in order, and of the workflow what fits to that, whatever does not answer."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from groups.errors import NotFound, Unavailable
 from groups.ids import AgentId, ConversationId, GroupId
+from groups.phases import PublicPhase
+from groups.records import ConversationEvent, FinishedTurn, LiveDelta, MembershipChange
 from groups.state import Phase
 from groups.status import ConversationStatus, PendingStatus, RosterStatus, UsageStatus
-from starter import watching
+from starter import asking
+from starter.asking import NO_WORKER, Waiting
+from starter.cli.scene import Overhearing
 from starter.client import Tertulia
-from starter.timeline import Backlog, Happening, RosterChanged, Said, Silent, is_at_rest, news, pass_on
-from starter.watching import NO_DATABASE, NO_WORKER, StatusSeen, Waiting, beginning, read_on, watch
-from store.database import Database
-from store.membership import MembershipChange
-from store.transcript import Message
-from store.turns import FinishedTurn
+from starter.conversing import Answer, Conversing, SourceAway
+from starter.occurrences import NO_DATABASE, Interrupted, Occurrence
+from starter.standing import beginning
+from starter.timeline import News, Overheard, RosterChanged, Said, Silent, Timeline, TookFloor, is_at_rest
+from starter.watching import Sighting, StatusSeen, watch
+from store.telling import EventKind
 
-Event = Literal["post", "spoke", "passed", "failed", "change"]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-NOBODY = cast(Database, None)
-
-events: st.SearchStrategy[Event] = st.sampled_from(["post", "spoke", "spoke", "passed", "failed", "change"])
 
 
-@dataclass
-class Record:
-    """A conversation as the database has it, growing while it is read."""
-
-    coming: list[Event] = field(default_factory=list)
-    """What will happen."""
-    pace: list[int] = field(default_factory=list)
-    """How many of those happen before each read."""
-    messages: list[Message] = field(default_factory=list)
-    turns: list[FinishedTurn] = field(default_factory=list)
-    changes: list[MembershipChange] = field(default_factory=list)
-    in_order: list[tuple[str, int]] = field(default_factory=list)
-
-    def go_on(self) -> None:
-        for _ in range(self.pace.pop(0) if self.pace else 1):
-            if self.coming:
-                self.happen(self.coming.pop(0))
-
-    def happen(self, event: Event) -> None:
-        seq, turn = len(self.messages), len(self.turns)
-        match event:
-            case "post":
-                self.messages.append(message(seq + 1, None))
-                self.in_order.append(("message", seq + 1))
-            case "spoke":
-                self.messages.append(message(seq + 1, turn + 1))
-                self.turns.append(finished(turn + 1, seq + 1, event))
-                self.in_order.append(("message", seq + 1))
-            case "passed" | "failed":
-                self.turns.append(finished(turn + 1, seq, event))
-                self.in_order.append(("turn", turn + 1))
-            case "change":
-                epoch = len(self.changes) + 2
-                self.changes.append(change(epoch, turn, seq))
-                self.in_order.append(("change", epoch))
-
-    async def read_messages(self, _: object, __: str, *, after_seq: int, limit: int) -> list[Message]:
-        self.go_on()
-        return [one for one in self.messages if one.seq > after_seq][:limit]
-
-    async def read_turns(self, _: object, __: str, *, after_turn: int, limit: int) -> list[FinishedTurn]:
-        self.go_on()
-        return [one for one in self.turns if one.turn > after_turn][:limit]
-
-    async def read_changes(self, _: object, __: str, *, after_epoch: int, limit: int) -> list[MembershipChange]:
-        self.go_on()
-        return [one for one in self.changes if one.epoch > after_epoch][:limit]
-
-    async def last_turn_at(self, _: object, __: str, seq: int) -> int:
-        return max((one.turn for one in self.turns if one.seq <= seq), default=0)
-
-    async def last_epoch_at(self, _: object, __: str, seq: int) -> int:
-        return max((one.epoch for one in self.changes if one.after_seq <= seq), default=0)
+def event(number: int, kind: EventKind, /, **data: Any) -> ConversationEvent:
+    return ConversationEvent(number=number, kind=kind, created_at=NOW, data=data)
 
 
-def message(seq: int, turn: int | None) -> Message:
-    role: Literal["user", "assistant"] = "user" if turn is None else "assistant"
-    return Message(seq=seq, turn=turn, role=role, sender_id=None, sender="A", text=f"{seq}", created_at=NOW)
+def message(number: int, seq: int, turn: int | None = None, **data: Any) -> ConversationEvent:
+    values = {"seq": seq, "turn": turn, "sender_id": None, "sender": "A", "text": f"{seq}", "created_at": str(NOW)}
+    circumstances = {"chosen_by": "manager", "reason": "why not", "attempt": 2, "error": None} if turn else {}
+    role = "assistant" if turn else "user"
+    return event(number, "message", role=role, **{**values, **circumstances, **data})
+
+
+def phase(number: int, name: PublicPhase, reason: str = "", explanation: str = "", round: int = 1) -> ConversationEvent:
+    return event(number, "phase", phase=name, round=round, reason=reason, explanation=explanation)
 
 
 def finished(turn: int, seq: int, outcome: Any) -> FinishedTurn:
@@ -104,18 +57,6 @@ def finished(turn: int, seq: int, outcome: Any) -> FinishedTurn:
         attempt=1,
         started_at=NOW,
         finished_at=NOW + timedelta(seconds=1),
-    )
-
-
-def change(epoch: int, turn: int, seq: int) -> MembershipChange:
-    return MembershipChange(
-        epoch=epoch,
-        command_id=f"c{epoch}",
-        kind="mute",
-        detail={"member": {"agent_id": "a", "name": "A"}},
-        after_turn=turn,
-        after_seq=seq,
-        created_at=NOW,
     )
 
 
@@ -137,193 +78,202 @@ def status(phase: Phase = "ready", **changes: Any) -> ConversationStatus:
     return ConversationStatus(**values | changes)
 
 
-def places(happenings: Sequence[Happening]) -> list[tuple[str, int]]:
-    shown: list[tuple[str, int]] = []
-    for happening in happenings:
-        match happening:
-            case Said(message=said):
-                shown.append(("message", said.seq))
-            case Silent(turn=turn):
-                shown.append(("turn", turn.turn))
-            case RosterChanged(change=changed):
-                shown.append(("change", changed.epoch))
-    return shown
-
-
-def use(record: Record, patch: pytest.MonkeyPatch) -> None:
-    for name in ("read_messages", "read_turns", "read_changes", "last_turn_at", "last_epoch_at"):
-        patch.setattr(watching, name, getattr(record, name))
-
-
-async def read_to_the_end(record: Record, backlog: Backlog) -> list[Happening]:
-    shown: list[Happening] = []
-    for _ in range(1_000):
-        over = not record.coming
-        happenings, backlog = pass_on(await read_on(NOBODY, "c", backlog))
-        shown += happenings
-        if over and not happenings:
-            return shown
-    raise AssertionError("never done")
-
-
-@settings(max_examples=300, deadline=None)
-@given(coming=st.lists(events, max_size=40), pace=st.lists(st.integers(0, 4), max_size=60))
-def test_everything_is_shown_once_and_in_the_order_in_which_it_happened(coming: list[Event], pace: list[int]) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(watching, "PAGE", 3)
-        record = Record(list(coming), list(pace))
-        use(record, patch)
-        shown = asyncio.run(read_to_the_end(record, Backlog()))
-    assert places(shown) == record.in_order
-    assert all(said.turn for said in shown if isinstance(said, Said) and said.message.turn is not None)
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    before=st.lists(events, max_size=25),
-    coming=st.lists(events, max_size=25),
-    pace=st.lists(st.integers(0, 4), max_size=40),
-    last=st.integers(0, 8),
-)
-def test_one_who_begins_in_the_middle_misses_nothing_from_there_on(
-    before: list[Event], coming: list[Event], pace: list[int], last: int
-) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(watching, "PAGE", 3)
-        record = Record([], list(pace))
-        for event in before:
-            record.happen(event)
-        record.coming = list(coming)
-        use(record, patch)
-        client = FakeClient(record)
-
-        async def shown() -> list[Happening]:
-            begin = await beginning(client.typed, "c", last=last)
-            return await read_to_the_end(record, begin)
-
-        tail = places(asyncio.run(shown()))
-    whole = record.in_order
-    posts = sum(event in ("post", "spoke") for event in before)
-    first = max(posts - last, 0) + 1
-    expected = [place for place in whole if place[0] == "message" and place[1] >= first]
-    assert [place for place in tail if place[0] == "message"] == expected
-    assert tail == whole[len(whole) - len(tail) :]
-
-
 @dataclass
 class FakeClient:
-    """As much of the client as watching uses."""
+    """As much of a client as watching uses, and the events that it watches."""
 
-    record: Record
+    coming: list[Occurrence] = field(default_factory=list)
+    """What happens, one after the other."""
     answers: list[ConversationStatus | Exception | None] = field(default_factory=list)
     """What the status is, one by one, the last for ever; None = no answer comes."""
-    database: Database = NOBODY
+    pace: float = 0
+    """Seconds between two events."""
+    ends: bool = False
+    """Whether the events have an end."""
+    asked: int = 0
 
-    @property
-    def typed(self) -> Tertulia:
-        return cast(Tertulia, self)
+    async def events(self, *_: object, deltas: bool) -> AsyncGenerator[Occurrence, None]:
+        for one in self.coming:
+            await asyncio.sleep(self.pace)
+            yield one
+        if not self.ends:
+            await asyncio.Event().wait()
+
+    async def answer(self, _: str) -> Answer:
+        """All of it has happened from the first, and takes its time to be read."""
+        self.asked += 1
+        status = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if status is None:
+            await asyncio.sleep(60)
+        if isinstance(status, Exception):
+            raise status
+        assert status is not None
+        return Answer(status, max((one.number for one in self.coming if isinstance(one, ConversationEvent)), default=0))
 
     async def conversation(self, _: str) -> Any:
-        @dataclass
-        class Row:
-            last_seq: int
-            final_status: None = None
+        raise NotFound("no such conversation")
 
-        return Row(len(self.record.messages))
-
-    async def status(self, _: str) -> ConversationStatus:
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if answer is None:
-            await asyncio.sleep(60)
-        if isinstance(answer, Exception):
-            raise answer
-        assert answer is not None
-        return answer
+    async def is_running(self, _: str) -> bool:
+        return True
 
 
-async def seen(client: FakeClient, count: int) -> list[object]:
-    sightings: list[object] = []
-    async for sighting in watch(client.typed, "c", Backlog()):
-        sightings.append(sighting)
-        if len(sightings) == count:
-            break
+async def seen(client: FakeClient, count: int, patch: pytest.MonkeyPatch, **seconds: float) -> list[Sighting]:
+    for name, value in seconds.items():
+        patch.setattr(asking, name, value)
+    sightings: list[Sighting] = []
+    async with asyncio.timeout(20):
+        async for sighting in watch(cast(Conversing, client), "c", 0):
+            sightings.append(sighting)
+            if len(sightings) == count:
+                break
     return sightings
+
+
+def kinds(sightings: Sequence[Sighting]) -> list[type]:
+    return [type(sighting) for sighting in sightings]
+
+
+def test_each_event_is_told_as_what_it_is() -> None:
+    changed = {"epoch": 2, "command_id": "c", "kind": "mute", "detail": {}, "after_turn": 1, "after_seq": 2}
+    timeline = Timeline()
+    told = [
+        timeline.happening(one)
+        for one in (
+            message(1, 1),
+            event(2, "speaker_chosen", turn=1, round=1, speaker="A", reason="why not"),
+            event(3, "turn_started", turn=1, round=1, speaker="A", speaker_id="a"),
+            message(4, 2, 1),
+            event(5, "turn_passed", **finished(2, 2, "passed").model_dump(mode="json")),
+            event(6, "selection_failed", turn=3, round=1, manager_id="m", reason="none"),
+            event(7, "membership", **changed, created_at=str(NOW)),
+        )
+    ]
+    assert [type(one) for one in told] == [Said, type(None), TookFloor, Said, Silent, type(None), RosterChanged]
+    outside, _, floor, said, silent, _, change = told
+    assert isinstance(outside, Said) and outside.turn is None
+    assert floor == TookFloor(1, "A")
+    assert isinstance(said, Said) and said.turn and (said.turn.reason, said.turn.attempt) == ("why not", 2)
+    assert isinstance(silent, Silent) and silent.turn == finished(2, 2, "passed")
+    assert isinstance(change, RosterChanged) and change.change == MembershipChange(**changed, created_at=NOW)
+
+
+def test_each_phase_that_matters_is_told_once() -> None:
+    timeline = Timeline()
+    seen = [
+        phase(1, "executing"),
+        phase(2, "ready", "max_turns", "6 of at most 6"),
+        phase(3, "executing", round=2),
+        phase(4, "paused", "lunch"),
+        phase(5, "executing", "resumed"),
+        phase(6, "paused", "no_available_participants"),
+        phase(7, "ready", "resumed"),
+        phase(8, "paused"),
+        phase(9, "closed", "operator_stop", "enough"),
+    ]
+    told = [news for one in seen if (news := timeline.happening(one))]
+    assert [(one.kind, one.reason) for one in told if isinstance(one, News)] == [
+        ("round_ended", "max_turns"),
+        ("paused", "lunch"),
+        ("resumed", ""),
+        ("paused", "no member can speak"),
+        ("resumed", ""),
+        ("paused", "an operator paused it"),
+        ("closed", "operator_stop"),
+    ]
+
+
+def test_one_who_begins_in_a_pause_sees_it_end() -> None:
+    told = Timeline().happening(phase(5, "executing", "resumed"))
+    assert isinstance(told, News) and told.kind == "resumed"
 
 
 async def test_a_silent_worker_is_told_of_once_and_does_not_hold_the_messages_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watching, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(watching, "_PATIENCE_SECONDS", 0.02)
-    record = Record(["post", "spoke"], [0] * 12)
-    use(record, monkeypatch)
-    sightings = await seen(FakeClient(record, [None]), 3)
-    assert [type(sighting) for sighting in sightings] == [Waiting, Said, Said]
+    client = FakeClient([message(1, 1), message(2, 2, 1), message(3, 3, 2)], [None], pace=0.2)
+    sightings = await seen(client, 4, monkeypatch, PATIENCE_SECONDS=0.05)
+    assert kinds(sightings) == [Waiting, Said, Said, Said]
     assert sightings[0] == Waiting(NO_WORKER)
 
 
+async def test_a_worker_is_not_blamed_while_what_stands_before_it_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = FakeClient([Interrupted("away"), message(1, 1)], [None], pace=0.3)
+    sightings = await seen(client, 3, monkeypatch, PATIENCE_SECONDS=0.4)
+    assert sightings[0] == Waiting("away")
+    assert kinds(sightings[1:]) == [Said, Waiting]
+    assert sightings[2] == Waiting(NO_WORKER)
+
+
 async def test_a_status_is_told_after_all_that_had_happened_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "POLL_SECONDS", 0.01)
-    record = Record(["post", "spoke", "spoke"], [3])
-    use(record, monkeypatch)
-    client = FakeClient(record, [Unavailable("away"), status("closed")])
-    sightings = await seen(client, 5)
-    assert [type(sighting) for sighting in sightings] == [Said, Said, Said, Waiting, StatusSeen]
+    happens: list[Occurrence] = [message(1, 1), message(2, 2, 1), phase(3, "ready", "max_turns")]
+    client = FakeClient(happens, [status("ready", stop_reason="max_turns")], pace=0.05)
+    sightings = await seen(client, 4, monkeypatch, AGAIN_SECONDS=0.01)
+    assert kinds(sightings) == [Said, Said, News, StatusSeen]
 
 
-async def test_a_database_that_does_not_answer_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sqlalchemy.exc import OperationalError
+async def test_a_workflow_that_is_behind_its_events_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    rests = status("ready", stop_reason="max_turns")
+    client = FakeClient([phase(1, "ready", "max_turns")], [status("executing"), status("executing"), rests])
+    sightings = await seen(client, 2, monkeypatch, AGAIN_SECONDS=0.01)
+    assert sightings[1] == StatusSeen(rests)
 
-    monkeypatch.setattr(watching, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(watching, "_STATUS_SECONDS", 0.01)
-    record = Record(["post"], [1])
-    use(record, monkeypatch)
-    failures = iter([OperationalError("", {}, Exception("gone")), OperationalError("", {}, Exception("gone"))])
 
-    async def failing(*arguments: Any, **options: Any) -> list[Message]:
-        for failure in failures:
-            raise failure
-        return await record.read_messages(*arguments, **options)
+async def test_an_idle_conversation_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    rests = status("ready", stop_reason="max_turns")
+    client = FakeClient([phase(1, "ready", "max_turns")], [rests])
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await seen(client, 99, monkeypatch, QUIET_SECONDS=0.05, AGAIN_SECONDS=0.01)
+    assert client.asked <= 3
 
-    monkeypatch.setattr(watching, "read_messages", failing)
-    sightings = await seen(FakeClient(record, [status()]), 3)
+
+async def test_a_round_in_which_nothing_is_heard_is_asked_whether_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = FakeClient([phase(1, "executing")], [status("executing"), Unavailable("away"), status("executing")])
+    sightings = await seen(client, 3, monkeypatch, QUIET_SECONDS=0.05, REST_SECONDS=0.05)
+    assert Waiting("away") in sightings
+
+
+async def test_a_database_that_does_not_answer_is_told_of_and_what_follows_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone = SourceAway(NO_DATABASE)
+    client = FakeClient([Interrupted(), message(1, 1)], [gone, status("executing")], pace=0.05)
+    sightings = await seen(client, 3, monkeypatch, REST_SECONDS=0.05)
     assert sightings[0] == Waiting(NO_DATABASE)
-    assert [type(sighting) for sighting in sightings[1:]] == [Said, StatusSeen]
+    assert kinds(sightings[1:]) == [Said, StatusSeen]
+
+
+async def test_the_end_of_a_conversation_from_before_its_events_were_kept_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed = status("closed", stop_reason="operator_stop", stop_explanation="enough")
+    sightings = await seen(FakeClient([message(1, 1)], [closed], ends=True, pace=0.05), 3, monkeypatch)
+    assert sightings[1:] == [News("closed", 1, "operator_stop", "enough"), StatusSeen(closed)]
+
+
+async def test_words_are_told_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    delta = LiveDelta(turn=1, attempt=1, offset=0, text="Well")
+    sightings = await seen(FakeClient([delta], [None]), 1, monkeypatch)
+    assert sightings == [Overheard(delta)]
 
 
 async def test_a_conversation_without_a_row_yet_is_watched_from_its_start() -> None:
-    class Young(FakeClient):
-        async def conversation(self, _: str) -> Any:
-            raise NotFound("no such conversation")
-
-        async def is_running(self, _: str) -> bool:
-            return True
-
-    assert await beginning(Young(Record()).typed, "c", last=3) == Backlog()
+    assert await beginning(cast(Tertulia, FakeClient()), "c", last=3) == 0
 
 
-def test_each_phase_that_matters_is_told_once() -> None:
-    seen = [
-        status("executing"),
-        status("ready", stop_reason="max_turns", stop_explanation="6 of at most 6"),
-        status("ready", stop_reason="max_turns", stop_explanation="6 of at most 6"),
-        status("executing", round=2),
-        status("paused", round=2, paused_because="lunch"),
-        status("executing", round=2),
-        status("paused", round=2),
-        status("closed", round=2, stop_reason="operator_stop", stop_explanation="enough"),
-        status("closed", round=2, stop_reason="operator_stop", stop_explanation="enough"),
-    ]
-    told = [
-        (one.kind, one.reason) for before, now in zip([None, *seen], seen, strict=False) for one in news(before, now)
-    ]
-    assert told == [
-        ("round_ended", "max_turns"),
-        ("paused", "lunch"),
-        ("resumed", ""),
-        ("paused", "no member can speak"),
-        ("closed", "operator_stop"),
-    ]
+def test_a_turn_that_is_begun_anew_is_heard_from_its_beginning() -> None:
+    heard = Overhearing()
+    for turn, attempt, offset, text in (
+        (1, 1, 0, "Well, "),
+        (1, 1, 6, "yes"),
+        (1, 2, 0, "Well, no"),
+        (1, 1, 9, " late"),
+        (1, 2, 8, "."),
+    ):
+        heard.hear(LiveDelta(turn=turn, attempt=attempt, offset=offset, text=text))
+    assert heard.text == "Well, no."
+    heard.hear(LiveDelta(turn=2, attempt=1, offset=40, text="the end"))
+    assert heard.text == "… the end"
 
 
 @pytest.mark.parametrize(

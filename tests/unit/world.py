@@ -7,12 +7,14 @@ through this world tests it as well.
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
+from groups.announcing import next_phase
 from groups.boundary import revoked
 from groups.changes import AnyRosterChange, ManagerHealthChanged, MemberHealthChanged
 from groups.commands import COMMANDS, AnyCommand, Receipt
 from groups.decisions import (
+    AnnouncePhase,
     ApplyMembership,
     AskManager,
     CloseConversation,
@@ -20,6 +22,7 @@ from groups.decisions import (
     Decision,
     Finished,
     LoadConversation,
+    LoadGroup,
     RecordPosts,
     TakeTurn,
     WaitForInput,
@@ -30,8 +33,11 @@ from groups.events import (
     AnyEvent,
     ConversationEnded,
     ConversationLoaded,
+    GroupGone,
+    GroupRead,
     ManagerFinished,
     MembershipApplied,
+    PhaseAnnounced,
     PostsRecorded,
     ProbeDue,
     RoundClosed,
@@ -42,6 +48,7 @@ from groups.events import (
 from groups.group import Dynamic, GroupSettings, ManagerConfig, RoundRobin, Standby
 from groups.ids import AgentId, CommandId, ConversationId, GroupId
 from groups.machine import apply, begin, decide
+from groups.phases import PhaseChange
 from groups.roster import MemberRef, Roster
 from groups.rounds import termination_tokens
 from groups.state import ConversationState
@@ -106,6 +113,11 @@ class World:
     """The roster as the database has it."""
     accepted: list[str] = field(default_factory=list)
     """The ids of accepted messages, in the order of acceptance."""
+    phases: list[PhaseChange] = field(default_factory=list)
+    """What those outside were told, in order."""
+    revision: int = 1
+    """The group's."""
+    group_is_gone: bool = False
     under_way: Decision | None = None
     spent: Usage = field(default_factory=Usage)
     """What all answers have cost."""
@@ -248,6 +260,11 @@ class World:
                 return self._load()
             case ApplyMembership():
                 return self._apply(decision)
+            case LoadGroup():
+                return self._reload()
+            case AnnouncePhase(change=change):
+                self._tell(change)
+                return PhaseAnnounced(at=self.now, change=change)
             case RecordPosts():
                 return self._record(decision)
             case AskManager():
@@ -255,10 +272,12 @@ class World:
             case TakeTurn():
                 return self._speak(decision)
             case CloseRound():
+                self._tell(next_phase(self.state, "ready", decision.reason))
                 return RoundClosed(
                     at=self.now, reason=decision.reason, explanation=decision.explanation, closes=decision.closes
                 )
             case CloseConversation():
+                self._tell(next_phase(self.state, "closed", decision.reason))
                 return ConversationEnded(at=self.now, last_seq=len(self.transcript))
             case WaitForInput(until=until) if until:
                 self.rested += max(until - self.now, timedelta())
@@ -268,18 +287,30 @@ class World:
 
     def _load(self) -> ConversationLoaded:
         self.stored = Roster(epoch=1)
+        return ConversationLoaded(at=self.now, group_id=GroupId("g"), **self._group())
+
+    def _reload(self) -> GroupRead | GroupGone:
+        assert self.state.told_revision > 1, "the group is read anew only when it has changed"
+        return GroupGone(at=self.now) if self.group_is_gone else GroupRead(at=self.now, **self._group())
+
+    def _group(self) -> dict[str, Any]:
         managers = self.rules.manager_ids if isinstance(self.rules, Dynamic) else ()
-        return ConversationLoaded(
-            at=self.now,
-            group_id=GroupId("g"),
-            group_name="The group",
-            description="",
-            manager_config=self.rules,
-            settings=self.settings,
-            members=self.members,
-            standby=self.standby,
-            managers=tuple(MemberRef(agent_id=one, name=one.title()) for one in managers),
-        )
+        return {
+            "group_name": "The group",
+            "description": "",
+            "manager_config": self.rules,
+            "settings": self.settings,
+            "members": self.members,
+            "standby": self.standby,
+            "managers": tuple(MemberRef(agent_id=one, name=one.title()) for one in managers),
+            "revision": self.revision,
+        }
+
+    def _tell(self, change: PhaseChange) -> None:
+        assert change.number == len(self.phases) + 1, "changes of the phase are counted without a gap"
+        before = self.phases[-1].phase if self.phases else "ready"
+        assert change.phase != before, "each change of the phase is told once"
+        self.phases.append(change)
 
     def _apply(self, decision: ApplyMembership) -> MembershipApplied:
         assert decision.first_epoch == self.stored.epoch + 1, "epochs have no gaps"
@@ -291,11 +322,15 @@ class World:
 
     def _record(self, decision: RecordPosts) -> PostsRecorded:
         assert decision.posts, "an empty record is no progress"
+        if decision.begins:
+            assert self.state.round is None, "a round begins when the one before has ended"
+            self._tell(decision.begins)
         assert decision.first_seq == len(self.transcript) + 1, "seq has no gaps"
         for post in decision.posts:
             assert post.message_id not in self.recorded(), "a message is recorded once"
             self.transcript.append(Line(len(self.transcript) + 1, post.text, message_id=post.message_id))
-        return PostsRecorded(at=self.now, count=len(decision.posts), last_seq=len(self.transcript))
+        begins = decision.begins is not None
+        return PostsRecorded(at=self.now, count=len(decision.posts), last_seq=len(self.transcript), begins=begins)
 
     def _manage(self, decision: AskManager) -> SpeakerChosen | SelectionFailed | ManagerFinished:
         assert decision.candidates, "a manager has somebody to choose"

@@ -1,0 +1,1 @@
+"""The HTTP side of the house: what programs and browsers talk to."""

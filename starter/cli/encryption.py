@@ -1,0 +1,37 @@
+"""`encryption`: the keys under which Temporal holds what is said."""
+
+import secrets
+from base64 import b64encode
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from starter.cli.options import help_without_command
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.callback(invoke_without_command=True)
+def root(context: typer.Context) -> None:
+    """Keys for encrypting what Temporal holds (TERTULIA_ENCRYPTION_KEYS)."""
+    help_without_command(context)
+
+
+@app.command("new-key")
+def new_key(
+    key_id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="The key's id; by default the day, with something random.")
+    ] = None,
+) -> None:
+    """Make a key and print it, ready for TERTULIA_ENCRYPTION_KEYS. It is stored nowhere."""
+    from configuration import ENCRYPTION_KEY_BYTES, KEY_ID
+
+    if key_id is None:
+        key_id = f"{datetime.now(UTC):%Y-%m-%d}-{secrets.token_hex(2)}"
+    elif not KEY_ID.fullmatch(key_id):
+        raise typer.BadParameter(
+            "an id has letters, digits, '.', '_' and '-', 32 characters at most, and begins with a letter or digit",
+            param_hint="--id",
+        )
+    print(f"{key_id}:{b64encode(secrets.token_bytes(ENCRYPTION_KEY_BYTES)).decode()}")

@@ -1,0 +1,108 @@
+"""An endpoint that answers with exactly the bytes it is told, to see what becomes of what no model here answers."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from activities.provider import ModelProvider
+
+REFUSED = b'{"error": {"message": "stream_options: not known here"}}'
+
+
+def chunk(content: str | None = None, finish: str | None = None, **more: Any) -> bytes:
+    """One event of a stream."""
+    delta = {} if content is None else {"content": content}
+    body = {"model": "told", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **more}
+    return b"data: " + json.dumps(body).encode() + b"\n\n"
+
+
+DONE = b"data: [DONE]\n\n"
+USAGE = b'data: {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 5}}\n\n'
+WHOLE = json.dumps(
+    {
+        "model": "told",
+        "choices": [{"message": {"content": "in one piece"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 5},
+    }
+).encode()
+
+
+@dataclass
+class Endpoint:
+    """Answers every request for a stream with `parts`, and every other one with one completion."""
+
+    parts: Sequence[bytes] = ()
+    status: int = 200
+    content_type: str = "text/event-stream"
+    open_end: bool = False
+    """Whether the connection stays open after the last part."""
+    plain_status: int = 200
+    asked: list[dict[str, Any]] = field(default_factory=list)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one connection's requests."""
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                lines = dict(line.lower().split(b": ", 1) for line in head.splitlines()[1:] if b": " in line)
+                self.asked.append(json.loads(await reader.readexactly(int(lines[b"content-length"]))))
+                await self._answer(writer)
+        writer.close()
+
+    async def _answer(self, writer: asyncio.StreamWriter) -> None:
+        streamed = self.asked[-1].get("stream")
+        if not streamed:
+            await _whole(writer, self.plain_status, WHOLE if self.plain_status == 200 else REFUSED)
+        elif self.status != 200:
+            await _whole(writer, self.status, REFUSED)
+        elif "json" in self.content_type:
+            await _whole(writer, 200, WHOLE)
+        else:
+            await self._stream(writer)
+
+    async def _stream(self, writer: asyncio.StreamWriter) -> None:
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: {self.content_type}\r\ntransfer-encoding: chunked\r\n\r\n"
+        writer.write(head.encode())
+        for part in self.parts:
+            writer.write(b"%x\r\n%s\r\n" % (len(part), part))
+            await writer.drain()
+            await asyncio.sleep(0)
+        if self.open_end:
+            await asyncio.sleep(60)
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+
+async def _whole(writer: asyncio.StreamWriter, status: int, body: bytes) -> None:
+    head = f"HTTP/1.1 {status} Told\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+    await writer.drain()
+
+
+@asynccontextmanager
+async def asked_by(endpoint: Endpoint) -> AsyncIterator[ModelProvider]:
+    """A provider whose endpoint this is."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        with suppress(asyncio.CancelledError):
+            await endpoint.serve(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    provider = ModelProvider(f"http://127.0.0.1:{port}/v1", "key", "told")
+    try:
+        yield provider
+    finally:
+        await provider.close()
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

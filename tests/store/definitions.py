@@ -1,0 +1,26 @@
+"""Agents, and organisations, of a test's own."""
+
+from groups.agents import Agent
+from groups.ids import DEFAULT_ORGANISATION, OrganisationId
+from store.agents import save_agent
+from store.database import Database
+from store.organisations import NewOrganisation, create_organisation
+from tests.store.salon import unique
+
+
+def new_agent(**fields: object) -> Agent:
+    name = unique("Agent")
+    return Agent.model_validate({"id": name.lower(), "name": name, **fields})
+
+
+async def saved(database: Database, count: int) -> list[Agent]:
+    made = [new_agent() for _ in range(count)]
+    for agent in made:
+        await save_agent(database, DEFAULT_ORGANISATION, agent)
+    return made
+
+
+async def new_organisation(database: Database) -> OrganisationId:
+    """One that no other test uses."""
+    name = unique("org")
+    return (await create_organisation(database, NewOrganisation(id=name, name=name))).id

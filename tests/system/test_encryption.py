@@ -1,0 +1,154 @@
+"""What somebody reads who runs Temporal: nothing. What an operator reads through the codec: everything."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from configuration import RunningStack, running_stack
+from devstack.temporal import find_executable
+from tests.conftest import clean_environment
+from tests.leaks import leaks, phrases
+from tests.system.conftest import CommandLine, wait_for_words
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+A, B = (f"{name}:{b64encode(os.urandom(32)).decode()}" for name in ("key-a", "key-b"))
+TABLE = """
+agents:
+  - {name: Wilhelmina, description: Grows dahlias., instructions: You have a garden behind the harbour wall.}
+  - {name: Bartholomew, description: Mends nets., instructions: You distrust whatever comes from inland.}
+groups:
+  - name: Harbour bench
+    description: Two neighbours who wait for the ferry.
+    agents: [Wilhelmina, Bartholomew]
+"""
+QUESTION = "Should the lighthouse be painted green?"
+IN_THE_CLEAR = {
+    "Wilhelmina",
+    "Bartholomew",
+    "Harbour bench",
+    "Two neighbours who wait for the ferry.",
+    "garden behind the harbour wall",
+    "whatever comes from inland",
+}
+
+
+def house(tmp_path: Path, keys: str) -> CommandLine:
+    return CommandLine(
+        tmp_path / "data", tmp_path / "up.log", {**clean_environment(), "TERTULIA_ENCRYPTION_KEYS": keys}
+    )
+
+
+@contextmanager
+def up(command_line: CommandLine) -> Iterator[None]:
+    """The stack, for as long as the block lasts."""
+    with command_line.output.open("w") as output:
+        process = subprocess.Popen(
+            command_line.up_command(), env=dict(command_line.environment), stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_for_words("Ctrl-C", process, command_line.output)
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+
+
+def running(command_line: CommandLine) -> RunningStack:
+    """Where the stack's parts are."""
+    stack = running_stack(command_line.data)
+    assert stack
+    return stack
+
+
+def temporal(command_line: CommandLine, *arguments: str) -> str:
+    """What Temporal's own command line prints, as JSON."""
+    address = str(running(command_line).temporal_address)
+    command = [find_executable(), *arguments, "-o", "json", "--address", address]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def said(tertulia: CommandLine, conversation: str) -> list[str]:
+    shown = json.loads(tertulia("show", conversation, "--json").stdout)
+    return [message["text"] for message in shown["messages"]]
+
+
+def decoding(codec: str, key: str | None) -> int:
+    """The status with which the codec answers to this key."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return httpx2.post(f"{codec}/decode", json={"payloads": []}, headers=headers).status_code
+
+
+def may_ask(codec: str, origin: str) -> bool:
+    """Whether a browser lets pages of that origin ask the codec."""
+    headers = {
+        "Origin": origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "x-namespace",
+    }
+    return httpx2.options(f"{codec}/decode", headers=headers).headers.get("access-control-allow-origin") == origin
+
+
+def test_temporals_command_line_shows_no_text_but_through_the_codec(tmp_path: Path) -> None:
+    tertulia = house(tmp_path, A)
+    (tmp_path / "table.yaml").write_text(TABLE)
+    with up(tertulia):
+        tertulia("apply", str(tmp_path / "table.yaml"))
+        tertulia("start", "Harbour bench", QUESTION, "--id", "ferry", "--follow")
+        tertulia("members", "mute", "ferry", "Wilhelmina")
+        tertulia("say", "ferry", "And at night?", "--follow")
+        words = phrases(said(tertulia, "ferry")) | IN_THE_CLEAR
+        assert len(words) > 50
+        history = temporal(tertulia, "workflow", "show", "-w", "ferry")
+        assert json.loads(history)["events"]
+        assert leaks(history, *words) == set()
+        assert leaks(temporal(tertulia, "workflow", "describe", "-w", "ferry"), *words) == set()
+        assert leaks(temporal(tertulia, "workflow", "list"), *words) == set()
+        codec = f"{running(tertulia).api_url}/v1/codec"
+        key = tertulia("keys", "create", "night shift", "--scope", "operate").stdout.strip()
+        through = ("--codec-endpoint", codec, "--codec-auth", f"Bearer {key}")
+        read = leaks(temporal(tertulia, "workflow", "show", "-w", "ferry", *through), *words)
+        assert phrases([QUESTION]) | {"Wilhelmina", "Bartholomew", "Harbour bench"} <= read
+        assert len(read) > len(words) * 0.9
+        weak = tertulia("keys", "create", "visitor", "--scope", "post").stdout.strip()
+        assert [decoding(codec, who) for who in (None, "tertulia_wrong", weak, key)] == [401, 401, 403, 200]
+        with httpx2.Client() as browser:
+            assert browser.post(f"{codec}/session", headers={"Authorization": f"Bearer {key}"}).status_code == 204
+            assert browser.post(f"{codec}/decode", json={"payloads": []}).status_code == 200
+        assert may_ask(codec, str(running(tertulia).temporal_ui_url))
+        assert not may_ask(codec, "http://elsewhere.example")
+    files = list(tertulia.data.glob("temporal.db*"))
+    assert files
+    assert not [file for file in files if b"lighthouse" in file.read_bytes()]
+
+
+def test_keys_are_rotated_over_a_restart_and_a_missing_one_is_named(tmp_path: Path) -> None:
+    first, keyless, rotated = (house(tmp_path, keys) for keys in (A, B, f"{B},{A}"))
+    (tmp_path / "table.yaml").write_text(TABLE)
+    with up(first):
+        first("apply", str(tmp_path / "table.yaml"))
+        first("start", "Harbour bench", QUESTION, "--id", "ferry", "--follow")
+    with up(keyless):
+        limit = time.monotonic() + 60
+        while "key-a" not in (message := keyless.refused("status", "ferry")):
+            assert time.monotonic() < limit, message
+            time.sleep(0.2)
+        assert message.startswith(
+            "the worker cannot tell: a payload is encrypted under the key 'key-a', which is not in"
+        )
+    with up(rotated):
+        rotated("say", "ferry", "And at night?", "--follow")
+        assert len(said(rotated, "ferry")) == 6
+        missing = rotated.refused("status", "ferry", TERTULIA_ENCRYPTION_KEYS=A)
+        assert missing.startswith("a payload is encrypted under the key 'key-b', which is not in TERTULIA_ENCRYPTION")
+        malformed = rotated.refused("status", "ferry", TERTULIA_ENCRYPTION_KEYS="key-b:hush")
+        assert malformed == "TERTULIA_ENCRYPTION_KEYS: entry 1: a key has 32 bytes, this one has 3"

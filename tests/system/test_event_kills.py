@@ -1,0 +1,126 @@
+"""A reader that is cut again and again, while the worker and the API are killed, is told of everything exactly once."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+import httpx2
+import pytest
+
+from devstack.offline_model import OfflineModelControl
+from devstack.stack import Stack, StackOptions
+from starter.client import Tertulia
+from starter.definitions import DefinitionFile, WrittenAgent, WrittenGroup
+from store.migrate import upgrade_async
+from tests.conftest import clean_environment
+from tests.eventually import eventually
+from tests.system.api import bearer, make_key
+from tests.system.stream_reader import Received, read_stream
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+TURNS = 60
+CUTS = 10
+EVENTS_A_STREAM = 8
+GROUP = "A long evening"
+
+
+@pytest.fixture(scope="module")
+async def stack_with_api(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """Everything as processes of its own."""
+
+    async def migrate(stack: Stack) -> None:
+        await upgrade_async(stack.configuration.database_url)
+
+    options = StackOptions(
+        data=tmp_path_factory.mktemp("house") / "data",
+        temporal_port=0,
+        ui_port=None,
+        model_port=0,
+        api_port=0,
+        workers=1,
+        environment=clean_environment(),
+    )
+    async with Stack(options, prepare=migrate) as running:
+        yield running
+
+
+def definitions() -> DefinitionFile:
+    agents = tuple(WrittenAgent.model_validate({"name": name}) for name in ("Velma", "Tomas", "Rosa"))
+    manager = {"manager_type": "round_robin", "max_turns": TURNS}
+    group = {"name": GROUP, "agents": ["Velma", "Tomas", "Rosa"], "manager_config": manager}
+    return DefinitionFile(agents=agents, groups=(WrittenGroup.model_validate(group),))
+
+
+@dataclass
+class Reader:
+    """Reads on behind what it has seen, however often it is cut."""
+
+    client: httpx2.AsyncClient
+    conversation: str
+    told: list[Received] = field(default_factory=list)
+    cuts: int = 0
+    """How often it left in the middle by itself."""
+    broken: int = 0
+    """How often it was cut."""
+
+    async def read(self) -> None:
+        """Until the conversation is closed."""
+        while not self._is_over():
+            patience = EVENTS_A_STREAM if self.cuts < CUTS else 10_000
+            last = self.told[-1].id if self.told else 0
+            stream = read_stream(self.client, self.conversation, last or 0)
+            try:
+                async with aclosing(stream):
+                    async for event in stream:
+                        self.told.append(event)
+                        patience -= 1
+                        if not patience:
+                            self.cuts += 1
+                            break
+            except (httpx2.HTTPError, AssertionError):
+                self.broken += 1
+                await asyncio.sleep(0.2)
+
+    def _is_over(self) -> bool:
+        return bool(self.told) and self.told[-1].data.get("phase") == "closed"
+
+
+async def kill_now_and_then(stack: Stack, reading: asyncio.Task[None]) -> int:
+    """SIGKILL to the worker and to the API in turn, while somebody reads; how often."""
+    moments, kills = random.Random(3), 0
+    while not reading.done() and kills < 6:
+        await asyncio.sleep(1 + moments.random() * 1.5)
+        if not reading.done():
+            await stack.kill(("worker-1", "api")[kills % 2])
+            kills += 1
+    return kills
+
+
+async def test_everything_is_told_exactly_once_whoever_is_killed(stack_with_api: Stack) -> None:
+    stack = stack_with_api
+    assert stack.addresses.model_base_url and stack.addresses.api_url
+    await OfflineModelControl(stack.addresses.model_base_url).behave(delay_ms=100)
+    async with Tertulia.connect(stack.configuration) as client:
+        await client.apply(definitions())
+        key = await make_key(client.database, "read")
+        conversation = await client.start(GROUP, "What shall we do on Sunday?", close_after_round=True)
+        await eventually(lambda: client.status(conversation), lambda status: status.messages >= 1)
+        async with httpx2.AsyncClient(
+            base_url=stack.addresses.api_url, headers=bearer(key.secret), timeout=60
+        ) as readers_client:
+            reader = Reader(readers_client, conversation)
+            reading = asyncio.create_task(reader.read())
+            kills = await kill_now_and_then(stack, reading)
+            await asyncio.wait_for(reading, 240)
+        transcript = [message async for message in client.transcript(conversation)]
+    ids = [event.id for event in reader.told]
+    print(f"{len(ids)} events, {reader.cuts} cuts, {reader.broken} broken streams, {kills} kills")
+    assert ids == list(range(1, len(ids) + 1)), "each exactly once, in order"
+    assert [(event.data["seq"], event.data["text"]) for event in reader.told if event.kind == "message"] == [
+        (message.seq, message.text) for message in transcript
+    ]
+    assert [event.data["turn"] for event in reader.told if event.kind == "turn_started"] == list(range(1, TURNS + 1))
+    assert reader.cuts == CUTS and reader.broken > 0 and kills >= 4

@@ -1,0 +1,191 @@
+"""The codec: what it hides, what it refuses, and that nothing it says gives away a text or a key."""
+
+import re
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure
+from temporalio.exceptions import ApplicationError
+
+from configuration import Configuration, ConfigurationError
+from groups.errors import PayloadUnreadable
+from starter.cli.app import run
+from workflows.encryption import ENCODING, KEY_ID, EncryptionCodec, data_converter, encrypts
+
+TEXT = "the treasure is under the old mill"
+A, B = bytes(range(32)), bytes(range(1, 33))
+PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=TEXT.encode())
+PAYLOADS = st.builds(
+    Payload, metadata=st.dictionaries(st.text(max_size=10), st.binary(max_size=20)), data=st.binary(max_size=500)
+)
+
+
+async def encrypted(payload: Payload = PLAIN, **keys: bytes) -> Payload:
+    [sealed] = await EncryptionCodec(keys or {"a": A}).encode([payload])
+    return sealed
+
+
+@given(payloads=st.lists(PAYLOADS, max_size=4))
+async def test_what_was_encrypted_is_read_as_it_was(payloads: list[Payload]) -> None:
+    codec = EncryptionCodec({"a": A})
+    assert await codec.decode(await codec.encode(payloads)) == payloads
+
+
+async def test_nothing_of_a_payload_is_seen_but_the_id_of_its_key() -> None:
+    sealed = await encrypted()
+    assert dict(sealed.metadata) == {"encoding": ENCODING, KEY_ID: b"a"}
+    assert TEXT.encode() not in sealed.SerializeToString() and b"json/plain" not in sealed.SerializeToString()
+
+
+async def test_the_same_text_never_looks_the_same() -> None:
+    sealed = await EncryptionCodec({"a": A}).encode([PLAIN] * 1_000)
+    assert len({payload.data[:12] for payload in sealed}) == len({payload.data[12:] for payload in sealed}) == 1_000
+
+
+async def test_the_newest_key_encrypts_and_every_key_decrypts() -> None:
+    rotated = EncryptionCodec({"b": B, "a": A})
+    [sealed] = await rotated.encode([PLAIN])
+    assert sealed.metadata[KEY_ID] == b"b"
+    assert await rotated.decode([sealed, await encrypted(a=A)]) == [PLAIN, PLAIN]
+
+
+async def test_what_was_not_encrypted_passes_so_that_encryption_can_be_switched_on() -> None:
+    nothing = Payload()
+    assert await EncryptionCodec({"a": A}).decode([PLAIN, nothing]) == [PLAIN, nothing]
+
+
+async def test_without_keys_nothing_is_encrypted_and_the_missing_one_is_named() -> None:
+    codec = EncryptionCodec({})
+    assert await codec.encode([PLAIN]) == [PLAIN]
+    assert not codec.encrypts and not encrypts(data_converter({}))
+    assert encrypts(data_converter({"a": A}))
+    with pytest.raises(PayloadUnreadable, match=r"'a'.*TERTULIA_ENCRYPTION_KEYS"):
+        await codec.decode([await encrypted(a=A)])
+
+
+async def test_a_missing_key_is_named_with_the_variable() -> None:
+    with pytest.raises(PayloadUnreadable, match="under the key 'a', which is not in TERTULIA_ENCRYPTION_KEYS"):
+        await EncryptionCodec({"b": B}).decode([await encrypted(a=A)])
+
+
+async def test_a_key_id_from_elsewhere_cannot_write_into_the_message() -> None:
+    forged = Payload(metadata={"encoding": ENCODING, KEY_ID: b"\x1b[2J\n\xff" + b"x" * 500}, data=b"")
+    with pytest.raises(PayloadUnreadable) as raised:
+        await EncryptionCodec({"a": A}).decode([forged])
+    assert str(raised.value).isprintable() and len(str(raised.value)) < 300
+
+
+@pytest.mark.parametrize("at", [0, 11, 12, 40, -16, -1])
+async def test_a_changed_byte_is_noticed(at: int) -> None:
+    sealed = await encrypted()
+    data = bytearray(sealed.data)
+    data[at] ^= 1
+    await refused(Payload(metadata=sealed.metadata, data=bytes(data)))
+
+
+async def test_a_truncated_payload_is_noticed() -> None:
+    sealed = await encrypted()
+    for length in (0, 5, 12, 20, len(sealed.data) - 1):
+        await refused(Payload(metadata=sealed.metadata, data=sealed.data[:length]))
+
+
+async def test_the_key_id_is_bound_to_what_it_encrypts() -> None:
+    """Even where two ids have the same bytes, the one cannot be written over the other."""
+    sealed = await encrypted(a=A)
+    renamed = Payload(metadata={**sealed.metadata, KEY_ID: b"b"}, data=sealed.data)
+    await refused(renamed, a=A, b=A)
+
+
+async def test_another_key_under_the_same_id_is_noticed() -> None:
+    await refused(await encrypted(a=A), a=B)
+
+
+async def refused(payload: Payload, **keys: bytes) -> None:
+    with pytest.raises(PayloadUnreadable, match=r"was altered.*TERTULIA_ENCRYPTION_KEYS") as raised:
+        await EncryptionCodec(keys or {"a": A}).decode([payload])
+    assert TEXT not in str(raised.value)
+    assert raised.value.__cause__ is None and raised.value.__suppress_context__
+
+
+async def test_the_text_of_an_error_is_encrypted_and_comes_back() -> None:
+    converter, failure = data_converter({"a": A}), Failure()
+    error = ApplicationError(TEXT, {"detail": TEXT}, type="Kind")
+    error.__cause__ = ValueError(TEXT)
+    await converter.encode_failure(error, failure)
+    assert TEXT.encode() not in failure.SerializeToString()
+    assert failure.application_failure_info.type == "Kind"
+    decoded = await converter.decode_failure(failure)
+    assert isinstance(decoded, ApplicationError)
+    assert (decoded.message, decoded.details) == (TEXT, ({"detail": TEXT},))
+    assert TEXT in str(decoded.__cause__)
+
+
+async def test_that_a_key_is_missing_is_told_in_the_clear_wherever_it_stands() -> None:
+    failure, error = Failure(), ApplicationError("Failed decoding arguments")
+    with pytest.raises(PayloadUnreadable) as raised:
+        await EncryptionCodec({"b": B}).decode([await encrypted(a=A)])
+    error.__cause__ = raised.value
+    await data_converter({"b": B}).encode_failure(error, failure)
+    assert "under the key 'a'" in failure.cause.message
+    assert failure.message == "Encoded failure"
+
+
+def keys_of(text: str) -> dict[str, bytes]:
+    return Configuration.from_environment({"TERTULIA_ENCRYPTION_KEYS": text}).encryption_keys
+
+
+def entry(key_id: str, secret: bytes) -> str:
+    return f"{key_id}:{b64encode(secret).decode()}"
+
+
+def test_keys_are_read_newest_first() -> None:
+    keys = keys_of(f"{entry('b', B)}, {entry('2026-11-21-a.1_x', A)}")
+    assert list(keys.items()) == [("b", B), ("2026-11-21-a.1_x", A)]
+    assert keys_of("") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b64encode(A).decode(), "entry 1: expected id:base64; `tertulia encryption new-key` makes one"),
+        (f"{entry('a', A)},", "entry 2: expected id:base64"),
+        (f"{entry('a', A)},{entry('b c', B)}", "entry 2: expected id:base64"),
+        (entry("x" * 33, A), "entry 1: expected id:base64"),
+        ("a:hush!hush", "entry 1: what follows the colon is not base64"),
+        (f"{entry('a', A)},{entry('b', B[:16])}", "entry 2: a key has 32 bytes, this one has 16"),
+        (f"{entry('a', A)},{entry('a', B)}", "entry 2: an entry before it has the same id"),
+    ],
+)
+def test_a_malformed_entry_is_counted_and_not_shown(text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^TERTULIA_ENCRYPTION_KEYS: {re.escape(message)}") as raised:
+        keys_of(text)
+    for secret in (A, B, B[:16], b"hush"):
+        assert b64encode(secret).decode() not in str(raised.value)
+    assert "hush" not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+def test_keys_are_not_shown_with_the_configuration(tmp_path: Path) -> None:
+    variables = {"TERTULIA_DATA": str(tmp_path), "TERTULIA_ENCRYPTION_KEYS": entry("a", A)}
+    configuration = Configuration.from_environment(variables)
+    assert configuration.encryption_keys == {"a": A}
+    assert b64encode(A).decode() not in repr(configuration)
+    assert repr(A) not in repr(configuration)
+
+
+def test_the_command_makes_a_key_that_can_be_used_as_it_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["encryption", "new-key"]) == 0
+    assert run(["encryption", "new-key", "--id", "winter"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    keys = keys_of(f"{first},{second}")
+    assert list(keys)[1] == "winter"
+    assert len(set(keys.values())) == 2
+
+
+def test_an_id_that_no_configuration_would_take_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["encryption", "new-key", "--id", "a:b"]) == 2
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,243 @@
+"""The API's client: what it is told of goes wrong in one clear line, and no event is lost or told twice."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configuration import Configuration, ConfigurationError
+from groups.errors import (
+    CommandRefused,
+    Conflict,
+    ConversationClosed,
+    InvalidDefinition,
+    NotFound,
+    PayloadUnreadable,
+    Unavailable,
+)
+from groups.records import ConversationEvent, LiveDelta
+from starter.api.events import encode
+from starter.occurrences import Interrupted, Occurrence
+from starter.remote import stream
+from starter.remote.connection import Connection, api_address
+from starter.remote.problems import ApiAway, Unauthorized, WrongAddress, refusal
+from starter.remote.stream import Unpacking, follow
+from starter.service.principal import Forbidden
+
+URL = "http://api.example"
+SECRET = "tertulia_never-to-be-told"
+
+
+def problem(status: int, detail: str, kind: str = "", *, with_key: bool = True) -> Exception:
+    body = json.dumps({"detail": detail, "type": kind}).encode()
+    return refusal(URL, "/v1/conversations/c", status, body, with_key=with_key)
+
+
+@pytest.mark.parametrize(
+    ("status", "detail", "kind", "error", "words"),
+    [
+        (400, "name: an agent has one", "InvalidDefinition", InvalidDefinition, "name: an agent has one"),
+        (400, "Empty group: nobody", "CommandRefused", CommandRefused, "Empty group: nobody"),
+        (400, "what is this", "SomethingNewer", CommandRefused, "what is this"),
+        (403, "this needs a key with the scope 'post'", "Forbidden", Forbidden, "TERTULIA_API_KEY: this needs a key"),
+        (404, "no such group: 'g'", "NotFound", NotFound, "no such group: 'g'"),
+        (404, "Not Found", "NotFound", WrongAddress, "TERTULIA_URL: http://api.example has no /v1/conversations/c"),
+        (409, "someone else was first", "Conflict", Conflict, "someone else was first"),
+        (409, "it is closed", "ConversationClosed", ConversationClosed, "it is closed"),
+        (413, "the body is longer", "BodyTooLarge", CommandRefused, "TERTULIA_MAX_BODY_BYTES of the API at http://api"),
+        (422, "body.agent: Field required", "InvalidRequest", InvalidDefinition, "agent: Field required"),
+        (
+            429,
+            "too many; wait 3 s",
+            "TooManyRequests",
+            Unavailable,
+            "the API at http://api.example: too many; wait 3 s",
+        ),
+        (500, "a fault", "Fault", Unavailable, "the API at http://api.example answered 500: a fault"),
+        (503, "no worker", "Unavailable", Unavailable, "http://api.example: no worker; try again in a moment"),
+        (503, "no key", "PayloadUnreadable", PayloadUnreadable, "no key"),
+    ],
+)
+def test_each_refusal_is_an_error_that_says_what_to_do(
+    status: int, detail: str, kind: str, error: type[Exception], words: str
+) -> None:
+    found = problem(status, detail, kind)
+    assert type(found) is error and words in str(found)
+
+
+def test_a_key_that_is_missing_is_told_from_one_that_is_wrong() -> None:
+    missing, wrong = problem(401, "", with_key=False), problem(401, "")
+    assert isinstance(missing, Unauthorized) and "TERTULIA_API_KEY is not set" in str(missing)
+    assert isinstance(wrong, Unauthorized) and "does not take this key" in str(wrong)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "words"),
+    [
+        (502, ApiAway, "something before it answered 502"),
+        (302, WrongAddress, "sends one elsewhere (302)"),
+        (404, WrongAddress, "is not Tertulia's API"),
+    ],
+)
+def test_what_somebody_else_answers_is_told_as_that(status: int, error: type[Exception], words: str) -> None:
+    found = refusal(URL, "/v1/", status, b"<html>what?</html>", with_key=True)
+    assert type(found) is error and words in str(found) and URL in str(found)
+
+
+@pytest.mark.parametrize("url", ["http://h:1", "http://h:1/", "http://h:1/v1", "http://h:1/v1/"])
+def test_an_address_may_be_written_with_or_without_its_end(url: str) -> None:
+    assert api_address(url) == "http://h:1"
+    assert api_address("https://h/behind/") == "https://h/behind"
+    assert api_address("http://[::1]:8230") == "http://[::1]:8230"
+
+
+@pytest.mark.parametrize(
+    "url", ["h:1", "ftp://h", "http://", "http://h:x", "http://h:99999", "http://h:", "http://h?x"]
+)
+def test_what_is_no_address_is_refused_by_the_variables_name(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="TERTULIA_URL"):
+        api_address(url)
+
+
+async def test_a_key_is_never_told() -> None:
+    for variables in (
+        {"TERTULIA_URL": f"http://me:{SECRET}@h"},
+        {"TERTULIA_URL": URL, "TERTULIA_API_KEY": f"{SECRET} and more"},
+        {"TERTULIA_URL": URL, "TERTULIA_API_KEY": f"{SECRET}ä"},
+    ):
+        with pytest.raises(ConfigurationError) as refused:
+            async with Connection.open(Configuration.from_environment(variables)):
+                pass
+        assert SECRET not in str(refused.value) and "TERTULIA_API_KEY" in str(refused.value)
+
+
+def test_the_command_line_loads_neither_temporal_nor_a_database_to_speak_with_the_api() -> None:
+    script = """
+import sys
+import starter.cli.following, starter.cli.tables
+from starter.cli.app import run
+for command in (["list"], ["watch", "c"], ["apply", "examples/dynamic.yaml"], ["keys", "list"], ["stop", "c"]):
+    assert run(command) == 1
+print(*{name.split('.')[0] for name in sys.modules})
+"""
+    environment = {**os.environ, "TERTULIA_URL": "http://127.0.0.1:1", "TERTULIA_API_KEY": SECRET}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr.count("the API at http://127.0.0.1:1 does not answer") == done.stderr.count("\n") == 5
+    assert SECRET not in done.stderr
+    heavy = {"temporalio", "sqlalchemy", "psycopg", "store", "workflows", "openai", "fastapi", "alembic"}
+    assert not set(done.stdout.split()) & heavy
+
+
+WORDS = "two\u2028lines\u2029of\x85text, \r and ☕"
+
+
+def told(number: int, **data: Any) -> ConversationEvent:
+    values = {"created_at": "2026-01-01T00:00:00Z", "text": f"{number} {WORDS}", **data}
+    kind = "phase" if "phase" in data else "message"
+    return ConversationEvent.model_validate(
+        {"number": number, "kind": kind, "created_at": values["created_at"], "data": values}
+    )
+
+
+EVENTS = [told(1), told(2), told(3, phase="ready"), told(4), told(5, phase="closed")]
+DELTA = LiveDelta(turn=1, attempt=1, offset=0, text=WORDS)
+
+
+@given(st.lists(st.integers(0, 2_000), max_size=30))
+def test_a_stream_is_understood_however_it_is_cut_into_pieces(cuts: list[int]) -> None:
+    occurrences: list[Occurrence] = [EVENTS[0], DELTA, *EVENTS[1:]]
+    whole = b"retry: 1000\n\n: still here\n\n" + b"".join(map(encode, occurrences))
+    places = sorted({0, *(cut % len(whole) for cut in cuts), len(whole)})
+    unpacking = Unpacking()
+    found = [one for begin, end in pairwise(places) for one in unpacking.feed(whole[begin:end]) if not one.comment]
+    assert [one.id for one in found] == [1, None, 2, 3, 4, 5]
+    assert [json.loads(one.data)["text"] for one in found][:2] == [f"1 {WORDS}", WORDS]
+
+
+@dataclass
+class Server:
+    """A server that tells the events and cuts each connection where it is told to."""
+
+    cuts: list[int]
+    """After how many bytes each connection is cut, one after the other; the last ones are not."""
+    asked: list[int] = field(default_factory=list)
+    """Behind which event each connection began."""
+    status: str = "200 OK"
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        after = int(head.partition("last-event-id: ")[2].split()[0])
+        self.asked.append(after)
+        writer.write(f"HTTP/1.1 {self.status}\r\nconnection: close\r\n\r\n".encode())
+        left = [one for one in EVENTS if one.number > after]
+        # One that was told before is told again: a reader has to know by its number that it is no news.
+        body = encode(DELTA) + b"".join(map(encode, EVENTS[:1] + left))
+        if len(self.asked) <= len(self.cuts):
+            body = body[: self.cuts[len(self.asked) - 1] % len(body)]
+        writer.write(body)
+        await writer.drain()
+        if len(self.asked) % 2:
+            writer.transport.abort()
+        writer.close()
+
+
+@asynccontextmanager
+async def connected(server: Server, port: int = 0) -> AsyncIterator[Connection]:
+    """A connection to the server; without one, to where nobody answers."""
+    async with await asyncio.start_server(server.answer, "127.0.0.1", port) as listening:
+        address = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        async with Connection.open(Configuration.from_environment({"TERTULIA_URL": address})) as connection:
+            yield connection
+
+
+async def followed(connection: Connection, after: int = 0) -> list[Occurrence]:
+    async with aclosing(follow(connection, "c", after, deltas=True)) as occurrences:
+        return [one async for one in occurrences]
+
+
+@pytest.mark.parametrize("first", range(0, 1_500, 150))
+async def test_a_reader_that_is_cut_off_anywhere_sees_every_event_once(
+    first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "REST_SECONDS", 0.01)
+    server = Server([first + step * 37 for step in range(12)])
+    async with asyncio.timeout(60), connected(server) as connection:
+        found = await followed(connection)
+    assert [one for one in found if isinstance(one, ConversationEvent)] == EVENTS
+    assert server.asked == sorted(server.asked) and server.asked[-1] > 0
+
+
+async def test_an_api_that_is_away_is_told_of_once_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "REST_SECONDS", 0.05)
+    server = Server([])
+    async with connected(server) as connection:
+        port = int(connection.url.rpartition(":")[2])
+    async with Connection.open(Configuration.from_environment({"TERTULIA_URL": connection.url})) as again:
+        reading = asyncio.create_task(followed(again))
+        await asyncio.sleep(0.5)
+        assert not reading.done()
+        async with asyncio.timeout(30), connected(server, port):
+            found = await reading
+    assert found[0] == Interrupted(f"the API at {connection.url} does not answer")
+    assert [one for one in found[1:] if not isinstance(one, LiveDelta)] == EVENTS
+
+
+async def test_a_conversation_of_which_all_was_seen_is_not_waited_for() -> None:
+    async with asyncio.timeout(30), connected(Server([0], status="204 No Content")) as connection:
+        assert await followed(connection, after=5) == []
+
+
+async def test_a_refusal_ends_the_reading() -> None:
+    async with asyncio.timeout(30), connected(Server([0], status="404 Not Found")) as connection:
+        with pytest.raises(WrongAddress):
+            await followed(connection)

@@ -1,0 +1,246 @@
+"""With encryption on, Temporal holds no text; keys are rotated under running conversations, which lose nothing."""
+
+import os
+import uuid
+from base64 import b64encode
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+from google.protobuf.message import Message as Proto
+from temporalio.api.common.v1 import Payload, SearchAttributes
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer
+
+from devstack.offline_model import OfflineModelControl
+from devstack.stack import Stack
+from groups.errors import PayloadUnreadable, Unavailable
+from groups.ids import DEFAULT_ORGANISATION
+from groups.patches import GroupPatch
+from starter.changing import change_group
+from starter.client import Tertulia
+from store.groups import find_group
+from tests.eventually import eventually
+from tests.leaks import leaks, phrases
+from tests.replay.scripts import SCRIPTS
+from tests.workflows.salon import Salon, open_salon
+from tests.workflows.test_durability import runs
+from workflows.encryption import ENCODING, KEY_ID
+from workflows.plugin import TertuliaPlugin
+
+SECRETS = {"a": os.urandom(32), "b": os.urandom(32)}
+OF_THE_SALON = ("A table in a café.", "thoughtful person")
+"""The group's description, and a part of each agent's instructions."""
+
+
+def open_with(
+    stack: Stack, model: OfflineModelControl, *key_ids: str, queue: str | None = None, cached: int = 1_000
+) -> AbstractAsyncContextManager[Salon]:
+    """A salon with these keys, newest first, on a queue of its own or on one that another has left."""
+    keys = ",".join(f"{one}:{b64encode(SECRETS[one]).decode()}" for one in key_ids)
+    return open_salon(
+        stack,
+        model,
+        TERTULIA_MAX_CACHED_CONVERSATIONS=str(cached),
+        TERTULIA_TASK_QUEUE=queue or fresh_queue(),
+        TERTULIA_ENCRYPTION_KEYS=keys,
+    )
+
+
+def fresh_queue() -> str:
+    return f"test-{uuid.uuid4().hex[:8]}"
+
+
+def payloads(message: Proto) -> Iterator[Payload]:
+    """Every payload in a message, search attributes aside, which Temporal has to read."""
+    if isinstance(message, SearchAttributes):
+        return
+    if isinstance(message, Payload):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        is_map = field.message_type.GetOptions().map_entry
+        for inner in value.values() if is_map else value if field.is_repeated else [value]:
+            if isinstance(inner, Proto):
+                yield from payloads(inner)
+
+
+def of_events(events: list[HistoryEvent]) -> list[Payload]:
+    return [payload for event in events for payload in payloads(event)]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.__name__))
+async def test_temporal_holds_no_text_of_a_conversation_and_replays_it(
+    script: Callable[[Salon], Awaitable[str]], stack: Stack, model: OfflineModelControl
+) -> None:
+    async with open_with(stack, model, "a") as salon:
+        conversation = await script(salon)
+        await salon.until(conversation, lambda status: status.phase == "closed")
+        said = phrases(message.text for message in await salon.transcript(conversation))
+        names = [turn.speaker for turn in await salon.turns(conversation)] + [salon.name("group")]
+        histories = await runs(salon, conversation)
+    assert said
+    for history in histories:
+        assert {one.metadata["encoding"] for one in of_events(list(history.events))} == {ENCODING}
+        assert leaks(history.to_json(), *said, *names, *OF_THE_SALON) == set()
+        await Replayer(workflows=[], plugins=[TertuliaPlugin(SECRETS)]).replay_workflow(history)
+
+
+async def test_without_encryption_all_of_it_would_have_been_found(salon: Salon) -> None:
+    group = await salon.group("Ana", "Ben")
+    conversation = await salon.client.start(group, "Shall we move the clocks?", close_after_round=True)
+    await salon.until(conversation, lambda status: status.phase == "closed")
+    [history] = await runs(salon, conversation)
+    said = phrases(message.text for message in await salon.transcript(conversation))
+    found = leaks(history.to_json(), *said, salon.name("Ana"), group, *OF_THE_SALON)
+    assert {"move the", salon.name("Ana"), group, "A table in a café."} <= found
+    assert len(found) > 10
+
+
+async def test_what_temporal_lists_names_nobody(stack: Stack, model: OfflineModelControl) -> None:
+    async with open_with(stack, model, "a") as salon:
+        group = await salon.group("Ana", "Ben")
+        conversation = await salon.client.start(group, "One.")
+        status = await salon.until_idle(conversation)
+        described = await salon.client.handle(conversation).describe()
+        attributes = str(described.raw_description.workflow_execution_info.search_attributes)
+        assert salon.name("Ana") not in attributes and group not in attributes
+        members = " ".join(member.agent_id for member in status.roster.members)
+        assert all(agent_id in attributes for agent_id in members.split())
+        metadata = await salon.client.handle(conversation).query("__temporal_workflow_metadata")
+        assert salon.name("Ana") in str(metadata), "who has the key reads the current details"
+
+
+async def test_a_change_of_a_group_is_hidden_as_well(stack: Stack, model: OfflineModelControl) -> None:
+    queue = fresh_queue()
+    async with open_with(stack, model, "a", queue=queue) as salon:
+        group = await find_group(salon.client.database, DEFAULT_ORGANISATION, await salon.group("Ana", "Ben"))
+        patch = GroupPatch(description="We have moved to the terrace.")
+        await change_group(salon.client, DEFAULT_ORGANISATION, group.id, patch)
+        temporal = salon.client.temporal
+
+        async def changes() -> list[str]:
+            query = f"WorkflowType = 'GroupChange' AND TaskQueue = '{queue}'"
+            return [one.id async for one in temporal.list_workflows(query)]
+
+        [change] = await eventually(changes, bool)
+        await temporal.get_workflow_handle(change).result()
+        history = await temporal.get_workflow_handle(change).fetch_history()
+    assert {one.metadata["encoding"] for one in of_events(list(history.events))} == {ENCODING}
+    assert leaks(history.to_json(), group.name, "to the terrace") == set()
+
+
+async def texts(salon: Salon, conversation: str) -> list[str]:
+    return [message.text for message in await salon.transcript(conversation)]
+
+
+@pytest.mark.parametrize("cached", [1_000, 0], ids=["from memory", "all replayed"])
+async def test_a_conversation_goes_on_after_its_key_was_rotated(
+    cached: int, stack: Stack, model: OfflineModelControl
+) -> None:
+    queue = fresh_queue()
+    async with open_with(stack, model, "a", queue=queue, cached=cached) as salon:
+        group = await salon.group("Ana", "Ben")
+        conversation = await salon.client.start(group, "One.")
+        await salon.until_idle(conversation)
+    async with open_with(stack, model, "b", "a", queue=queue, cached=cached) as rotated:
+        await rotated.client.post(conversation, "Two.")
+        await rotated.until_idle(conversation, rounds=2)
+        assert len(await texts(rotated, conversation)) == 6
+        [history] = await runs(rotated, conversation)
+    under = [one.metadata[KEY_ID] for one in of_events(list(history.events))]
+    assert under == sorted(under) and set(under) == {b"a", b"b"}, "first all under the one, then all under the other"
+    await Replayer(workflows=[], plugins=[TertuliaPlugin(SECRETS)]).replay_workflow(history)
+
+
+async def test_encryption_can_be_switched_on_under_a_running_conversation(
+    stack: Stack, model: OfflineModelControl
+) -> None:
+    queue = fresh_queue()
+    async with open_with(stack, model, queue=queue, cached=0) as salon:
+        group = await salon.group("Ana", "Ben")
+        conversation = await salon.client.start(group, "One.", continue_as_new_after_turns=2)
+        await salon.until_idle(conversation)
+    async with open_with(stack, model, "a", queue=queue, cached=0) as encrypting:
+        await encrypting.client.post(conversation, "Two.")
+        await encrypting.until_idle(conversation, rounds=2)
+        await encrypting.client.post(conversation, "Three.")
+        await encrypting.until_idle(conversation, rounds=3)
+        assert len(await texts(encrypting, conversation)) == 9
+
+
+def task_failures(history: WorkflowHistory) -> list[str]:
+    failed = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
+    return [
+        event.workflow_task_failed_event_attributes.failure.message
+        for event in history.events
+        if event.event_type == failed
+    ]
+
+
+async def test_a_conversation_whose_key_is_missing_waits_for_it_and_loses_nothing(
+    stack: Stack, model: OfflineModelControl
+) -> None:
+    queue = fresh_queue()
+    async with open_with(stack, model, "a", queue=queue) as salon:
+        group = await salon.group("Ana", "Ben")
+        conversation = await salon.client.start(group, "One.")
+        await salon.until_idle(conversation)
+    async with open_with(stack, model, "b", queue=queue) as keyless:
+        handle = keyless.client.handle(conversation)
+
+        async def refusal() -> str:
+            with pytest.raises(Unavailable) as raised:
+                await keyless.client.status(conversation)
+            return str(raised.value)
+
+        async def failures() -> list[str]:
+            return task_failures(await handle.fetch_history())
+
+        assert "the worker cannot tell: a payload is encrypted under the key 'a'" in await refusal()
+        await handle.signal("post_message", {"text": "Two."})
+        [message] = await eventually(failures, bool)
+        assert "under the key 'a', which is not in TERTULIA_ENCRYPTION_KEYS" in message
+        await eventually(refusal, lambda told: "its last step failed and is tried again" in told)
+        assert await keyless.client.is_running(conversation)
+    async with open_with(stack, model, "b", "a", queue=queue) as restored:
+        await eventually(lambda: texts(restored, conversation), lambda said: len(said) == 6, seconds=60)
+        assert (await texts(restored, conversation))[3] == "Two."
+        turns = await restored.turns(conversation)
+        assert [turn.outcome for turn in turns] == ["spoke"] * 4
+
+
+async def test_a_turn_whose_key_is_missing_is_taken_once_it_is_back(stack: Stack, model: OfflineModelControl) -> None:
+    queue = fresh_queue()
+    async with open_with(stack, model, "a", queue=queue) as salon:
+        group = await salon.group("Ana", "Ben", retry_initial_seconds=0.2)
+        await model.behave(delay_ms=30_000)
+        conversation = await salon.client.start(group, "One.")
+        await salon.until(conversation, lambda status: status.speaking == salon.name("Ana"))
+    await model.reset()
+    async with open_with(stack, model, "b", queue=queue) as keyless:
+
+        async def trouble() -> str:
+            described = await keyless.client.handle(conversation).describe()
+            return str([one.last_failure for one in described.raw_description.pending_activities])
+
+        assert "under the key \\'a\\', which is not" in await eventually(trouble, lambda text: "TERTULIA_" in text)
+    async with open_with(stack, model, "b", "a", queue=queue) as restored:
+        await restored.until_idle(conversation, seconds=90)
+        turns = await restored.turns(conversation)
+        assert [turn.outcome for turn in turns] == ["spoke", "spoke"]
+
+
+async def test_a_client_without_the_key_is_told_which_one_it_lacks(stack: Stack, model: OfflineModelControl) -> None:
+    async with open_with(stack, model, "a") as salon:
+        group = await salon.group("Ana", "Ben")
+        conversation = await salon.client.start(group, "One.")
+        await salon.until_idle(conversation)
+        async with Tertulia.connect(stack.configuration) as keyless:
+            with pytest.raises(PayloadUnreadable, match=r"the key 'a', which is not in TERTULIA_ENCRYPTION_KEYS"):
+                await keyless.status(conversation)
+        assert (await salon.client.status(conversation)).turn == 2

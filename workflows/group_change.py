@@ -1,0 +1,91 @@
+"""A change of a group: written in one transaction, then told to every conversation that runs.
+
+Law: what is written is told. A crash between the two loses nothing, for this workflow goes on where it was.
+"""
+
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.contracts import (
+        ActivityName,
+        ChangeOfGroups,
+        TellConversations,
+        Told,
+        WrittenChange,
+    )
+    from groups.errors import ErrorType
+    from groups.ids import ConversationId
+    from workflows.calls import call_database
+
+_PAGE = 100
+_FIRST_PAUSE = timedelta(seconds=5)
+_LONGEST_PAUSE = timedelta(minutes=5)
+
+
+@workflow.defn(name="GroupChange")
+class GroupChange:
+    """Makes one change. The update `written` answers once it is written; the workflow ends once it is told."""
+
+    @workflow.init
+    def __init__(self, change: ChangeOfGroups) -> None:
+        self._written: WrittenChange | None = None
+        self._refusal: ApplicationError | None = None
+
+    @workflow.run
+    async def run(self, change: ChangeOfGroups) -> WrittenChange:
+        """Write, and tell."""
+        try:
+            written = await call_database(ActivityName.WRITE_CHANGE, change, WrittenChange, change.line())
+        except ActivityError as error:
+            self._refusal = _refusal(error)
+            await workflow.wait_condition(workflow.all_handlers_finished)
+            raise self._refusal from None
+        self._written = written
+        for group in written.groups:
+            await self._tell(
+                TellConversations(organisation_id=change.organisation_id, group=group, closes=written.closes)
+            )
+        if written.left is not None:
+            await self._tell(TellConversations(organisation_id=change.organisation_id, left=written.left))
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return written
+
+    async def _tell(self, work: TellConversations) -> None:
+        """Page by page; then, with growing pauses, those that did not answer."""
+        missed: list[ConversationId] = []
+        while True:
+            told = await self._tell_page(work)
+            missed += told.missed
+            if told.last is None:
+                break
+            work = work.model_copy(update={"after": told.last})
+        pause = _FIRST_PAUSE
+        while missed:
+            await workflow.sleep(pause, summary=f"{len(missed)} conversations do not answer")
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            pages = [tuple(missed[at : at + _PAGE]) for at in range(0, len(missed), _PAGE)]
+            missed = []
+            for page in pages:
+                missed += (await self._tell_page(work.model_copy(update={"only": page}))).missed
+
+    async def _tell_page(self, work: TellConversations) -> Told:
+        line = f"tell the conversations of {work.group.group_id if work.group else work.left}"
+        return await call_database(ActivityName.TELL_CONVERSATIONS, work, Told, line)
+
+    @workflow.update(description="Answers with what was written, as soon as it is.")
+    async def written(self) -> WrittenChange:
+        await workflow.wait_condition(lambda: self._written is not None or self._refusal is not None)
+        if self._refusal is not None:
+            raise self._refusal
+        assert self._written is not None
+        return self._written
+
+
+def _refusal(error: ActivityError) -> ApplicationError:
+    cause = error.cause
+    if isinstance(cause, ApplicationError):
+        return ApplicationError(cause.message, type=cause.type, non_retryable=True)
+    return ApplicationError(str(error), type=ErrorType.DATABASE, non_retryable=True)
