@@ -335,7 +335,9 @@ def _(event: ProbeDue, state: ConversationState) -> ConversationState:
 def _(event: RoundClosed, state: ConversationState) -> ConversationState:
     assert state.round is not None
     seconds = (event.at - state.round.started_at).total_seconds()
-    stop = StopRequest(reason=event.reason, explanation=event.explanation) if event.closes else state.stop
+    stop = state.stop
+    if event.closes and not stop:
+        stop = StopRequest(reason=event.reason, explanation=event.explanation)
     return announced(state, "ready").model_copy(
         update={
             "round": None,
