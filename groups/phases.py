@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import JsonValue
+
 from groups.model import Record
 
 PublicPhase = Literal["executing", "ready", "paused", "closed"]
@@ -18,3 +20,7 @@ class PhaseChange(Record):
     round: int
     reason: str = ""
     explanation: str = ""
+
+    def told(self) -> dict[str, JsonValue]:
+        """What those outside are told of it."""
+        return self.model_dump(exclude={"number"})

@@ -1,6 +1,6 @@
 """The conversation that messages to a group go to: one at a time, a new one once that has closed or is put aside."""
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from groups.errors import NotFound
 from groups.ids import ConversationId, GroupId, OrganisationId
@@ -31,6 +31,9 @@ async def claim_conversation(
     Raises:
         NotFound: no such group.
     """
+    row = await database.row(_PRESENT, {"organisation_id": organisation_id, "group_id": group_id})
+    if row and row.default_conversation_id not in (None, closed) and row.closed_at is None:
+        return ConversationId(row.default_conversation_id)
     async with database.transaction() as connection:
         query = select(groups.c.default_conversation_id).where(living(groups, organisation_id), groups.c.id == group_id)
         row = (await connection.execute(query.with_for_update())).first()
@@ -49,6 +52,17 @@ async def claim_conversation(
         values = {"id": new_id, "organisation_id": organisation_id, "group_id": group_id}
         await connection.execute(conversations.insert().values(values))
         return new_id
+
+
+_PRESENT = (
+    select(groups.c.default_conversation_id, conversations.c.closed_at)
+    .join(conversations, conversations.c.id == groups.c.default_conversation_id)
+    .where(
+        groups.c.id == bindparam("group_id"),
+        groups.c.organisation_id == bindparam("organisation_id"),
+        groups.c.deleted_at.is_(None),
+    )
+)
 
 
 async def put_aside(database: Database, organisation_id: OrganisationId, group_id: GroupId) -> ConversationId | None:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from groups.records import LiveDelta as LiveDelta
 from store.database import Database
 from store.tables import conversations
-from store.telling import EVENTS_CHANNEL
+from store.telling import EVENTS_CHANNEL, PHASE_MARK
 
 LIVE_CHANNEL = "tertulia_live"
 """Where words are told of while they are said. They are not kept: the message is, once it is whole."""
@@ -42,12 +42,13 @@ logger = logging.getLogger("tertulia.listening")
 class Subscription:
     """What one reader is woken for."""
 
-    def __init__(self, *, deltas: bool) -> None:
+    def __init__(self, *, deltas: bool, phases_only: bool) -> None:
         self.newest = 0
         """The highest number of an event that was heard of."""
         self.unsure = True
         """Whether there may be more: nothing was heard for a while. Whoever has read everything sets it back."""
         self._wants_deltas = deltas
+        self._phases_only = phases_only
         self._deltas: deque[LiveDelta] = deque(maxlen=MAX_DELTAS)
         self._woken = asyncio.Event()
 
@@ -62,11 +63,12 @@ class Subscription:
         self._deltas.clear()
         return taken
 
-    def tell(self, number: int) -> None:
-        """There is an event of that number."""
+    def tell(self, number: int, *, phase: bool = True) -> None:
+        """There is an event of that number; `phase`: it may be that the conversation has come into another phase."""
         if number > self.newest:
             self.newest = number
-            self._woken.set()
+            if phase or not self._phases_only:
+                self._woken.set()
 
     def doubt(self) -> None:
         """Nothing is heard for a while."""
@@ -116,9 +118,12 @@ class Listener:
         return self.connected.is_set()
 
     @contextmanager
-    def subscribe(self, conversation_id: str, *, deltas: bool = False) -> Iterator[Subscription]:
-        """Be woken for that conversation's events while the block runs, and for words as they are said, if wanted."""
-        subscription = Subscription(deltas=deltas)
+    def subscribe(
+        self, conversation_id: str, *, deltas: bool = False, phases_only: bool = False
+    ) -> Iterator[Subscription]:
+        """Be woken for that conversation's events while the block runs, or for those alone that bring it into another
+        phase; and for words as they are said, if wanted."""
+        subscription = Subscription(deltas=deltas, phases_only=phases_only)
         self._subscribers.setdefault(conversation_id, []).append(subscription)
         if deltas:
             self._count_hearer(conversation_id, 1)
@@ -178,9 +183,9 @@ class Listener:
                 self._tell(conversation_id, last_event)
 
     def _hear_event(self, payload: str) -> None:
-        conversation_id, _, number = payload.rpartition(" ")
+        conversation_id, _, number = payload.removesuffix(PHASE_MARK).rpartition(" ")
         if number.isdecimal():
-            self._tell(conversation_id, int(number))
+            self._tell(conversation_id, int(number), phase=payload.endswith(PHASE_MARK))
 
     def _hear_words(self, payload: str) -> None:
         with suppress(ValueError, KeyError, TypeError, ValidationError):
@@ -191,9 +196,9 @@ class Listener:
                 for subscription in subscribers:
                     subscription.say(delta)
 
-    def _tell(self, conversation_id: str, number: int) -> None:
+    def _tell(self, conversation_id: str, number: int, *, phase: bool = True) -> None:
         for subscription in self._subscribers.get(conversation_id, ()):
-            subscription.tell(number)
+            subscription.tell(number, phase=phase)
 
     async def _mark_for_ever(self) -> None:
         """Keep in the database that words are wanted. A conversation that has no row yet soon has one."""

@@ -4,8 +4,9 @@ Law: the changes of a conversation's phase are counted. One that was made alread
 """
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import and_, bindparam, select, update
+from sqlalchemy import and_, bindparam, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,8 +16,8 @@ from groups.model import Record
 from groups.phases import PhaseChange
 from groups.usage import Usage
 from store.database import Database
-from store.tables import conversations, messages, rounds
-from store.telling import Telling, tell
+from store.tables import conversations, events, messages, rounds
+from store.telling import PHASE_MARK, announced
 
 
 class RoundRecord(Record):
@@ -47,36 +48,66 @@ class FinishedRound(RoundRecord):
         )
 
 
-async def change_phase(connection: AsyncConnection, conversation_id: ConversationId, change: PhaseChange) -> bool:
-    """Write the phase and tell of it; whether that was still to be done."""
-    changed = (
+def _phase_statement(*, closes_round: bool = False) -> Any:
+    """All hangs on a guard that lets each change of the phase be made once.
+
+    A parameter named like a column of an updated table would be written into it: hence `of_conversation`.
+    """
+    counted = {"phase": bindparam("to_phase"), "phase_number": bindparam("change"), "last_event": _NEXT_EVENT}
+    if closes_round:
+        counted["stop_reason"] = bindparam("why")
+    guard = (
         update(conversations)
-        .where(conversations.c.id == conversation_id, conversations.c.phase_number < change.number)
-        .values(phase=change.phase, phase_number=change.number)
-        .returning(conversations.c.id)
+        .where(conversations.c.id == bindparam("of_conversation"), conversations.c.phase_number < bindparam("change"))
+        .values(counted)
+        .returning(conversations.c.id, conversations.c.last_event)
+        .cte("guard")
     )
-    if (await connection.execute(changed)).first() is None:
-        return False
-    await tell(connection, conversation_id, [Telling(kind="phase", detail=change.model_dump(exclude={"number"}))])
-    return True
+    detail = bindparam("phase_detail", type_=events.c.detail.type)
+    told = insert(events).from_select(
+        ["conversation_id", "number", "kind", "detail"],
+        select(guard.c.id, guard.c.last_event, literal("phase"), detail),
+    )
+    kept = insert(rounds).from_select(
+        ["conversation_id", *RoundRecord.model_fields],
+        select(
+            guard.c.id, *(bindparam(f"round_{name}", type_=rounds.c[name].type) for name in RoundRecord.model_fields)
+        ),
+    )
+    additions = [told.cte("told"), *([kept.cte("kept")] if closes_round else [])]
+    return select(announced(guard, PHASE_MARK)).add_cte(*additions)
+
+
+_NEXT_EVENT = conversations.c.last_event + 1
+_CHANGE_PHASE = _phase_statement()
+_CLOSE_ROUND = _phase_statement(closes_round=True)
+
+
+def _change(conversation_id: ConversationId, change: PhaseChange) -> dict[str, Any]:
+    return {
+        "of_conversation": conversation_id,
+        "change": change.number,
+        "to_phase": change.phase,
+        "phase_detail": change.told(),
+    }
+
+
+async def change_phase(connection: AsyncConnection, conversation_id: ConversationId, change: PhaseChange) -> None:
+    """Write the phase and tell of it; done before, it changes nothing."""
+    await connection.execute(_CHANGE_PHASE, _change(conversation_id, change))
 
 
 async def announce_phase(database: Database, conversation_id: ConversationId, change: PhaseChange) -> None:
     """As `change_phase`, in a transaction of its own."""
-    async with database.transaction() as connection:
-        await change_phase(connection, conversation_id, change)
+    await database.rows(_CHANGE_PHASE, _change(conversation_id, change))
 
 
 async def close_round(
     database: Database, conversation_id: ConversationId, record: RoundRecord, change: PhaseChange
 ) -> None:
-    """Keep what came of a round; done before, it changes nothing."""
-    async with database.transaction() as connection:
-        values = {"conversation_id": conversation_id, **record.model_dump()}
-        await connection.execute(insert(rounds).values(values).on_conflict_do_nothing())
-        if await change_phase(connection, conversation_id, change):
-            own = update(conversations).where(conversations.c.id == conversation_id)
-            await connection.execute(own.values(stop_reason=record.stop_reason))
+    """Keep what came of a round, with the phase that follows it; done before, it changes nothing."""
+    kept = {f"round_{name}": value for name, value in record.model_dump().items()}
+    await database.rows(_CLOSE_ROUND, {**_change(conversation_id, change), "why": record.stop_reason, **kept})
 
 
 _COLUMNS = tuple(rounds.c[name] for name in FinishedRound.model_fields)

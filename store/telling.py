@@ -7,7 +7,7 @@ words of its own where another table has them: `subject` names their row.
 from collections.abc import Sequence
 
 from pydantic import JsonValue
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import CTE, ColumnElement, Text, cast, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from groups.ids import ConversationId
@@ -16,7 +16,9 @@ from groups.records import EventKind as EventKind
 from store.tables import conversations, events
 
 EVENTS_CHANNEL = "tertulia_events"
-"""Where Postgres announces each new event: `<conversation id> <number>`."""
+"""Where Postgres announces each new event: `<conversation id> <number>`, and `:phase` behind that if the conversation
+has come into another phase."""
+PHASE_MARK = ":phase"
 
 
 class Telling(Record):
@@ -44,3 +46,8 @@ async def tell(connection: AsyncConnection, conversation_id: ConversationId, tel
     ]
     await connection.execute(insert(events), rows)
     await connection.execute(select(func.pg_notify(EVENTS_CHANNEL, f"{conversation_id} {last}")))
+
+
+def announced(guard: CTE, mark: str = "") -> ColumnElement[object]:
+    """For a statement that tells of an event itself: announces the `last_event` of the row that `guard` has updated."""
+    return func.pg_notify(EVENTS_CHANNEL, guard.c.id + " " + cast(guard.c.last_event, Text) + mark)

@@ -1,12 +1,13 @@
 """The transcript: append-only messages, numbered by `seq` without gaps."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, or_, select, update
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import bindparam, or_, select, text
+from sqlalchemy.exc import IntegrityError
 
+from groups.errors import NotFound
 from groups.ids import ConversationId
 from groups.model import Record
 from groups.phases import PhaseChange
@@ -15,9 +16,49 @@ from groups.records import Message as Message
 from groups.state import Post
 from groups.window import Window
 from store.database import Database
-from store.rounds import change_phase
 from store.tables import conversations, messages
-from store.telling import Telling, tell
+from store.telling import EVENTS_CHANNEL, PHASE_MARK
+
+_RECORD = text(
+    """
+    with new as (
+        select sender, text, message_id, row_number() over (order by place) as place,
+               sum(char_length(text)) over (order by place) - char_length(text) as chars_before
+        from unnest(cast(:senders as text[]), cast(:texts as text[]), cast(:message_ids as text[]))
+             with ordinality as post (sender, text, message_id, place)
+        where not exists (
+            select from messages where conversation_id = :conversation_id and messages.message_id = post.message_id
+        )
+    ),
+    all_new as (select count(*) as count, coalesce(sum(char_length(text)), 0) as chars from new),
+    guard as (
+        update conversations
+        set last_seq = last_seq + all_new.count,
+            chars = conversations.chars + all_new.chars,
+            last_event = last_event + all_new.count + cast(:begins as int),
+            phase = coalesce(cast(:phase as text), phase),
+            phase_number = coalesce(cast(:change as int), phase_number)
+        from all_new
+        where id = :conversation_id and (cast(:change as int) is null or phase_number < cast(:change as int))
+        returning id, last_event, last_seq, last_event - all_new.count as events_before,
+                  last_seq - all_new.count as seq_before, conversations.chars - all_new.chars as chars_before
+    ),
+    recorded as (
+        insert into messages (conversation_id, seq, round, role, sender, text, chars_before, message_id)
+        select id, seq_before + place, cast(:round as int), 'user', sender, text, guard.chars_before + new.chars_before,
+               message_id
+        from guard, new
+    ),
+    told as (
+        insert into events (conversation_id, number, kind, subject, detail)
+        select id, events_before, 'phase', null, cast(:phase_detail as jsonb) from guard where cast(:begins as int) = 1
+        union all
+        select id, events_before + place, 'message', seq_before + place, null from guard, new
+    )
+    select last_seq, pg_notify(:channel, id || ' ' || last_event || cast(:mark as text)) from guard
+    """
+)
+"""All hangs on a guard that lets a round begin once; a message that is recorded already is left out."""
 
 
 async def record_posts(
@@ -37,47 +78,35 @@ async def record_posts(
         round: the round that they belong to.
         begins: set if the round begins with them.
     """
-    async with database.transaction() as connection:
-        found = select(conversations.c.last_seq, conversations.c.chars).where(conversations.c.id == conversation_id)
-        row = (await connection.execute(found.with_for_update())).one()
-        if begins:
-            await change_phase(connection, conversation_id, begins)
-        new = await _unrecorded(connection, conversation_id, posts)
-        if not new:
-            return int(row.last_seq)
-        chars = row.chars
-        lines: list[dict[str, Any]] = []
-        for seq, post in enumerate(new, start=row.last_seq + 1):
-            lines.append(
-                {
-                    "conversation_id": conversation_id,
-                    "seq": seq,
-                    "round": round,
-                    "role": "user",
-                    "sender": post.sender,
-                    "text": post.text,
-                    "chars_before": chars,
-                    "message_id": post.message_id,
-                }
-            )
-            chars += len(post.text)
-        await connection.execute(insert(messages), lines)
-        last_seq = int(row.last_seq) + len(new)
-        counted = update(conversations).where(conversations.c.id == conversation_id)
-        await connection.execute(counted.values(last_seq=last_seq, chars=chars))
-        await tell(connection, conversation_id, [Telling(kind="message", subject=line["seq"]) for line in lines])
-        return last_seq
+    first: dict[str, Post] = {}
+    for post in posts:
+        first.setdefault(post.message_id, post)
+    parameters = {
+        "conversation_id": conversation_id,
+        "senders": [post.sender for post in first.values()],
+        "texts": [post.text for post in first.values()],
+        "message_ids": list(first),
+        "round": round,
+        "begins": 1 if begins else 0,
+        "change": begins.number if begins else None,
+        "phase": begins.phase if begins else None,
+        "phase_detail": json.dumps(begins.told()) if begins else None,
+        "channel": EVENTS_CHANNEL,
+        "mark": PHASE_MARK if begins else "",
+    }
+    try:
+        row = await database.row(_RECORD, parameters)
+    except IntegrityError:
+        # Another attempt wrote the same at the same moment: a further look sees it.
+        row = await database.row(_RECORD, parameters)
+    if row is None:
+        row = await database.row(_LAST_SEQ, {"conversation_id": conversation_id})
+    if row is None:
+        raise NotFound(f"no such conversation: {conversation_id!r}")
+    return int(row.last_seq)
 
 
-async def _unrecorded(
-    connection: AsyncConnection, conversation_id: ConversationId, posts: Sequence[Post]
-) -> list[Post]:
-    query = select(messages.c.message_id).where(
-        messages.c.conversation_id == conversation_id, messages.c.message_id.in_([post.message_id for post in posts])
-    )
-    recorded = set(await connection.scalars(query))
-    first = {post.message_id: post for post in reversed(posts) if post.message_id not in recorded}
-    return list(reversed(first.values()))
+_LAST_SEQ = select(conversations.c.last_seq).where(conversations.c.id == bindparam("conversation_id"))
 
 
 _HEARD = (

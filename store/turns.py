@@ -7,7 +7,7 @@ second commit of the same turn writes nothing and finds the first.
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import CTE, Text, bindparam, cast, func, literal, select, update
+from sqlalchemy import bindparam, func, literal, select, update
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 
 from groups.agents import Agent
@@ -21,7 +21,7 @@ from store.agents import AGENT_COLUMNS, agent_of
 from store.attachments import GROUP, TEXT_FIELDS, blocks_of
 from store.database import Database
 from store.tables import agents, conversations, events, groups, members, messages, turns
-from store.telling import EVENTS_CHANNEL
+from store.telling import announced
 
 
 class Table(Record):
@@ -152,11 +152,7 @@ def _commit_statement() -> Any:
         ),
     )
     additions = [recorded.cte("recorded"), said.cte("said"), seen.cte("seen"), told.cte("told")]
-    return select(_announced(guard)).add_cte(*additions)
-
-
-def _announced(guard: CTE) -> Any:
-    return func.pg_notify(EVENTS_CHANNEL, guard.c.id + " " + cast(guard.c.last_event, Text))
+    return select(announced(guard)).add_cte(*additions)
 
 
 _COMMIT = _commit_statement()
@@ -185,7 +181,7 @@ def _begin_statement() -> Any:
     )
     columns = ["conversation_id", "number", "kind", "subject", "detail"]
     told = insert(events).from_select(columns, chosen.union_all(started))
-    return select(_announced(guard)).add_cte(told.cte("told"))
+    return select(announced(guard)).add_cte(told.cte("told"))
 
 
 _BEGIN = _begin_statement()

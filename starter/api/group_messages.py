@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Response
 
 from groups.group import RoundRobin
-from groups.ids import ConversationId, GroupId, OrganisationId
+from groups.ids import ConversationId, GroupId
 from starter.api.security import Operator, Poster
 from starter.api.services import Client, GroupsToRead, Listening
 from starter.api.shapes.messages import (
@@ -20,9 +20,7 @@ from starter.api.shapes.messages import (
     stop_reason,
     usage_statistics,
 )
-from starter.client import Tertulia
 from starter.service import talking
-from starter.service.groups import Groups
 from starter.service.talking import reset_group, say_to_group
 from store.spans import Span
 
@@ -65,19 +63,16 @@ async def send(
         background=body.background,
     )
     if not body.background:
-        return await answered(client, principal.organisation_id, group_id, saying)
+        return await answered(saying)
     accepted = await saying
     response.status_code = 202
     return Accepted(conversation_id=accepted.conversation_id, message_ids=[*accepted.message_ids])
 
 
-async def answered(
-    client: Tertulia, organisation_id: OrganisationId, group_id: str, saying: Awaitable[talking.GroupAnswer]
-) -> GroupAnswer:
+async def answered(saying: Awaitable[talking.GroupAnswer]) -> GroupAnswer:
     """What came of messages to a group, once that is known, in this shape."""
     answer = await saying
-    rules = (await Groups(client, organisation_id).retrieve(group_id)).group.manager_config
-    everyone_once = isinstance(rules, RoundRobin) and rules.max_turns is None
+    everyone_once = isinstance(answer.rules, RoundRobin) and answer.rules.max_turns is None
     said = [message for message in answer.messages if message.role == "assistant"]
     return GroupAnswer(
         messages=[message_shape(answer.conversation_id, message) for message in said],

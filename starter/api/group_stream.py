@@ -70,7 +70,7 @@ async def stream(
     return EventStream(
         _told(
             _said(client.database, accepted, events_of(client.database, listener, accepted.conversation_id, after)),
-            asyncio.create_task(answered(client, organisation_id, group_id, say(background=False))),
+            asyncio.create_task(answered(say(background=False))),
             accepted.conversation_id,
         ),
         stopping=request.app.state.stopping,

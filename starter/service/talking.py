@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from groups.commands import PostMessage
 from groups.errors import ConversationClosed, NotFound, Unavailable
-from groups.group import Group
+from groups.group import Group, ManagerConfig
 from groups.ids import ConversationId, GroupId, OrganisationId
 from groups.model import Record
 from groups.usage import Usage
@@ -32,6 +32,8 @@ class GroupAnswer(Record):
     """What came of a message to a group."""
 
     conversation_id: ConversationId
+    rules: ManagerConfig
+    """The group's manager."""
     message_ids: tuple[str, ...]
     """Under which the messages are known: said again with these, they count once."""
     messages: tuple[Message, ...] = ()
@@ -68,7 +70,11 @@ async def say_to_group(
         for number, post in enumerate(messages)
     ]
     conversation_id = await _said(client, group, posts)
-    answer = GroupAnswer(conversation_id=conversation_id, message_ids=tuple(str(post.command_id) for post in posts))
+    answer = GroupAnswer(
+        conversation_id=conversation_id,
+        rules=group.manager_config,
+        message_ids=tuple(str(post.command_id) for post in posts),
+    )
     return answer if background else await _answered(client, listener, answer)
 
 
@@ -112,7 +118,7 @@ async def _said(client: Tertulia, group: Group, posts: Sequence[PostMessage]) ->
 async def _answered(client: Tertulia, listener: Listener, answer: GroupAnswer) -> GroupAnswer:
     """The answer once the round of its last message is over, or the conversation is closed or paused: nobody knows
     how long a pause lasts."""
-    with listener.subscribe(answer.conversation_id) as news:
+    with listener.subscribe(answer.conversation_id, phases_only=True) as news:
         while (ended := await _ended(client, answer)) is None:
             news.unsure = False
             with suppress(TimeoutError):
