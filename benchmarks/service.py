@@ -1,8 +1,10 @@
 """What the service adds: a message to a group over HTTP, against a bare loop that asks the models for the same round.
 
-Law: both sides take turns, message by message, so that what disturbs one disturbs the other.
+Law: both sides take turns, message by message, so that what disturbs one disturbs the other, and rest before each: what
+is left to do after an answer is not the next one's to bear.
 """
 
+import asyncio
 from contextlib import suppress
 from time import perf_counter
 from typing import Any
@@ -20,6 +22,7 @@ from groups.prompt import Utterance
 
 _PATIENCE_SECONDS = 120.0
 _WARM_UP_MESSAGES = 3
+_REST_SECONDS = 0.1
 
 
 class Door:
@@ -128,7 +131,9 @@ async def _talk(bench: Bench, door: Door, messages: int) -> list[Exchange]:
     loop = PlainConversation(bench.openai, "round_robin", last_messages, transcript=[])
     exchanges = []
     for _ in range(messages):
+        await asyncio.sleep(_REST_SECONDS)
         loop_ms = await _say_to_loop(loop)
+        await asyncio.sleep(_REST_SECONDS)
         exchanges.append(Exchange(loop_ms=loop_ms, ours_ms=await door.say(group_id, OPENING)))
     return exchanges
 
