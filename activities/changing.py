@@ -11,6 +11,7 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.contracts import (
@@ -24,6 +25,7 @@ from activities.contracts import (
     WrittenChange,
 )
 from activities.failpoints import Failpoint, reached
+from groups.errors import ErrorType
 from groups.ids import ConversationId
 from groups.patches import GroupPatch
 from store.database import Database
@@ -40,6 +42,10 @@ _PAGE = 100
 _AT_ONCE = 25
 _PATIENCE = timedelta(seconds=5)
 """A page of conversations of which none answers takes four times as long."""
+
+
+class NoRoom(Exception):
+    """As many changes wait in a conversation as may; a moment later there is room."""
 
 
 class Changing:
@@ -91,7 +97,7 @@ class Changing:
             async with at_once:
                 try:
                     await self._tell(conversation_id, work)
-                except (WorkflowUpdateRPCTimeoutOrCancelledError, RPCError):
+                except (WorkflowUpdateRPCTimeoutOrCancelledError, RPCError, NoRoom):
                     return False
                 return True
 
@@ -106,19 +112,18 @@ class Changing:
         await reached(Failpoint.BEFORE_TELLING)
         try:
             if work.group is None:
-                # Not by the change's own id: it may have been told as well that the group has changed.
-                await handle.execute_update(
-                    "remove_member", command | {"agent": work.left}, id=f"{change_id}-left", rpc_timeout=_PATIENCE
-                )
+                # Each try is an update of its own, for one that failed fails for ever; the command counts once.
+                await handle.execute_update("remove_member", command | {"agent": work.left}, rpc_timeout=_PATIENCE)
             elif work.closes:
                 await handle.execute_update(
                     "stop", command | {"reason": "the group was deleted"}, id=change_id, rpc_timeout=_PATIENCE
                 )
             else:
                 await handle.execute_update("group_changed", work.group.revision, id=change_id, rpc_timeout=_PATIENCE)
-        except WorkflowUpdateFailedError:
+        except WorkflowUpdateFailedError as error:
+            if isinstance(error.cause, ApplicationError) and error.cause.type == ErrorType.FULL:
+                raise NoRoom from None
             # It is closing, or the agent has left it meanwhile.
-            return
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND or await self._is_running(conversation_id):
                 raise

@@ -41,7 +41,7 @@ from groups.commands import (
     UnmuteMember,
     UpdateSettings,
 )
-from groups.errors import CommandRefused, ConversationClosed, brief
+from groups.errors import CommandRefused, ConversationClosed, TooMuchWaits, brief
 from groups.group import GroupSettings, ManagerConfig
 from groups.health import HEALTHY
 from groups.ids import CommandId
@@ -182,7 +182,7 @@ def _refuse_flood(state: ConversationState, more: Record) -> None:
     size = len(more.model_dump_json().encode())
     waiting = len(_PENDING.dump_json((state.pending_posts, state.pending_changes)))
     if size + waiting > MAX_PENDING_BYTES:
-        raise CommandRefused(
+        raise TooMuchWaits(
             f"{size} bytes, and {waiting} bytes of messages and changes wait already, but {MAX_PENDING_BYTES} may; "
             "send less or try again later"
         )
@@ -217,7 +217,7 @@ def _change_roster(
     state: ConversationState, command: RosterCommand, command_id: CommandId, joining: MemberRef | None
 ) -> tuple[ConversationState, str, int | None]:
     if len(state.pending_changes) >= MAX_PENDING_CHANGES:
-        raise CommandRefused(f"{MAX_PENDING_CHANGES} changes of members wait already; try again later")
+        raise TooMuchWaits(f"{MAX_PENDING_CHANGES} changes of members wait already; try again later")
     if joining and joining.agent_id in getattr(state.manager_config, "manager_ids", ()):
         raise CommandRefused(f"{joining.name!r} manages this conversation and cannot take part in it")
     change = _resolved(state, command, command_id, joining)

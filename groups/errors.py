@@ -5,7 +5,8 @@ TertuliaError
 ├── NotFound               no agent, group or conversation of that name or id
 ├── Conflict               someone else was first, or what exists stands in the way
 ├── CommandRefused         an operator's command that this conversation cannot take
-│   └── ConversationClosed it has ended; nothing more can be posted or changed
+│   ├── ConversationClosed it has ended; nothing more can be posted or changed
+│   └── TooMuchWaits       so much waits already that there is no room for more; a moment later there is
 ├── Unavailable            a server that is needed does not answer (raised by the client)
 └── PayloadUnreadable      what Temporal holds is encrypted under a key that is not there
 
@@ -35,6 +36,10 @@ class CommandRefused(TertuliaError):
     """An operator's command that this conversation cannot take; nothing has changed."""
 
 
+class TooMuchWaits(CommandRefused):
+    """So much waits for its turn boundary already that there is no room for more; a moment later there is."""
+
+
 class ConversationClosed(CommandRefused):
     """The conversation has ended: nothing more can be posted or changed."""
 
@@ -52,6 +57,7 @@ class ErrorType(StrEnum):
 
     REFUSED = "CommandRefused"
     CLOSED = "ConversationClosed"
+    FULL = "TooMuchWaits"
     NOT_FOUND = "NotFound"
     INVALID = "InvalidDefinition"
     CONFLICT = "Conflict"

@@ -16,7 +16,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 with workflow.unsafe.imports_passed_through():
     from groups.commands import COMMANDS, AnyCommand, Receipt, RosterCommand, UpdateSettings
     from groups.door import accept, newcomer, reject
-    from groups.errors import CommandRefused, ConversationClosed, ErrorType, brief
+    from groups.errors import CommandRefused, ConversationClosed, ErrorType, TooMuchWaits, brief
     from groups.ids import AgentId, CommandId, OrganisationId
     from groups.model import explain
     from groups.roster import MemberRef
@@ -104,6 +104,8 @@ def _accepted(
         return accept(state, name, command, command_id, joining=joining)
     except ConversationClosed as error:
         raise _refusal(str(error), ErrorType.CLOSED) from None
+    except TooMuchWaits as error:
+        raise _refusal(f"{name}: {brief(str(error))}", ErrorType.FULL) from None
     except CommandRefused as error:
         raise _refusal(f"{name}: {brief(str(error))}") from None
 

@@ -6,10 +6,10 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from activities.contracts import ChangeOfGroups, PatchGroup
-from groups.errors import Conflict, InvalidDefinition, NotFound
+from groups.errors import CommandRefused, Conflict, InvalidDefinition, NotFound
 from groups.ids import DEFAULT_ORGANISATION, AgentId, ConversationId, GroupId
 from groups.patches import GroupPatch
-from groups.state import ConversationState
+from groups.state import MAX_PENDING_CHANGES, ConversationState
 from groups.status import ConversationStatus
 from starter.changing import change_group, delete_agent_everywhere, delete_group
 from store.agents import find_agent
@@ -149,6 +149,25 @@ async def test_an_agent_that_is_deleted_leaves_also_where_an_operator_added_it(s
     await salon.until(talk, lambda status: short(status) == ["Ana", "Ben"])
     with pytest.raises(NotFound):
         await find_agent(salon.client.database, DEFAULT_ORGANISATION, guest)
+
+
+async def test_an_agent_that_is_deleted_leaves_also_where_no_further_change_could_wait(salon: Salon) -> None:
+    group = await find_group(salon.client.database, DEFAULT_ORGANISATION, await salon.group("Ana", "Ben"))
+    talk = await idle(salon, group.id)
+    guest = await agent(salon, "Guest")
+    await salon.client.add_member(talk, guest)
+    await salon.until(talk, lambda status: "Guest" in short(status))
+    await salon.model.behave(delay_ms=6_000)
+    await salon.client.post(talk, "Who is that?")
+    await salon.until(talk, lambda status: status.speaking is not None)
+    for number in range(MAX_PENDING_CHANGES):
+        command = "unmute_member" if number % 2 else "mute_member"
+        await salon.client.handle(talk).signal(command, {"agent": group.agent_ids[0]})
+    with pytest.raises(CommandRefused, match=f"{MAX_PENDING_CHANGES} changes of members wait already"):
+        await salon.client.mute_member(talk, group.agent_ids[0])
+    await delete_agent_everywhere(salon.client, DEFAULT_ORGANISATION, guest)
+    await salon.model.behave(delay_ms=0)
+    await salon.until(talk, lambda status: short(status) == ["Ana", "Ben"])
 
 
 async def test_a_change_during_a_round_counts_from_the_next_turn_boundary_on(salon: Salon) -> None:
