@@ -21,7 +21,7 @@ up: .venv/installed ## the whole stack in the foreground (Temporal, Postgres, mo
 	$(BIN)/tertulia up
 
 test: .venv/installed ## the test suite, on a real Temporal server and a real Postgres
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 3 --dist worksteal
 
 lint: .venv/installed
 	$(BIN)/ruff format --check $(SOURCES)

@@ -24,6 +24,10 @@ Examples:
   tertulia say CONVERSATION "What would you try first?" --follow
   tertulia members add CONVERSATION Iris
   tertulia watch CONVERSATION --why
+
+\b
+With TERTULIA_URL, and a key in TERTULIA_API_KEY, those that define, talk, read and steer work through the API there;
+else with the servers that are configured, or the stack of this folder.
 """
 
 app = typer.Typer(
