@@ -46,11 +46,6 @@ def blocks_of(owner: Owner, fields: Iterable[str] = BLOCK_FIELDS) -> ColumnEleme
     return own.correlate(owner.table).scalar_subquery()
 
 
-def memory_of(attached: Iterable[Block]) -> tuple[MemoryBlock, ...]:
-    """The blocks in the form in which a prompt gets them."""
-    return tuple(MemoryBlock.model_construct(label=block.label, value=block.value) for block in attached)
-
-
 def new_block_id() -> BlockId:
     """An id that no block bears."""
     return BlockId(f"block-{uuid.uuid4()}")

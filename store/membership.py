@@ -129,11 +129,3 @@ async def read_members(database: Database, conversation_id: str) -> list[MemberR
     order = (members.c.state == "removed", members.c.position, members.c.agent_id)
     rows = await database.rows(select(*columns).where(members.c.conversation_id == conversation_id).order_by(*order))
     return [MemberRow.model_validate(dict(row._mapping)) for row in rows]
-
-
-async def last_epoch_at(database: Database, conversation_id: str, seq: int) -> int:
-    """The last change of the roster that had been made when the transcript stood at `seq`; 0 = none."""
-    table = membership_changes
-    query = select(table.c.epoch).where(table.c.conversation_id == conversation_id, table.c.after_seq <= seq)
-    row = await database.row(query.order_by(table.c.epoch.desc()).limit(1))
-    return int(row.epoch) if row else 0

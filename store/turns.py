@@ -263,10 +263,3 @@ async def read_turns(
     query = select(*columns).where(turns.c.conversation_id == conversation_id, turns.c.turn > after_turn)
     rows = await database.rows(query.order_by(turns.c.turn).limit(limit))
     return [FinishedTurn.model_validate(dict(row._mapping)) for row in rows]
-
-
-async def last_turn_at(database: Database, conversation_id: str, seq: int) -> int:
-    """The last turn that had been taken when the transcript stood at `seq`; 0 = none."""
-    query = select(turns.c.turn).where(turns.c.conversation_id == conversation_id, turns.c.seq <= seq)
-    row = await database.row(query.order_by(turns.c.turn.desc()).limit(1))
-    return int(row.turn) if row else 0
