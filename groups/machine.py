@@ -105,6 +105,8 @@ def begin(state: ConversationState, decision: Decision) -> ConversationState:
     """The state while `decision` is carried out: its phase, and the turn's speaker for those who look in."""
     phase = decision.phase if isinstance(decision, WaitForInput) else _PHASES.get(type(decision), state.phase)
     current = state.round
+    if phase == "ready" and current:
+        phase = "executing"
     if isinstance(decision, TakeTurn) and current and not current.chosen:
         current = current.model_copy(update={"chosen": decision.chosen})
     if phase == state.phase and current is state.round:

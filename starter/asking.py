@@ -90,10 +90,12 @@ class StatusQuestion:
         """Be as patient once more as if the question had just been asked."""
         self._told, self._since = False, monotonic()
 
-    def drop(self) -> None:
-        """Leave the question without waiting for its answer."""
+    async def drop(self) -> None:
+        """Leave the question without an answer."""
         if self._asked is not None:
             self._asked.cancel()
+            # What it holds, a connection say, is given back before the program ends.
+            await asyncio.wait({self._asked})
 
     def _begin(self) -> None:
         if self._asked is None or self._asked.done():

@@ -46,7 +46,7 @@ async def watch(
                 yield sighting
     finally:
         await source.close()
-        question.drop()
+        await question.drop()
 
 
 class _Source:

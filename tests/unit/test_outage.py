@@ -5,6 +5,7 @@ spins, and goes on where it stopped as soon as one answers.
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
+from math import ceil, log2
 
 import pytest
 from hypothesis import given
@@ -96,8 +97,11 @@ def test_between_two_tries_only_a_few_steps_are_made(
             return
         steps, moment = len(world.decisions), world.now
         world.wait()
-        # Each member may have come to the end of its cool-down, and each one on standby may take its place.
-        assert len(world.decisions) - steps <= 4 * len(world.state.roster.members) + 4
+        # Each member may come to the end of its cool-down, which doubles each time, until that lasts longer than it
+        # takes to try all of them; and each one on standby may take its place.
+        members = len(world.state.roster.members)
+        tries = 1 + ceil(log2(2 * members))
+        assert len(world.decisions) - steps <= 4 * members * tries + 4
         assert world.now > moment, "time passes between two tries"
 
 

@@ -1,6 +1,6 @@
 """What a conversation tells of itself; other programs rely on the names of these fields."""
 
-from groups.decisions import WaitForInput
+from groups.decisions import Finished, WaitForInput
 from groups.group import Dynamic, GroupSettings, Standby
 from groups.status import status_of
 from tests.unit.strategies import DEPUTY, MANAGER
@@ -101,15 +101,15 @@ def test_an_outage_is_a_pause_with_its_reason_and_the_time_of_the_next_try() -> 
 
 
 def test_every_phase_of_the_way_is_shown() -> None:
+    """A query is answered while something is under way, and sees no state between two steps."""
     world = World(close_after_round=True)
     seen = [world.state.phase]
     world.post("m")
-    while world.state.phase != "closed":
+    while seen[-1] != "closed":
         world.half_step()
-        if world.state.phase != seen[-1]:
-            seen.append(world.state.phase)
-    turn = ["executing", "ready"]
-    assert seen == ["initializing", "loading", "ready", "recording", "ready", *turn * 3, "terminating", "closed"]
+        if world.under_way or isinstance(world.decisions[-1], Finished):
+            seen += [world.state.phase] if world.state.phase != seen[-1] else []
+    assert seen == ["initializing", "loading", "recording", "executing", "terminating", "closed"]
 
 
 def test_no_more_than_the_last_turns_are_remembered() -> None:

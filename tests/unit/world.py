@@ -180,6 +180,7 @@ class World:
             decision = decide(self.state)
             self.decisions.append(decision)
             self.state = begin(self.state, decision)
+            assert self.state.phase != "ready" or self.state.round is None, "ready is what waits for a message"
             rests = isinstance(decision, WaitForInput) and decision.until is None
             if not rests and not isinstance(decision, Finished):
                 self.under_way = decision
