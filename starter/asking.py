@@ -37,6 +37,8 @@ class StatusQuestion:
         self._asked: asyncio.Task[Answer] | None = None
         self._since = monotonic()
         self._due: float | None = None
+        self._owed = False
+        """Whether the last question has no answer that could be told: then it is asked again, whatever is heard."""
         self._again = AGAIN_SECONDS
         self._told = False
         self.ask()
@@ -53,12 +55,13 @@ class StatusQuestion:
 
     def ask_again(self) -> None:
         """Ask in a moment, and each time in a longer one."""
-        self._due = monotonic() + self._again
+        self._owe(self._again)
         self._again = min(self._again * 2, LAST_AGAIN_SECONDS)
 
     def heard(self, phase: PublicPhase | None) -> None:
         """The conversation lives; in a round, it has to be heard of again soon."""
-        self._due = monotonic() + QUIET_SECONDS if phase in (None, "executing") else None
+        if not self._owed:
+            self._due = monotonic() + QUIET_SECONDS if phase in (None, "executing") else None
 
     def pause(self) -> float | None:
         """For how long there is nothing to do; None = as long as nothing happens."""
@@ -78,10 +81,10 @@ class StatusQuestion:
         try:
             answer = asked.result()
         except SourceAway:
-            self._due = monotonic() + REST_SECONDS
+            self._owe(REST_SECONDS)
             return None
         except Unavailable as error:
-            self._due = monotonic() + REST_SECONDS
+            self._owe(REST_SECONDS)
             return self._wait(str(error))
         self._told = False
         return answer
@@ -99,8 +102,11 @@ class StatusQuestion:
 
     def _begin(self) -> None:
         if self._asked is None or self._asked.done():
-            self._since, self._due = monotonic(), None
+            self._since, self._due, self._owed = monotonic(), None, False
             self._asked = asyncio.create_task(self._client.answer(self._conversation_id))
+
+    def _owe(self, seconds: float) -> None:
+        self._due, self._owed = monotonic() + seconds, True
 
     def _wait(self, reason: str) -> Waiting | None:
         if self._told:

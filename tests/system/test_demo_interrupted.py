@@ -49,6 +49,7 @@ def test_ctrl_c_leaves_nothing_behind(playing: subprocess.Popen[str], folder: Pa
     assert playing.stdout is not None
     while moment not in (line := playing.stdout.readline()):
         assert line, playing.communicate()[1]
+        print(line, end="")
     playing.send_signal(signal.SIGINT)
     _, errors = playing.communicate(timeout=60)
     assert (playing.returncode, errors) == (130, "")

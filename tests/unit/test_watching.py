@@ -91,10 +91,13 @@ class FakeClient:
     ends: bool = False
     """Whether the events have an end."""
     asked: int = 0
+    told: int = 0
+    """How many have happened."""
 
     async def events(self, *_: object, deltas: bool) -> AsyncGenerator[Occurrence, None]:
         for one in self.coming:
             await asyncio.sleep(self.pace)
+            self.told += 1
             yield one
         if not self.ends:
             await asyncio.Event().wait()
@@ -115,6 +118,14 @@ class FakeClient:
 
     async def is_running(self, _: str) -> bool:
         return True
+
+
+class Busy(FakeClient):
+    """Its first answer comes when something has followed already."""
+
+    async def answer(self, which: str) -> Answer:
+        answer = await super().answer(which)
+        return Answer(answer.status, self.told if self.asked > 1 else self.told + 1)
 
 
 async def seen(client: FakeClient, count: int, patch: pytest.MonkeyPatch, **seconds: float) -> list[Sighting]:
@@ -216,6 +227,22 @@ async def test_a_workflow_that_is_behind_its_events_is_asked_again(monkeypatch: 
     client = FakeClient([phase(1, "ready", "max_turns")], [status("executing"), status("executing"), rests])
     sightings = await seen(client, 2, monkeypatch, AGAIN_SECONDS=0.01)
     assert sightings[1] == StatusSeen(rests)
+
+
+async def test_what_is_heard_meanwhile_does_not_put_the_next_question_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    rests = status("ready", stop_reason="max_turns")
+    late = LiveDelta(turn=1, attempt=1, offset=0, text="Well")
+    client = FakeClient(
+        [phase(1, "ready", "max_turns"), late], [status("executing"), status("executing"), rests], pace=0.1
+    )
+    sightings = await seen(client, 3, monkeypatch, AGAIN_SECONDS=0.2)
+    assert sightings[2] == StatusSeen(rests)
+
+
+async def test_a_status_is_told_also_while_one_thing_follows_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    happens: list[Occurrence] = [phase(1, "executing"), *(message(number, number, 1) for number in range(2, 30))]
+    client = Busy(happens, [status("executing")], pace=0.05)
+    assert StatusSeen in kinds(await seen(client, 20, monkeypatch, AGAIN_SECONDS=0.1))
 
 
 async def test_an_idle_conversation_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
