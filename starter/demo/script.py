@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from devstack.offline_model.control import OfflineModelControl
 from devstack.stack import Stack
 from groups.errors import TertuliaError
-from groups.status import ConversationStatus
 from starter.cli.scene import Scene
 from starter.demo.proof import Killing
 from starter.timeline import RosterChanged, Said, is_at_rest
@@ -36,7 +35,6 @@ class Cues:
     turn: int = 0
     changes: int = 0
     speakers: set[str] = field(default_factory=set)
-    status: ConversationStatus | None = None
     questions: int = 0
     rests: bool = False
     _moved: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -53,7 +51,6 @@ class Cues:
             elif isinstance(sighting, RosterChanged):
                 self.changes += 1
             elif isinstance(sighting, StatusSeen):
-                self.status = sighting.status
                 self.rests = is_at_rest(sighting.status)
             self._moved.notify_all()
 
@@ -86,21 +83,28 @@ class Script:
         self._scene = scene
         self._cues = cues
         self._model = OfflineModelControl(stack.addresses.model_base_url or "")
+        self.awaits = ""
+        """What it waits for at the moment."""
 
     async def play(self) -> Killing:
         """From the second turn to the end of the conversation. On a slow machine the talk may run ahead of a command:
         each step waits for what it needs, and the kill falls into the round that the second question sets off or
         prolongs.
         """
+        self.awaits = f"turn {_JOIN_AFTER}"
         await self._cues.after_turn(_JOIN_AFTER)
         await self.command("members", "add", CONVERSATION, JOINER)
+        self.awaits = f"words of {LEAVER}"
         await self._cues.heard(LEAVER)
         await self.command("members", "remove", CONVERSATION, LEAVER)
+        self.awaits = "two changes of the roster"
         await self._cues.after_changes(2)
         await self.command("say", CONVERSATION, SECOND_QUESTION, "--id", "second-question")
+        self.awaits = "a model call of a member"
         killing = await self._kill_in_mid_call()
         # Again, as if the first answer had been lost, and while no worker runs: it counts once.
         await self.command("say", CONVERSATION, SECOND_QUESTION, "--id", "second-question")
+        self.awaits = "the end of the round"
         await self._cues.at_rest(questions=2)
         await self.command("stop", CONVERSATION, "--reason", "the demonstration is over")
         return killing
@@ -112,6 +116,7 @@ class Script:
             DemoFailed: its exit code is not 0; the message is what it said.
         """
         shown = " ".join(f'"{word}"' if " " in word else word for word in arguments)
+        self.awaits = f"tertulia {shown}"
         self._scene.note(f"$ tertulia {shown}", "bold")
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "starter.cli", *arguments),
@@ -139,7 +144,8 @@ class Script:
             calls = await self._model.calls()
             begun = {name for name in calls.by_speaker if calls.by_speaker[name] > before.by_speaker.get(name, 0)}
             before = calls
-            if calls.in_flight and (speakers := begun & self._members()):
+            # The manager has never spoken.
+            if calls.in_flight and (speakers := begun & self._cues.speakers):
                 break
         pid = self._stack.worker_pids[0]
         speaker = speakers.pop()
@@ -154,7 +160,3 @@ class Script:
             if not calls.in_flight:
                 return calls.total - calls.answered
             await asyncio.sleep(_LOOK_SECONDS)
-
-    def _members(self) -> set[str]:
-        status = self._cues.status
-        return {member.name for member in status.roster.members} if status else set()

@@ -116,7 +116,8 @@ async def _converse(stack: Stack, client: Tertulia, scene: Scene) -> Evidence:
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
     except TimeoutError:
-        raise DemoFailed(f"the demonstration was not over after {_LIMIT_SECONDS:g} s") from None
+        message = f"the demonstration was not over after {_LIMIT_SECONDS:g} s: it waited for {script.awaits}"
+        raise DemoFailed(message) from None
     return await _collect(stack, client, status, playing.result())
 
 
