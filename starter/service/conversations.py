@@ -4,7 +4,7 @@ import uuid
 
 from pydantic import Field
 
-from groups.agents import Identifier
+from groups.agents import Identifier, Name
 from groups.commands import DEFAULT_SENDER, PostMessage
 from groups.errors import NotFound
 from groups.group import MAX_MEMBERS
@@ -27,7 +27,7 @@ class NewConversation(Definition):
     """The group's id or name."""
     message: str = Field(min_length=1)
     """What is said first."""
-    sender: str = DEFAULT_SENDER
+    sender: Name = DEFAULT_SENDER
     id: Identifier | None = None
     """One is made where none is given."""
     close_after_round: bool = False
@@ -45,7 +45,7 @@ class NewFork(Definition):
     """A model that everyone is asked with, instead of their own."""
     message: str | None = Field(default=None, min_length=1)
     """What is said first; null = it waits for a message."""
-    sender: str = DEFAULT_SENDER
+    sender: Name = DEFAULT_SENDER
     id: Identifier | None = None
 
 

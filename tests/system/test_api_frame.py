@@ -153,6 +153,18 @@ async def test_a_request_of_a_wrong_form_is_told_the_field_and_not_its_value(
     assert "marker-9d1f" not in answer.text and "marker-9d1f" not in api.log.read_text()
 
 
+@pytest.mark.parametrize("route", ["", "any/fork"])
+@pytest.mark.parametrize("sender", ["", " ", "A:", "\n"])
+async def test_nobody_speaks_under_a_name_that_no_one_can_bear(
+    api: ApiProcess, admin: str, route: str, sender: str
+) -> None:
+    said = {"message": "Good evening.", "sender": sender} | ({} if route else {"group": "any"})
+    async with api.client(admin) as client:
+        answer = await client.post(f"/v1/conversations/{route}", json=said)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["loc"] == ["body", "sender"]
+
+
 async def test_a_nul_in_an_address_is_refused(api: ApiProcess, admin: str) -> None:
     async with api.client(admin) as client:
         assert (await client.delete("/v1/keys/a%00b")).status_code == 400
