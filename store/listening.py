@@ -9,7 +9,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -146,12 +146,16 @@ class Listener:
 
     async def _listen_for_ever(self) -> None:
         while True:
-            with suppress(SQLAlchemyError, psycopg.Error, OSError, TimeoutError):
+            try:
                 await self._listen()
+            except (SQLAlchemyError, psycopg.Error, OSError, TimeoutError) as error:
+                logger.debug("listening begins anew: %s", type(error).__name__)
+            except Exception:
+                # Whatever it is: without this task all readers would sleep for ever, and nothing would say so.
+                logger.exception("listening begins anew")
             if self.connected.is_set():
                 self.connected.clear()
                 self._doubt()
-            logger.debug("listening begins anew")
             await asyncio.sleep(REST_AFTER_TROUBLE_SECONDS)
 
     def _doubt(self) -> None:
@@ -161,8 +165,9 @@ class Listener:
                 subscription.doubt()
 
     async def _listen(self) -> None:
-        async with _raw_connection(self._database) as connection:
+        async with AsyncExitStack() as open_until_trouble:
             async with asyncio.timeout(_PATIENCE_SECONDS):
+                connection = await open_until_trouble.enter_async_context(_raw_connection(self._database))
                 for channel in (EVENTS_CHANNEL, LIVE_CHANNEL):
                     await connection.execute(f"LISTEN {channel}")
             while True:

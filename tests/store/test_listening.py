@@ -3,7 +3,9 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import func, select, text
 
@@ -51,6 +53,27 @@ async def test_a_subscriber_is_woken_by_each_event_and_told_how_far_they_go(list
         await salon.post(post("one"))
         await woken(news)
         assert news.newest == await last_event(salon)
+
+
+async def test_an_error_that_nobody_foresaw_leaves_no_reader_asleep(
+    database: Database, salon: Salon, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks, look = 0, Listener._sweep
+
+    async def stumble(self: Listener, connection: psycopg.AsyncConnection[Any]) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise KeyError("a fault of the program")
+        await look(self, connection)
+
+    monkeypatch.setattr(Listener, "_sweep", stumble)
+    async with Listener(database) as listener:
+        with listener.subscribe(salon.conversation_id) as news:
+            await asyncio.wait_for(listener.connected.wait(), SOON)
+            await salon.post(post("one"))
+            await woken(news)
+    assert "a fault of the program" in caplog.text
 
 
 async def test_several_events_wake_once_and_none_of_another_conversation_do(

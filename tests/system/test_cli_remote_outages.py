@@ -53,6 +53,7 @@ def test_a_watch_outlives_its_api_and_shows_everything_once(remote: Remote, club
                 api.restart()
                 wait_for(f"And {number}?", output)
             remote("stop", talk)
+            wait_for('"closed"', output)
             assert watching.wait(_WAIT_SECONDS) == 0
             copying.wait(_WAIT_SECONDS)
         finally:
