@@ -39,6 +39,8 @@ class StatusQuestion:
         self._due: float | None = None
         self._owed = False
         """Whether the last question has no answer that could be told: then it is asked again, whatever is heard."""
+        self._outdated = False
+        """Whether the question that waits was asked before what the next one is about."""
         self._again = AGAIN_SECONDS
         self._told = False
         self.ask()
@@ -49,8 +51,9 @@ class StatusQuestion:
         return {self._asked} if self._asked else set()
 
     def ask(self) -> None:
-        """Ask now."""
+        """Ask now; what is answered to an earlier question does not count any more."""
         self._again = AGAIN_SECONDS
+        self._outdated = True
         self._begin()
 
     def ask_again(self) -> None:
@@ -87,6 +90,9 @@ class StatusQuestion:
             self._owe(REST_SECONDS)
             return self._wait(str(error))
         self._told = False
+        if self._outdated:
+            self._begin()
+            return None
         return answer
 
     def wait_again(self) -> None:
@@ -102,7 +108,7 @@ class StatusQuestion:
 
     def _begin(self) -> None:
         if self._asked is None or self._asked.done():
-            self._since, self._due, self._owed = monotonic(), None, False
+            self._since, self._due, self._owed, self._outdated = monotonic(), None, False, False
             self._asked = asyncio.create_task(self._client.answer(self._conversation_id))
 
     def _owe(self, seconds: float) -> None:

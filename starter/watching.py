@@ -111,10 +111,10 @@ class _Telling:
             case Answer(status=status, stand=stand):
                 self._interrupted = False
                 phase = self._timeline.phase
-                if stand != self._number or phase not in (None, "closed", public_phase(status)):
+                if stand != self._number or phase not in (None, public_phase(status)):
                     self._question.ask_again()
                     return
-                if status.phase == "closed" and phase != "closed":
+                if status.phase == "closed" and phase is None:
                     yield closing(status)
                 self._question.heard(public_phase(status))
                 yield StatusSeen(status)

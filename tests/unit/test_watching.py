@@ -128,6 +128,16 @@ class Busy(FakeClient):
         return Answer(answer.status, self.told if self.asked > 1 else self.told + 1)
 
 
+class Slow(FakeClient):
+    """Its first answer was true when it was asked, and comes when all has happened."""
+
+    async def answer(self, which: str) -> Answer:
+        answer = await super().answer(which)
+        if self.asked == 1:
+            await asyncio.sleep(0.3)
+        return answer
+
+
 async def seen(client: FakeClient, count: int, patch: pytest.MonkeyPatch, **seconds: float) -> list[Sighting]:
     for name, value in seconds.items():
         patch.setattr(asking, name, value)
@@ -237,6 +247,24 @@ async def test_what_is_heard_meanwhile_does_not_put_the_next_question_off(monkey
     )
     sightings = await seen(client, 3, monkeypatch, AGAIN_SECONDS=0.2)
     assert sightings[2] == StatusSeen(rests)
+
+
+@pytest.mark.parametrize("reads_the_end", [True, False])
+async def test_an_answer_from_before_the_end_does_not_keep_a_reader_waiting(
+    monkeypatch: pytest.MonkeyPatch, reads_the_end: bool
+) -> None:
+    before, closed = status("ready", stop_reason="max_turns"), status("closed", stop_reason="operator_stop")
+    happens: list[Occurrence] = [message(1, 1), phase(2, "closed", "operator_stop")]
+    client = Slow(happens, [before, closed], ends=reads_the_end)
+    sightings = await seen(client, 3, monkeypatch)
+    assert sightings[2:] == [StatusSeen(closed)]
+
+
+async def test_an_answer_from_before_a_turning_point_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (status("ready", round=number, stop_reason="max_turns") for number in (1, 2))
+    happens: list[Occurrence] = [phase(1, "ready", "max_turns"), phase(2, "executing"), phase(3, "ready", "max_turns")]
+    sightings = await seen(Slow(happens, [first, second]), 3, monkeypatch)
+    assert sightings[2:] == [StatusSeen(second)]
 
 
 async def test_a_status_is_told_also_while_one_thing_follows_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
