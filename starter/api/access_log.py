@@ -8,12 +8,11 @@ import traceback
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from starter.api.leaving import NOT_ANSWERED
 from starter.api.paths import TEMPLATE
 from starter.api.problems import problem
 
 _SERVER_ERROR = 500
-_NOT_ANSWERED = 499
-"""What the log says of a request whose client left before there was an answer."""
 
 logger = logging.getLogger("tertulia.api")
 
@@ -30,7 +29,7 @@ class AccessLog:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        status = _NOT_ANSWERED
+        status = NOT_ANSWERED
 
         async def noted(message: Message) -> None:
             nonlocal status
@@ -42,7 +41,7 @@ class AccessLog:
             await self._app(scope, receive, noted)
         except Exception as error:
             logger.error("a fault in %s: %s", _route(scope), _place(error))  # noqa: TRY400 - its words stay out of it
-            if status == _NOT_ANSWERED:
+            if status == NOT_ANSWERED:
                 fault = problem(_SERVER_ERROR, "a fault of this program; its log says where", kind="Fault")
                 await fault(scope, receive, noted)
         finally:

@@ -1,12 +1,12 @@
 """`/v1/groups/{group_id}/messages`: talk with a group. All that is said to it is one conversation, until a reset."""
 
-from collections.abc import Awaitable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 
 from groups.group import RoundRobin
 from groups.ids import ConversationId, GroupId
+from starter.api.leaving import unless_left
 from starter.api.security import Operator, Poster
 from starter.api.services import Client, GroupsToRead, Listening
 from starter.api.shapes.messages import (
@@ -21,7 +21,7 @@ from starter.api.shapes.messages import (
     usage_statistics,
 )
 from starter.service import talking
-from starter.service.talking import reset_group, say_to_group
+from starter.service.talking import reset_group, say_to_group, until_answered
 from store.spans import Span
 
 router = APIRouter(prefix="/groups", tags=["groups"])
@@ -40,6 +40,7 @@ IdempotencyKey = Annotated[
 
 @router.post("/{group_id}/messages", responses=_ACCEPTED)
 async def send(
+    request: Request,
     client: Client,
     listener: Listening,
     principal: Poster,
@@ -51,27 +52,23 @@ async def send(
     """Say something to the group, and wait until the round that it sets off is over.
 
     The first message starts the group's default conversation, the next ones continue it. With `background`, the answer
-    comes at once; the conversation's events tell the rest.
+    comes at once; the conversation's events tell the rest. One who leaves ends the waiting, and not the round.
     """
-    saying = say_to_group(
+    accepted = await say_to_group(
         client,
-        listener,
         principal.organisation_id,
         GroupId(group_id),
         [message.post for message in body.messages],
         idempotency_key=idempotency_key,
-        background=body.background,
     )
     if not body.background:
-        return await answered(saying)
-    accepted = await saying
+        return group_answer(await unless_left(request.receive, until_answered(client, listener, accepted)))
     response.status_code = 202
     return Accepted(conversation_id=accepted.conversation_id, message_ids=[*accepted.message_ids])
 
 
-async def answered(saying: Awaitable[talking.GroupAnswer]) -> GroupAnswer:
-    """What came of messages to a group, once that is known, in this shape."""
-    answer = await saying
+def group_answer(answer: talking.GroupAnswer) -> GroupAnswer:
+    """What came of messages to a group, in this shape."""
     everyone_once = isinstance(answer.rules, RoundRobin) and answer.rules.max_turns is None
     said = [message for message in answer.messages if message.role == "assistant"]
     return GroupAnswer(

@@ -1,24 +1,24 @@
 """`/v1/groups/{group_id}/messages/stream`: as a message to the group, and what the agents say comes as it is said."""
 
 import asyncio
-import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from functools import partial
+from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
-from groups.ids import GroupId
-from starter.api.group_messages import IdempotencyKey, answered
+from groups.ids import ConversationId, GroupId
+from starter.api.group_messages import IdempotencyKey, group_answer
 from starter.api.security import Poster
 from starter.api.services import Client, Listening
-from starter.api.shapes.messages import GroupAnswer, GroupEvents, SendMessages, message_shape
+from starter.api.shapes.messages import GroupEvents, SendMessages, message_shape
 from starter.api.streaming import EventStream, Streams
 from starter.events import Occurrence, events_of
 from starter.service import talking
 from starter.service.groups import Groups
-from starter.service.talking import say_to_group
+from starter.service.talking import say_to_group, until_answered
 from store.database import Database
 from store.events import ConversationEvent, last_event
 from store.keys import is_valid
@@ -56,21 +56,12 @@ async def stream(
     present = (await Groups(client, organisation_id).retrieve(group_id)).default_conversation_id
     seen = await last_event(client.database, present) if present else 0
     posts = [message.post for message in body.messages]
-    say = partial(
-        say_to_group,
-        client,
-        listener,
-        organisation_id,
-        GroupId(group_id),
-        posts,
-        idempotency_key=idempotency_key or str(uuid.uuid4()),
-    )
-    accepted = await say(background=True)
+    accepted = await say_to_group(client, organisation_id, GroupId(group_id), posts, idempotency_key=idempotency_key)
     after = seen if accepted.conversation_id == present else 0
     return EventStream(
         _told(
             _said(client.database, accepted, events_of(client.database, listener, accepted.conversation_id, after)),
-            asyncio.create_task(answered(say(background=False))),
+            partial(until_answered, client, listener, accepted),
             accepted.conversation_id,
         ),
         stopping=request.app.state.stopping,
@@ -81,11 +72,14 @@ async def stream(
 
 
 async def _told(
-    said: AsyncGenerator[Message, None], answer: asyncio.Task[GroupAnswer], conversation_id: str
+    said: AsyncGenerator[Message, None],
+    answered: Callable[[], Coroutine[Any, Any, talking.GroupAnswer]],
+    conversation_id: ConversationId,
 ) -> AsyncGenerator[bytes, None]:
     """What the agents say as it happens, until there is an answer; then what is left of it."""
     told: set[int] = set()
     async with aclosing(said):
+        answer = asyncio.create_task(answered())
         coming = asyncio.create_task(_next(said))
         try:
             while not answer.done():
@@ -98,7 +92,7 @@ async def _told(
                 told.add(message.seq)
                 yield _line(message_shape(conversation_id, message))
                 coming = asyncio.create_task(_next(said))
-            whole = await answer
+            whole = group_answer(await answer)
         finally:
             coming.cancel()
             answer.cancel()

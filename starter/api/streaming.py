@@ -15,6 +15,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from starter.api.leaving import left as client_left
+
 HEARTBEAT_SECONDS = 15.0
 """How long a stream is silent at most: a comment tells proxies and readers that it lives."""
 PATIENCE_SECONDS = 20.0
@@ -106,7 +108,7 @@ class EventStream(Response):
         with self._streams.opened(self._key_id):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             pump = asyncio.create_task(self._pump(send))
-            left = asyncio.create_task(_left(receive))
+            left = asyncio.create_task(client_left(receive))
             others = [asyncio.create_task(self._stopping.wait()), asyncio.create_task(self._forbidden())]
             try:
                 await asyncio.wait({pump, left, *others}, return_when=asyncio.FIRST_COMPLETED)
@@ -167,8 +169,3 @@ class EventStream(Response):
 async def _in_time(sending: Awaitable[None]) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         await sending
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

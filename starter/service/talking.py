@@ -46,15 +46,13 @@ class GroupAnswer(Record):
 
 async def say_to_group(
     client: Tertulia,
-    listener: Listener,
     organisation_id: OrganisationId,
     group_id: GroupId,
     messages: Sequence[PostMessage],
     *,
     idempotency_key: str | None = None,
-    background: bool = False,
 ) -> GroupAnswer:
-    """Say something to a group, and wait until the round is over; with `background`, not at all.
+    """Say something to a group; what came of it is not known yet.
 
     Raises:
         NotFound: no such group.
@@ -70,12 +68,23 @@ async def say_to_group(
         for number, post in enumerate(messages)
     ]
     conversation_id = await _said(client, group, posts)
-    answer = GroupAnswer(
+    return GroupAnswer(
         conversation_id=conversation_id,
         rules=group.manager_config,
         message_ids=tuple(str(post.command_id) for post in posts),
     )
-    return answer if background else await _answered(client, listener, answer)
+
+
+async def until_answered(client: Tertulia, listener: Listener, accepted: GroupAnswer) -> GroupAnswer:
+    """What came of a message to a group, once the round of the last one is over, or the conversation is closed or
+    paused: nobody knows how long a pause lasts."""
+    with listener.subscribe(accepted.conversation_id, phases_only=True) as news:
+        while (ended := await _ended(client, accepted)) is None:
+            news.unsure = False
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await news.wait()
+    return ended
 
 
 async def reset_group(client: Tertulia, organisation_id: OrganisationId, group_id: GroupId) -> None:
@@ -113,18 +122,6 @@ async def _said(client: Tertulia, group: Group, posts: Sequence[PostMessage]) ->
         else:
             return conversation_id
     raise Unavailable("the group's conversation closes again and again; try again with the same key")
-
-
-async def _answered(client: Tertulia, listener: Listener, answer: GroupAnswer) -> GroupAnswer:
-    """The answer once the round of its last message is over, or the conversation is closed or paused: nobody knows
-    how long a pause lasts."""
-    with listener.subscribe(answer.conversation_id, phases_only=True) as news:
-        while (ended := await _ended(client, answer)) is None:
-            news.unsure = False
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_SECONDS):
-                    await news.wait()
-    return ended
 
 
 async def _ended(client: Tertulia, answer: GroupAnswer) -> GroupAnswer | None:

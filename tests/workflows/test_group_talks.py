@@ -9,7 +9,7 @@ from groups.commands import PostMessage
 from groups.errors import CommandRefused, NotFound
 from groups.ids import DEFAULT_ORGANISATION, GroupId
 from starter.service.conversations import Conversations, NewFork
-from starter.service.talking import GroupAnswer, reset_group, say_to_group
+from starter.service.talking import GroupAnswer, reset_group, say_to_group, until_answered
 from store.agents import find_agent
 from store.groups import find_group
 from store.listening import Listener
@@ -28,7 +28,8 @@ async def group_id(salon: Salon, *members: str) -> GroupId:
 
 async def say(salon: Salon, listener: Listener, group: GroupId, *texts: str, key: str | None = None) -> GroupAnswer:
     posts = [PostMessage(text=text) for text in texts]
-    return await say_to_group(salon.client, listener, DEFAULT_ORGANISATION, group, posts, idempotency_key=key)
+    accepted = await say_to_group(salon.client, DEFAULT_ORGANISATION, group, posts, idempotency_key=key)
+    return await until_answered(salon.client, listener, accepted)
 
 
 async def test_the_answer_is_what_the_round_came_to_and_the_next_message_continues_the_conversation(
