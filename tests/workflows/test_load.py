@@ -31,16 +31,18 @@ async def test_one_group_cannot_starve_another(one_call_at_a_time: Salon) -> Non
     """Sixty turns of one group are queued before six of another; there is one call at a time."""
     salon = one_call_at_a_time
     many, few = [await salon.group(name, manager={"manager_type": "round_robin"}) for name in ("Ana", "Ben")]
-    await salon.model.behave(delay_ms=400)
+    # The one call that runs holds all others up until everyone waits.
+    await salon.model.behave(delay_ms=15_000)
     first = await asyncio.gather(*(salon.client.start(many, "One.", close_after_round=True) for _ in range(60)))
     await eventually(lambda: _all_wait(salon, first), bool, seconds=60)
     second = await asyncio.gather(*(salon.client.start(few, "Two.", close_after_round=True) for _ in range(6)))
     await eventually(lambda: _all_wait(salon, second), bool, seconds=60)
+    await salon.model.behave(delay_ms=50)
     await asyncio.gather(*(salon.client.handle(one).result() for one in second))
     last = max(await _taken(salon, second))
     waiting = 60 - sum(taken <= last for taken in await _taken(salon, first))
-    # First come, first served would leave none. How many are left depends on how long the machine takes to queue them.
-    assert waiting >= 5, f"only {waiting} turns of the first group were still waiting when the second had all its 6"
+    # First come, first served would leave none or one.
+    assert waiting >= 10, f"only {waiting} turns of the first group were still waiting when the second had all its 6"
     await salon.model.behave(delay_ms=0)
     await asyncio.gather(*(salon.client.handle(one).result() for one in first))
 
