@@ -29,8 +29,11 @@ async def test_who_leaves_ends_the_waiting_and_not_the_round(
             agent = (await client.post("/v1/agents/", json={"system": "Be brief."})).json()
             group = (await client.post("/v1/groups/", json={"agent_ids": [agent["id"]]})).json()
             path = f"/v1/groups/{group['id']}/messages"
-            await model.behave(delay_ms=5_000)
-            said: dict[str, Any] = {"json": {"messages": [{"content": "Wait."}]}, "headers": {"Idempotency-Key": "once"}}
+            await model.behave(delay_ms=10_000)
+            said: dict[str, Any] = {
+                "json": {"messages": [{"content": "Wait."}]},
+                "headers": {"Idempotency-Key": "once"},
+            }
             with pytest.raises(httpx2.ReadTimeout):
                 await client.post(path, **said, timeout=1.5)
 
