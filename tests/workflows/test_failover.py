@@ -157,12 +157,12 @@ async def _removed_in_mid_call(
     salon: Salon, policy: str | None, **settings: str
 ) -> tuple[str, TurnOutcome, list[str], ConversationStatus]:
     group = await salon.group("Ana", "Ben", "Cleo", manager={"manager_type": "round_robin", "max_turns": 3}, **settings)
-    await salon.model.behave(delay_ms=1_500)
+    await salon.model.behave(delay_ms=6_000 if policy == "cancel" else 1_500)
     conversation = await salon.client.start(group, "One.")
     await salon.until(conversation, lambda status: status.speaking == salon.name("Ana"))
     await salon.client.remove_member(conversation, salon.name("Ana"), in_flight=policy)
     if policy == "cancel":
-        status = await salon.until(conversation, lambda status: status.speaking == salon.name("Ben"), seconds=1.4)
+        status = await salon.until(conversation, lambda status: status.speaking == salon.name("Ben"), seconds=5)
     await salon.until(conversation, lambda status: status.turn >= 1)
     await salon.model.behave(delay_ms=0)
     status = await salon.until_idle(conversation)
