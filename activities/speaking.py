@@ -86,14 +86,15 @@ class Speaking:
 
     async def _begin(self, work: TakeTurn) -> None:
         """Tell that the turn begins; that another attempt has told already changes nothing."""
-        started: dict[str, JsonValue] = {
+        begun: dict[str, JsonValue] = {
             "turn": work.turn,
             "round": work.round,
             "speaker_id": work.speaker.agent_id,
             "speaker": work.speaker.name,
+            "chosen_by": work.chosen_by,
+            "reason": work.reason,
         }
-        chosen = {**started, "chosen_by": work.chosen_by, "reason": work.reason}
-        await begin_turn(self._database, work.conversation_id, work.turn, chosen=chosen, started=started)
+        await begin_turn(self._database, work.conversation_id, work.turn, begun=begun)
 
     async def _commit(self, work: TakeTurn, record: TurnRecord, said: str | None) -> TurnResult:
         await reached(Failpoint.BEFORE_TURN_COMMIT)

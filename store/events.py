@@ -9,7 +9,7 @@ from groups.records import ConversationEvent
 from store.database import Database
 from store.membership import MembershipChange
 from store.tables import conversations, events, membership_changes, messages, turns
-from store.telling import EVENTS_CHANNEL, EventKind
+from store.telling import EVENTS_CHANNEL, EVENTS_OF_BEGINNING, TURN_BEGUN, EventKind
 from store.transcript import Message
 from store.turns import FinishedTurn
 
@@ -65,7 +65,8 @@ async def read_events(
 ) -> list[ConversationEvent]:
     """The events with a number greater than `after`, oldest first."""
     parameters = {"conversation_id": conversation_id, "after": after, "limit": limit}
-    return [_event(row) for row in await database.rows(_EVENTS, parameters)]
+    events = [event for row in await database.rows(_EVENTS, parameters) for event in _events(row)]
+    return [event for event in events if event.number > after][:limit]
 
 
 async def last_event(database: Database, conversation_id: str) -> int:
@@ -81,8 +82,18 @@ async def number_of_message(database: Database, conversation_id: str, seq: int) 
     return int(row.number) if row else 0
 
 
-def _event(row: Row[Any]) -> ConversationEvent:
-    return ConversationEvent(number=row.number, kind=row.kind, created_at=row.created_at, data=_data(row))
+def _events(row: Row[Any]) -> list[ConversationEvent]:
+    """What the row tells of; its number is that of the last of these events."""
+    if row.kind == TURN_BEGUN:
+        told = [row.detail, {name: row.detail[name] for name in _TOLD_OF_A_START}]
+        kinds = EVENTS_OF_BEGINNING
+    else:
+        told, kinds = [_data(row)], (row.kind,)
+    first = row.number - len(kinds) + 1
+    return [
+        ConversationEvent(number=first + place, kind=kind, created_at=row.created_at, data=data)
+        for place, (kind, data) in enumerate(zip(kinds, told, strict=True))
+    ]
 
 
 def _data(row: Row[Any]) -> dict[str, JsonValue]:
@@ -97,6 +108,7 @@ def _data(row: Row[Any]) -> dict[str, JsonValue]:
     return dict(row.detail or {})
 
 
+_TOLD_OF_A_START = ("turn", "round", "speaker_id", "speaker")
 _TOLD_WITH_WORDS = (
     "chosen_by",
     "reason",

@@ -266,7 +266,7 @@ events = Table(
     "events",
     metadata,
     Column("conversation_id", ForeignKey("conversations.id"), nullable=False),
-    Column("number", BigInteger, nullable=False, comment="1, 2, 3… without gaps"),
+    Column("number", BigInteger, nullable=False, comment="1, 2, 3…; a row of two events has the second"),
     Column("kind", Text, nullable=False),
     Column("subject", BigInteger, comment="which message (seq), turn, change of the roster (epoch) or round"),
     Column("detail", JSONB, comment="what no other table holds"),

@@ -19,6 +19,10 @@ EVENTS_CHANNEL = "tertulia_events"
 """Where Postgres announces each new event: `<conversation id> <number>`, and `:phase` behind that if the conversation
 has come into another phase."""
 PHASE_MARK = ":phase"
+TURN_BEGUN = "turn_begun"
+"""The kind of a row that stands for two events, which always come together."""
+EVENTS_OF_BEGINNING: tuple[EventKind, ...] = ("speaker_chosen", "turn_started")
+"""The two; the row has the number of the second."""
 
 
 class Telling(Record):

@@ -21,7 +21,7 @@ from store.agents import AGENT_COLUMNS, agent_of
 from store.attachments import GROUP, TEXT_FIELDS, blocks_of
 from store.database import Database
 from store.tables import agents, conversations, events, groups, members, messages, turns
-from store.telling import announced
+from store.telling import EVENTS_OF_BEGINNING, TURN_BEGUN, announced
 
 
 class Table(Record):
@@ -159,28 +159,26 @@ _COMMIT = _commit_statement()
 
 
 def _begin_statement() -> Any:
-    """As `_commit_statement`: all hangs on a guard that lets each turn begin once."""
+    """As `_commit_statement`: all hangs on a guard that lets each turn begin once. Its row stands for two events."""
     guard = (
         update(conversations)
         .where(
             conversations.c.id == bindparam("of_conversation"), conversations.c.started_turn < bindparam("this_turn")
         )
-        .values(started_turn=bindparam("this_turn"), last_event=conversations.c.last_event + 2)
+        .values(started_turn=bindparam("this_turn"), last_event=conversations.c.last_event + len(EVENTS_OF_BEGINNING))
         .returning(conversations.c.id, conversations.c.last_event)
         .cte("guard")
     )
-    chosen, started = (
+    told = insert(events).from_select(
+        ["conversation_id", "number", "kind", "subject", "detail"],
         select(
             guard.c.id,
-            guard.c.last_event - before,
-            literal(kind),
+            guard.c.last_event,
+            literal(TURN_BEGUN),
             bindparam("this_turn", type_=events.c.subject.type),
-            bindparam(kind, type_=events.c.detail.type),
-        )
-        for before, kind in ((1, "speaker_chosen"), (0, "turn_started"))
+            bindparam("begun", type_=events.c.detail.type),
+        ),
     )
-    columns = ["conversation_id", "number", "kind", "subject", "detail"]
-    told = insert(events).from_select(columns, chosen.union_all(started))
     return select(announced(guard)).add_cte(told.cte("told"))
 
 
@@ -188,21 +186,10 @@ _BEGIN = _begin_statement()
 
 
 async def begin_turn(
-    database: Database,
-    conversation_id: ConversationId,
-    turn: int,
-    *,
-    chosen: dict[str, JsonValue],
-    started: dict[str, JsonValue],
+    database: Database, conversation_id: ConversationId, turn: int, *, begun: dict[str, JsonValue]
 ) -> None:
     """Tell that a speaker was chosen for the turn, and that it has begun; told before, it changes nothing."""
-    parameters = {
-        "of_conversation": conversation_id,
-        "this_turn": turn,
-        "speaker_chosen": chosen,
-        "turn_started": started,
-    }
-    await database.rows(_BEGIN, parameters)
+    await database.rows(_BEGIN, {"of_conversation": conversation_id, "this_turn": turn, "begun": begun})
 
 
 async def commit_turn(

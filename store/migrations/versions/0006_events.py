@@ -121,7 +121,7 @@ def _create_events() -> None:
     op.create_table(
         "events",
         sa.Column("conversation_id", sa.Text(), nullable=False),
-        sa.Column("number", sa.BigInteger(), nullable=False, comment="1, 2, 3… without gaps"),
+        sa.Column("number", sa.BigInteger(), nullable=False, comment="1, 2, 3…; a row of two events has the second"),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column(
             "subject", sa.BigInteger(), comment="which message (seq), turn, change of the roster (epoch) or round"
