@@ -132,6 +132,8 @@ COMMANDS: dict[str, type[AnyCommand]] = {
     "stop": Stop,
 }
 """Every command under the name of its update and its signal."""
+NAMES: dict[type[AnyCommand], str] = {command: name for name, command in COMMANDS.items()}
+"""The name of each command."""
 
 
 class Receipt(Record):

@@ -14,7 +14,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, W
 from temporalio.service import RPCError, RPCStatusCode
 
 from configuration import Configuration
-from groups.commands import COMMANDS, DEFAULT_SENDER, AnyCommand, PostMessage, Receipt
+from groups.commands import DEFAULT_SENDER, NAMES, AnyCommand, PostMessage, Receipt
 from groups.errors import Unavailable
 from groups.ids import DEFAULT_ORGANISATION, ConversationId, OrganisationId
 from groups.records import ConversationRow, FinishedTurn, KeyRow, MemberRow, MembershipChange, Message
@@ -45,7 +45,6 @@ from store.turns import read_turns
 from workflows.conversation import GroupConversation
 from workflows.plugin import TertuliaPlugin
 
-_COMMAND_NAMES = {command: name for name, command in COMMANDS.items()}
 _UNANSWERED_STATUS = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 _PAGE = 500
 _PATIENCE_SECONDS = 10.0
@@ -164,7 +163,7 @@ class Tertulia(Conversing):
         A command without an id gets one. Sent again with the same id, it counts once.
         """
         await self.check(conversation_id)
-        return await send_update(self, conversation_id, _COMMAND_NAMES[type(command)], with_id(command))
+        return await send_update(self, conversation_id, NAMES[type(command)], with_id(command))
 
     async def status(self, conversation_id: str) -> ConversationStatus:
         """What the conversation tells of itself; of a closed one, its last word, which the database keeps."""

@@ -29,6 +29,21 @@ from groups.errors import CommandRefused
 from groups.model import explain
 
 C = TypeVar("C", bound=Command)
+PATHS = {
+    "post_message": "messages",
+    "add_member": "members/add",
+    "remove_member": "members/remove",
+    "replace_member": "members/replace",
+    "reorder_members": "members/reorder",
+    "mute_member": "members/mute",
+    "unmute_member": "members/unmute",
+    "reinstate_member": "members/reinstate",
+    "update_settings": "settings",
+    "pause": "pause",
+    "resume": "resume",
+    "stop": "stop",
+}
+"""Where the API takes each command, by its name: below the conversation's address."""
 
 
 class Commanding(Protocol):

@@ -57,11 +57,7 @@ async def claim_conversation(
 _PRESENT = (
     select(groups.c.default_conversation_id, conversations.c.closed_at)
     .join(conversations, conversations.c.id == groups.c.default_conversation_id)
-    .where(
-        groups.c.id == bindparam("group_id"),
-        groups.c.organisation_id == bindparam("organisation_id"),
-        groups.c.deleted_at.is_(None),
-    )
+    .where(living(groups, bindparam("organisation_id")), groups.c.id == bindparam("group_id"))
 )
 
 

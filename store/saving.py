@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, func, insert, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, Table, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -13,7 +13,7 @@ from groups.ids import OrganisationId
 from groups.records import Outcome as Outcome
 
 
-def living(table: Table, organisation_id: OrganisationId) -> ColumnElement[bool]:
+def living(table: Table, organisation_id: OrganisationId | BindParameter[str]) -> ColumnElement[bool]:
     """Of this organisation, and not deleted."""
     return (table.c.organisation_id == organisation_id) & table.c.deleted_at.is_(None)
 

@@ -6,24 +6,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header
 
-from groups.commands import (
-    AddMember,
-    Command,
-    MuteMember,
-    Pause,
-    PostMessage,
-    Receipt,
-    ReinstateMember,
-    RemoveMember,
-    ReorderMembers,
-    ReplaceMember,
-    Resume,
-    Stop,
-    UnmuteMember,
-    UpdateSettings,
-)
+from groups.commands import COMMANDS, Command, PostMessage, Receipt, UpdateSettings
 from starter.api.security import require
 from starter.api.services import Client
+from starter.commanding import PATHS
 from starter.service.principal import Principal, Scope
 
 router = APIRouter(prefix="/conversations/{conversation_id}", tags=["commands"])
@@ -37,21 +23,6 @@ IdempotencyKey = Annotated[
         description="As `command_id` in the body: with the same one, a command counts once.",
     ),
 ]
-
-_ROUTES: tuple[tuple[str, str, type[Command], Scope], ...] = (
-    ("POST", "/messages", PostMessage, "post"),
-    ("POST", "/members/add", AddMember, "operate"),
-    ("POST", "/members/remove", RemoveMember, "operate"),
-    ("POST", "/members/replace", ReplaceMember, "operate"),
-    ("POST", "/members/reorder", ReorderMembers, "operate"),
-    ("POST", "/members/mute", MuteMember, "operate"),
-    ("POST", "/members/unmute", UnmuteMember, "operate"),
-    ("POST", "/members/reinstate", ReinstateMember, "operate"),
-    ("PATCH", "/settings", UpdateSettings, "operate"),
-    ("POST", "/pause", Pause, "operate"),
-    ("POST", "/resume", Resume, "operate"),
-    ("POST", "/stop", Stop, "operate"),
-)
 
 
 def _route(kind: type[Command], scope: Scope) -> Callable[..., Awaitable[Receipt]]:
@@ -72,5 +43,11 @@ def _route(kind: type[Command], scope: Scope) -> Callable[..., Awaitable[Receipt
     return tell
 
 
-for _method, _path, _kind, _scope in _ROUTES:
-    router.add_api_route(_path, _route(_kind, _scope), methods=[_method], status_code=202, name=_kind.__name__)
+for _name, _kind in COMMANDS.items():
+    router.add_api_route(
+        f"/{PATHS[_name]}",
+        _route(_kind, "post" if _kind is PostMessage else "operate"),
+        methods=["PATCH" if _kind is UpdateSettings else "POST"],
+        status_code=202,
+        name=_kind.__name__,
+    )

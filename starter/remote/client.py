@@ -9,29 +9,13 @@ from typing import Any, Self
 from pydantic import JsonValue, TypeAdapter
 
 from configuration import Configuration
-from groups.commands import (
-    DEFAULT_SENDER,
-    AddMember,
-    AnyCommand,
-    MuteMember,
-    Pause,
-    PostMessage,
-    Receipt,
-    ReinstateMember,
-    RemoveMember,
-    ReorderMembers,
-    ReplaceMember,
-    Resume,
-    Stop,
-    UnmuteMember,
-    UpdateSettings,
-)
+from groups.commands import DEFAULT_SENDER, NAMES, AnyCommand, PostMessage, Receipt, UpdateSettings
 from groups.errors import CommandRefused, NotFound, Unavailable
 from groups.ids import ConversationId
 from groups.model import Record
 from groups.records import ConversationRow, FinishedTurn, KeyRow, MemberRow, MembershipChange, Message
 from groups.status import ConversationStatus
-from starter.commanding import checked, with_id
+from starter.commanding import PATHS, checked, with_id
 from starter.conversing import Answer, Conversing, SourceAway
 from starter.definitions import Applied, DefinitionFile, apply_to
 from starter.occurrences import NO_DATABASE, Occurrence
@@ -43,20 +27,6 @@ from starter.service.key_forms import MadeKey, NewKey
 
 _PAGE = 200
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_PATHS: dict[type[AnyCommand], str] = {
-    PostMessage: "messages",
-    AddMember: "members/add",
-    RemoveMember: "members/remove",
-    ReplaceMember: "members/replace",
-    ReorderMembers: "members/reorder",
-    MuteMember: "members/mute",
-    UnmuteMember: "members/unmute",
-    ReinstateMember: "members/reinstate",
-    UpdateSettings: "settings",
-    Pause: "pause",
-    Resume: "resume",
-    Stop: "stop",
-}
 
 
 class _Beginning(Record):
@@ -127,7 +97,7 @@ class RemoteTertulia(Conversing):
     async def send(self, conversation_id: str, command: AnyCommand) -> Receipt:
         """Send any command and wait for its receipt, which comes at once, before it takes effect."""
         command = with_id(command)
-        path = f"{_path(conversation_id)}/{_PATHS[type(command)]}"
+        path = f"{_path(conversation_id)}/{PATHS[NAMES[type(command)]]}"
         body = command.model_dump(mode="json", exclude_none=True)
         tell = self._connection.patch if isinstance(command, UpdateSettings) else self._connection.post
         try:

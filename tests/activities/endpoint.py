@@ -83,8 +83,8 @@ async def _whole(writer: asyncio.StreamWriter, status: int, body: bytes) -> None
 
 
 @asynccontextmanager
-async def asked_by(endpoint: Endpoint) -> AsyncIterator[ModelProvider]:
-    """A provider whose endpoint this is."""
+async def listening(endpoint: Endpoint) -> AsyncIterator[str]:
+    """The address under which the endpoint answers."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -96,13 +96,21 @@ async def asked_by(endpoint: Endpoint) -> AsyncIterator[ModelProvider]:
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    provider = ModelProvider(f"http://127.0.0.1:{port}/v1", "key", "told")
     try:
-        yield provider
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     finally:
-        await provider.close()
         server.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def asked_by(endpoint: Endpoint) -> AsyncIterator[ModelProvider]:
+    """A provider whose endpoint this is."""
+    async with listening(endpoint) as url:
+        provider = ModelProvider(url, "key", "told")
+        try:
+            yield provider
+        finally:
+            await provider.close()

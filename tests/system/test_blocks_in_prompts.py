@@ -1,8 +1,6 @@
 """A shared block that somebody changes while agents talk is in the next turn's prompt of every member."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from functools import partial
 from operator import le
 from typing import Any
@@ -12,36 +10,13 @@ import pytest
 from devstack.offline_model import OfflineModelControl
 from devstack.stack import Stack
 from groups.ids import DEFAULT_ORGANISATION
-from tests.activities.endpoint import DONE, USAGE, Endpoint, chunk
+from tests.activities.endpoint import DONE, USAGE, Endpoint, chunk, listening
 from tests.eventually import eventually
 from tests.system.api import api_here, bearer, configuration_of, make_key
 from tests.workflows.salon import Salon, open_salon
 
 TURNS = 40
 NEWS = 6
-
-
-@asynccontextmanager
-async def listening(endpoint: Endpoint) -> AsyncIterator[str]:
-    """The address under which the endpoint answers."""
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        with suppress(asyncio.CancelledError):
-            await endpoint.serve(reader, writer)
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def told(request: dict[str, Any]) -> int:
