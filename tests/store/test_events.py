@@ -1,0 +1,53 @@
+"""A turn's beginning is one row, and two events to those who read."""
+
+import asyncio
+from typing import Any
+
+from sqlalchemy import insert, update
+
+from store.database import Database
+from store.events import read_events
+from store.tables import conversations, events
+from store.turns import begin_turn
+from tests.store.salon import Salon
+
+STARTED: dict[str, Any] = {"turn": 1, "round": 1, "speaker_id": "a", "speaker": "Ana"}
+CHOSEN: dict[str, Any] = {**STARTED, "chosen_by": "round_robin", "reason": "next in rotation"}
+
+
+async def told(database: Database, salon: Salon, **place: int) -> list[tuple[int, str, dict[str, Any]]]:
+    return [(one.number, one.kind, one.data) for one in await read_events(database, salon.conversation_id, **place)]
+
+
+async def test_the_beginning_of_a_turn_is_told_once_by_any_number_of_attempts(database: Database, salon: Salon) -> None:
+    before = len(await told(database, salon))
+    here = salon.conversation_id
+    await asyncio.gather(*(begin_turn(database, here, 1, begun=CHOSEN) for _ in range(4)))
+    both = [(before + 1, "speaker_chosen", CHOSEN), (before + 2, "turn_started", STARTED)]
+    assert (await told(database, salon))[before:] == both
+
+
+async def test_a_page_may_end_and_begin_between_the_two(database: Database, salon: Salon) -> None:
+    before = len(await told(database, salon))
+    for turn in (1, 2):
+        await begin_turn(database, salon.conversation_id, turn, begun={**CHOSEN, "turn": turn})
+    whole = await told(database, salon)
+    for limit in (1, 2, 3):
+        paged, after = whole[:before], before
+        while page := await told(database, salon, after=after, limit=limit):
+            assert len(page) <= limit
+            paged, after = paged + page, page[-1][0]
+        assert paged == whole
+
+
+async def test_the_two_rows_of_before_are_read_as_they_are(database: Database, salon: Salon) -> None:
+    last = len(await told(database, salon))
+    here = salon.conversation_id
+    rows = [("speaker_chosen", CHOSEN), ("turn_started", STARTED)]
+    values = [
+        {"conversation_id": here, "number": number, "kind": kind, "subject": 1, "detail": detail}
+        for number, (kind, detail) in enumerate(rows, start=last + 1)
+    ]
+    await database.rows(insert(events), values)
+    await database.rows(update(conversations).where(conversations.c.id == here).values(last_event=last + 2))
+    assert (await told(database, salon))[last:] == [(last + 1, *rows[0]), (last + 2, *rows[1])]
