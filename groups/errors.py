@@ -14,6 +14,7 @@ TertuliaError
 """
 
 from enum import StrEnum
+from traceback import extract_tb
 
 
 class TertuliaError(Exception):
@@ -76,3 +77,9 @@ def brief(text: str, limit: int = ERROR_TEXT_LIMIT) -> str:
     """`text` on one line, cut to `limit` characters with an ellipsis."""
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: max(limit - 1, 0)] + "…"
+
+
+def place_of(error: BaseException) -> str:
+    """The error's kind and where it came from, without its words: those may be somebody's."""
+    frames = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in extract_tb(error.__traceback__)]
+    return f"{type(error).__name__} at " + " < ".join(reversed(frames))

@@ -65,8 +65,8 @@ async def read_events(
 ) -> list[ConversationEvent]:
     """The events with a number greater than `after`, oldest first."""
     parameters = {"conversation_id": conversation_id, "after": after, "limit": limit}
-    events = [event for row in await database.rows(_EVENTS, parameters) for event in _events(row)]
-    return [event for event in events if event.number > after][:limit]
+    told = [event for row in await database.rows(_EVENTS, parameters) for event in _events(row)]
+    return [event for event in told if event.number > after][:limit]
 
 
 async def last_event(database: Database, conversation_id: str) -> int:

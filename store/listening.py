@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from groups.errors import place_of
 from groups.records import LiveDelta as LiveDelta
 from store.database import Database
 from store.tables import conversations
@@ -150,9 +151,9 @@ class Listener:
                 await self._listen()
             except (SQLAlchemyError, psycopg.Error, OSError, TimeoutError) as error:
                 logger.debug("listening begins anew: %s", type(error).__name__)
-            except Exception:
+            except Exception as error:
                 # Whatever it is: without this task all readers would sleep for ever, and nothing would say so.
-                logger.exception("listening begins anew")
+                logger.error("listening begins anew: %s", place_of(error))  # noqa: TRY400 - its words stay out of it
             if self.connected.is_set():
                 self.connected.clear()
                 self._doubt()

@@ -4,10 +4,10 @@ the address, and a fault its kind and place, not its words.
 
 import logging
 import time
-import traceback
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from groups.errors import place_of
 from starter.api.leaving import NOT_ANSWERED
 from starter.api.paths import TEMPLATE
 from starter.api.problems import problem
@@ -40,7 +40,7 @@ class AccessLog:
         try:
             await self._app(scope, receive, noted)
         except Exception as error:
-            logger.error("a fault in %s: %s", _route(scope), _place(error))  # noqa: TRY400 - its words stay out of it
+            logger.error("a fault in %s: %s", _route(scope), place_of(error))  # noqa: TRY400 - its words stay out of it
             if status == NOT_ANSWERED:
                 fault = problem(_SERVER_ERROR, "a fault of this program; its log says where", kind="Fault")
                 await fault(scope, receive, noted)
@@ -57,8 +57,3 @@ def _route(scope: Scope) -> str:
 def _key(scope: Scope) -> str:
     principal = scope.get("state", {}).get("principal")
     return principal.key_id if principal else "(no key)"
-
-
-def _place(error: Exception) -> str:
-    frames = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
-    return f"{type(error).__name__} at " + " < ".join(reversed(frames))
