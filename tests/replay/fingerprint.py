@@ -1,8 +1,13 @@
-"""The commands that the workflow's source can give to Temporal, in the order in which they stand there."""
+"""The Temporal commands in the workflow's source, in order.
+
+Invariant: no line names a function, a class, a module or a variable of this project, so that a rename changes no line.
+"""
 
 import ast
 from collections.abc import Iterator
 from pathlib import Path
+
+from activities.contracts import ActivityName
 
 SOURCES = ("conversation.py", "handlers.py", "steps.py", "turns.py", "calls.py", "group_change.py")
 _COMMANDS = {
@@ -18,33 +23,29 @@ _COMMANDS = {
     "sleep",
     "patched",
     "uuid7",
-    "call_database",
-    "call_model",
 }
+_WRAPPERS = {"call_database": "database activity", "call_model": "model activity"}
+"""This project's functions that schedule an activity, and what stands for them in the fingerprint."""
 
 
 def fingerprint(folder: Path) -> list[str]:
-    """A line for every command: file, function, call, and its first argument where that names an activity."""
-    lines = []
-    for name in SOURCES:
-        tree = ast.parse((folder / name).read_text(encoding="utf-8"))
-        for function, call in _calls(tree, "module"):
-            lines.append(f"{name} {function}: {call}")
-    return lines
+    """Return one line per command, in source order: the command and the registered name of its activity, if any."""
+    return [line for name in SOURCES for line in _lines(ast.parse((folder / name).read_text(encoding="utf-8")))]
 
 
-def _calls(node: ast.AST, function: str) -> Iterator[tuple[str, str]]:
+def _lines(node: ast.AST) -> Iterator[str]:
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield from _calls(child, child.name)
-            continue
-        if isinstance(child, ast.Call) and (called := _name(child.func)) in _COMMANDS:
-            names = [one for one in map(ast.unparse, child.args) if one.startswith("ActivityName.")]
-            yield function, " ".join([called, *names])
-        yield from _calls(child, function)
+        if isinstance(child, ast.Call) and (command := _command(child.func)):
+            yield " ".join([command, *_activity_names(child.args)])
+        yield from _lines(child)
 
 
-def _name(function: ast.expr) -> str:
-    if isinstance(function, ast.Attribute):
-        return function.attr
-    return function.id if isinstance(function, ast.Name) else ""
+def _activity_names(arguments: list[ast.expr]) -> Iterator[str]:
+    for argument in arguments:
+        if isinstance(argument, ast.Attribute) and getattr(argument.value, "id", "") == "ActivityName":
+            yield ActivityName[argument.attr].value
+
+
+def _command(function: ast.expr) -> str | None:
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    return _WRAPPERS.get(name) or (name if name in _COMMANDS else None)

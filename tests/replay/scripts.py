@@ -72,6 +72,17 @@ async def dynamic_with_failures(salon: Salon) -> str:
     return conversation
 
 
+async def dynamic_without_max_turns(salon: Salon) -> str:
+    """A dynamic group that sets no `max_turns`: its limit is the default of the rules it was started under."""
+    await salon.agents("Host", instructions="Finish after 30 turns.")
+    manager = {"manager_type": "dynamic", "manager_agent_id": salon.name("Host")}
+    group = await salon.group("Ana", "Ben", "Cleo", manager=manager)
+    conversation = await salon.client.start(group, "What is a fair price for water?")
+    await salon.until_idle(conversation)
+    await salon.client.stop(conversation)
+    return conversation
+
+
 async def parts_that_fail_and_return(salon: Salon) -> str:
     """A stand-in, an outage that is probed, a reinstatement; a fallback manager; a budget that concludes."""
     await salon.agents("Host", "Deputy")
@@ -144,6 +155,7 @@ async def cancelled(salon: Salon) -> str:
 SCRIPTS: tuple[Callable[[Salon], Awaitable[str]], ...] = (
     round_robin_with_changes,
     dynamic_with_failures,
+    dynamic_without_max_turns,
     parts_that_fail_and_return,
     removed_while_speaking,
     closes_by_itself,

@@ -1,5 +1,6 @@
 """An edit that changes what the workflow asks of Temporal is noticed before it breaks running conversations."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -30,4 +31,4 @@ def test_the_fingerprint_sees_a_new_command(tmp_path: Path) -> None:
     before = fingerprint(tmp_path)
     with (tmp_path / "conversation.py").open("a", encoding="utf-8") as file:
         file.write("\n\nasync def more() -> None:\n    await workflow.sleep(1)\n")
-    assert set(fingerprint(tmp_path)) - set(before) == {"conversation.py more: sleep"}
+    assert Counter(fingerprint(tmp_path)) - Counter(before) == Counter(["sleep"])
