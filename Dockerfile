@@ -3,13 +3,11 @@ FROM python:3.12-slim
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /opt/tertulia
 
-COPY constraints.txt pyproject.toml README.md LICENSE worker.py configuration.py ./
-COPY groups groups/
-COPY store store/
+COPY constraints.txt pyproject.toml README.md LICENSE worker.py ./
 COPY activities activities/
 COPY workflows workflows/
 COPY starter starter/
-COPY devstack devstack/
+COPY tertulia tertulia/
 # The embedded Temporal and Postgres stay out of the image.
 RUN pip install --constraint constraints.txt '.' && rm -rf build *.egg-info
 

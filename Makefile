@@ -1,7 +1,7 @@
 # Everything is installed into .venv from the project's own files; Python 3.11+ with venv, make and git are enough.
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := groups store activities workflows starter devstack tests benchmarks chaos worker.py configuration.py
+SOURCES := tertulia activities workflows starter worker.py tests benchmarks chaos
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check up format lint types bench bench-service chaos fuzz soak clean
@@ -28,7 +28,7 @@ lint: .venv/installed
 	$(BIN)/ruff check $(SOURCES)
 
 types: .venv/installed
-	$(BIN)/mypy $(SOURCES)
+	$(BIN)/mypy
 
 check: lint types test ## format, lint, types, tests
 
@@ -51,5 +51,6 @@ fuzz: .venv/installed ## the API against its own document, with many more reques
 soak: .venv/installed ## twenty conversations for half an hour, a fault every 20 seconds
 	$(BIN)/python -m chaos soak
 
-clean: ## remove the virtual environment and the embedded stack's data
-	rm -rf .venv .tertulia
+clean: ## remove the virtual environment, build results and the embedded stack's data
+	rm -rf .venv .tertulia build *.egg-info
+	find . -name __pycache__ -not -path "./.venv/*" -exec rm -rf {} +

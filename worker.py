@@ -19,15 +19,15 @@ from temporalio.client import Client
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.worker import Worker
 
-from activities.peers import Peers
-from activities.signs_of_life import Claims, SignsOfLife
-from configuration import Configuration, ConfigurationError
-from store.database import Database
-from workflows.plugin import TertuliaPlugin
-from workflows.registration import register_search_attributes
+from tertulia.activities.heartbeat_interceptor import Claims, SignsOfLife
+from tertulia.activities.worker_liveness import Peers
+from tertulia.configuration import Configuration, ConfigurationError
+from tertulia.store.database import Database
+from tertulia.temporal.search_attributes import register_search_attributes
+from tertulia.workflows.plugin import TertuliaPlugin
 
 if TYPE_CHECKING:
-    from activities.provider import ModelProvider
+    from tertulia.activities.provider import ModelProvider
 
 _STICKY_TIMEOUT = timedelta(seconds=1)
 """How long a workflow task waits for a worker that may be dead before any other may take it."""
@@ -59,11 +59,11 @@ def workers(
     claims: Claims,
 ) -> tuple[Worker, Worker]:
     """One worker for workflows and database activities, one for model calls."""
-    from activities.changing import Changing
-    from activities.choosing import Choosing
-    from activities.errors import BriefErrors
-    from activities.keeping import Keeping
-    from activities.speaking import Speaking
+    from tertulia.activities.choose_speaker import Choosing
+    from tertulia.activities.conversation_records import Keeping
+    from tertulia.activities.errors import BriefErrors
+    from tertulia.activities.group_changes import Changing
+    from tertulia.activities.take_turn import Speaking
 
     keeping, changing = Keeping(database), Changing(database, client)
     shutdown = timedelta(seconds=configuration.graceful_shutdown_seconds)
@@ -116,7 +116,7 @@ async def run(configuration: Configuration, stop: asyncio.Event) -> None:
         database = await resources.enter_async_context(Database(configuration.database_url))
         peers = await resources.enter_async_context(Peers(database, client))
         _, provided = await asyncio.gather(
-            register_search_attributes(client), asyncio.to_thread(import_module, "activities.provider")
+            register_search_attributes(client), asyncio.to_thread(import_module, "tertulia.activities.provider")
         )
         provider = provided.ModelProvider(endpoint.base_url, endpoint.api_key, configuration.default_model)
         resources.push_async_callback(provider.close)

@@ -18,8 +18,8 @@ from temporalio.worker import (
     Interceptor,
 )
 
-from groups.errors import CommandRefused, Conflict, ErrorType, InvalidDefinition, NotFound, TertuliaError, brief
-from groups.usage import Usage
+from tertulia.core.errors import CommandRefused, Conflict, ErrorType, InvalidDefinition, NotFound, TertuliaError, brief
+from tertulia.core.usage import Usage
 
 RETRYABLE_STATUS = frozenset({408, 409, 429})
 MAX_RETRY_AFTER = timedelta(minutes=10)

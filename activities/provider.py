@@ -13,10 +13,10 @@ import openai
 from openai._constants import RAW_RESPONSE_HEADER
 from pydantic import JsonValue
 
-from activities.answers import Completion, OnWords, ToolCall, read_answer
-from activities.errors import ModelError, classify, is_retryable
-from groups.agents import ModelChoice
-from groups.prompt import ChatMessage
+from tertulia.activities.completions import Completion, OnWords, ToolCall, read_answer
+from tertulia.activities.errors import ModelError, classify, is_retryable
+from tertulia.core.agents import ModelChoice
+from tertulia.core.prompt import ChatMessage
 
 __all__ = ["Completion", "ModelProvider", "ToolCall"]
 

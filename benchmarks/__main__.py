@@ -14,8 +14,8 @@ from benchmarks.progress import Progress
 from benchmarks.results import BenchmarkFailed, Report
 from benchmarks.run import measure
 from benchmarks.tables import print_report
-from devstack.errors import StackError
-from groups.errors import TertuliaError
+from tertulia.core.errors import TertuliaError
+from tertulia.devstack.errors import StackError
 
 _PIPE_WIDTH = 140
 

@@ -17,15 +17,15 @@ from benchmarks.plan import ManagerType
 from benchmarks.processes import cpu_seconds
 from benchmarks.results import BenchmarkFailed
 from benchmarks.storage import Stored, stored
-from configuration import OFFLINE_MODEL
-from devstack.offline_model import OfflineModelControl
-from devstack.stack import Stack, StackOptions
-from groups.ids import ConversationId
-from groups.status import ConversationStatus
-from starter.client import Tertulia
-from starter.service.local_key import KEY_FILE, local_key
-from store.migrate import upgrade_async
-from store.tables import conversations, turns
+from tertulia.client.client import Tertulia
+from tertulia.configuration import OFFLINE_MODEL
+from tertulia.core.ids import ConversationId
+from tertulia.core.status import ConversationStatus
+from tertulia.devstack.local_key import KEY_FILE, local_key
+from tertulia.devstack.offline_model import OfflineModelControl
+from tertulia.devstack.stack import Stack, StackOptions
+from tertulia.store.migrate import upgrade_async
+from tertulia.store.tables import conversations, turns
 
 _CONFIGURING = ("TEMPORAL_", "OPENAI_", "TERTULIA_", "DATABASE_URL")
 _POLL_SECONDS = 0.02

@@ -3,12 +3,12 @@
 from typing import Any
 
 from benchmarks.plan import ManagerType
-from devstack.offline_model import TERSE_MODEL
-from groups.agents import Agent, ModelSettings
-from groups.group import GroupSettings
-from groups.ids import AgentId
-from groups.prompt import Company
-from starter.definitions import DefinitionFile, WrittenAgent, WrittenGroup
+from tertulia.client.manifest import DefinitionFile, WrittenAgent, WrittenGroup
+from tertulia.core.agents import Agent, ModelSettings
+from tertulia.core.group import GroupSettings
+from tertulia.core.ids import AgentId
+from tertulia.core.prompt import Company
+from tertulia.devstack.offline_model import TERSE_MODEL
 
 CONTEXT_MESSAGES = 20
 OPENING = "What would make this town a better place to grow old in?"

@@ -7,8 +7,8 @@ from statistics import fmean
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 
-from activities.contracts import ActivityName
-from starter.client import Tertulia
+from tertulia.client.client import Tertulia
+from tertulia.core.activity_contracts import ActivityName
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from benchmarks.processes import cpu_ms_a_turn
 from benchmarks.progress import Progress
 from benchmarks.results import BenchmarkFailed, Length, Sameness, Stretch
 from benchmarks.sameness import manager_sameness, members_sameness
-from groups.ids import ConversationId
-from groups.prompt import Utterance
+from tertulia.core.ids import ConversationId
+from tertulia.core.prompt import Utterance
 
 _FIRST = 50
 _WIDTH = 100

@@ -13,14 +13,14 @@ from typing import cast
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolUnionParam
 
-from activities.choosing import CHOOSE, FINISH
 from benchmarks.company import CONTEXT_MESSAGES, HOST, MEMBERS, OPENING, SENDER, TABLE
 from benchmarks.plan import ManagerType
 from benchmarks.results import BenchmarkFailed
-from devstack.offline_model import TERSE_MODEL
-from groups.agents import Agent
-from groups.prompt import ChatMessage, Utterance, manager_prompt, participant_prompt
-from groups.window import window
+from tertulia.activities.choose_speaker import CHOOSE, FINISH
+from tertulia.core.agents import Agent
+from tertulia.core.context_window import window
+from tertulia.core.prompt import ChatMessage, Utterance, manager_prompt, participant_prompt
+from tertulia.devstack.offline_model import TERSE_MODEL
 
 View = Callable[[int], int]
 """How many of so many messages a prompt leaves out at the front."""

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from groups.model import Record
+from tertulia.core.base import Record
 
 ManagerType = Literal["round_robin", "dynamic"]
 

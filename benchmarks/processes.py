@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psutil
 
-from configuration import STACK_FILE
-from devstack.folder import StackRecord
+from tertulia.configuration import STACK_FILE
+from tertulia.devstack.data_folder import StackRecord
 
 CLIENT = "client"
 """This process: the plain loop, or else whoever starts conversations and waits."""

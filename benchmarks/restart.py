@@ -6,7 +6,7 @@ import time
 from benchmarks.bench import Bench, patience
 from benchmarks.progress import Progress
 from benchmarks.results import BenchmarkFailed
-from groups.ids import ConversationId
+from tertulia.core.ids import ConversationId
 
 MODEL_DELAY_SECONDS = 1.0
 _INTO_THE_CALL_SECONDS = 0.3

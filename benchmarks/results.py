@@ -5,7 +5,7 @@ from statistics import median
 from typing import TypeAlias
 
 from benchmarks.plan import ManagerType, Plan
-from groups.model import Record
+from tertulia.core.base import Record
 
 SHOWN_TURNS = 500
 """For how many turns storage is reported."""

@@ -8,8 +8,8 @@ from statistics import fmean, median
 from benchmarks.company import HOST, MEMBERS, TABLE
 from benchmarks.loop import View
 from benchmarks.results import BenchmarkFailed, Sameness
-from groups.agents import Agent
-from groups.prompt import ChatMessage, Utterance, manager_prompt, participant_prompt
+from tertulia.core.agents import Agent
+from tertulia.core.prompt import ChatMessage, Utterance, manager_prompt, participant_prompt
 
 _MEMBERS: dict[str, Agent] = {member.id: member for member in MEMBERS}
 

@@ -17,8 +17,8 @@ from benchmarks.loop import PlainConversation, last_messages
 from benchmarks.plan import Plan
 from benchmarks.progress import Progress
 from benchmarks.results import BenchmarkFailed, Exchange, Service, Talk, median_added_ms
-from groups.agents import Agent
-from groups.prompt import Utterance
+from tertulia.core.agents import Agent
+from tertulia.core.prompt import Utterance
 
 _PATIENCE_SECONDS = 120.0
 _WARM_UP_MESSAGES = 3

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from groups.model import Record
-from store.database import Database
-from store.tables import metadata
+from tertulia.core.base import Record
+from tertulia.store.database import Database
+from tertulia.store.tables import metadata
 
 _TABLES = text(
     "SELECT sum(pg_total_relation_size(quote_ident(name)::regclass)) FROM unnest(CAST(:names AS text[])) AS name"

@@ -21,7 +21,7 @@ from chaos.matrix import Cell, run_cells, run_undisturbed
 from chaos.moments import MOMENTS
 from chaos.report import print_matrix, write_matrix, write_soak
 from chaos.soak import Plan, soak
-from devstack.errors import StackError
+from tertulia.devstack.errors import StackError
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 

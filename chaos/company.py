@@ -1,6 +1,6 @@
 """Who talks in these runs: a led table of three, one who joins, and groups for the soak."""
 
-from starter.definitions import DefinitionFile, WrittenAgent, WrittenGroup
+from tertulia.client.manifest import DefinitionFile, WrittenAgent, WrittenGroup
 
 LED = "The table under test"
 SOAKED = "The long talk"

@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable
 
 from chaos.house import House
-from devstack.offline_model import Fault
-from groups.ids import ConversationId
+from tertulia.core.ids import ConversationId
+from tertulia.devstack.offline_model import Fault
 
 Inject = Callable[[House, ConversationId], Awaitable[None]]
 

@@ -13,14 +13,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from temporalio.service import RPCError
 
-from activities.failpoints import VARIABLE, Failpoint
 from chaos.company import definitions
-from devstack.offline_model import OfflineModelControl
-from devstack.stack import Stack, StackOptions
-from groups.errors import Unavailable
-from groups.ids import ConversationId
-from starter.client import Tertulia
-from store.migrate import upgrade_async
+from tertulia.activities.failpoints import VARIABLE, Failpoint
+from tertulia.client.client import Tertulia
+from tertulia.core.errors import Unavailable
+from tertulia.core.ids import ConversationId
+from tertulia.devstack.offline_model import OfflineModelControl
+from tertulia.devstack.stack import Stack, StackOptions
+from tertulia.store.migrate import upgrade_async
 
 T = TypeVar("T")
 

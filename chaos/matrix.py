@@ -13,8 +13,8 @@ from chaos.house import House, persist, until
 from chaos.moments import MOMENTS, PASSING
 from chaos.play import Disturbance, perform
 from chaos.record import Record, faults_of, recorded
-from groups.ids import ConversationId
-from store.tables import conversations, membership_changes, selections
+from tertulia.core.ids import ConversationId
+from tertulia.store.tables import conversations, membership_changes, selections
 
 _PATIENCE_SECONDS = 60
 _HELD_SECONDS = 0.1

@@ -3,10 +3,10 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from activities.failpoints import Failpoint
 from chaos.house import House, until
 from chaos.play import Scene
-from groups.ids import ConversationId
+from tertulia.activities.failpoints import Failpoint
+from tertulia.core.ids import ConversationId
 
 _PATIENCE_SECONDS = 60
 

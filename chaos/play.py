@@ -8,8 +8,8 @@ from types import TracebackType
 
 from chaos.company import JOINER, LEAVER, LED
 from chaos.house import House, persist, until
-from groups.ids import ConversationId
-from groups.status import ConversationStatus
+from tertulia.core.ids import ConversationId
+from tertulia.core.status import ConversationStatus
 
 CONTINUE_AS_NEW_AFTER = 3
 _PATIENCE_SECONDS = 60

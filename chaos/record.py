@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from starter.client import Tertulia
-from store.membership import MembershipChange
-from store.transcript import Message
-from store.turns import FinishedTurn
+from tertulia.client.client import Tertulia
+from tertulia.store.membership import MembershipChange
+from tertulia.store.transcript import Message
+from tertulia.store.turns import FinishedTurn
 
 Line = tuple[int, int | None, str, str, str]
 """seq, turn, role, sender, text."""

@@ -19,11 +19,11 @@ from sqlalchemy import bindparam, func, select
 from chaos.company import JOINER, SOAKED
 from chaos.faults import FAULTS
 from chaos.house import House, OutOfPatience, open_house, persist, until
-from devstack.offline_model import Fault
-from groups.errors import CommandRefused, TertuliaError
-from groups.ids import ConversationId
-from groups.status import ConversationStatus
-from store.tables import messages, turns
+from tertulia.core.errors import CommandRefused, TertuliaError
+from tertulia.core.ids import ConversationId
+from tertulia.core.status import ConversationStatus
+from tertulia.devstack.offline_model import Fault
+from tertulia.store.tables import messages, turns
 
 _SAMPLE_SECONDS = 5.0
 _REST_SECONDS = 0.5

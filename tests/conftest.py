@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from devstack.offline_model import OfflineModelControl
-from devstack.stack import Stack, StackOptions
-from store.migrate import upgrade_async
+from tertulia.devstack.offline_model import OfflineModelControl
+from tertulia.devstack.stack import Stack, StackOptions
+from tertulia.store.migrate import upgrade_async
 
 _CONFIGURING = ("TEMPORAL_", "OPENAI_", "TERTULIA_", "DATABASE_URL")
 

@@ -10,18 +10,18 @@ from temporalio import workflow
 from temporalio.exceptions import is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from groups.boundary import revoked
-    from groups.decisions import Decision, Finished, TakeTurn, WaitForInput
-    from groups.events import AnyEvent, ProbeDue
-    from groups.ids import ConversationId
-    from groups.machine import apply, begin, cancel, decide
-    from groups.reconciling import told_of
-    from groups.state import ConversationState, TurnBrief
-    from groups.status import ConversationStatus, RosterStatus, roster_status, status_of
-    from workflows.display import changed_attributes, details, search_attributes
-    from workflows.handlers import CommandHandlers, signal_handler, update_handler
-    from workflows.steps import carry_out
-    from workflows.turns import take_turn
+    from tertulia.core.decisions import Decision, Finished, TakeTurn, WaitForInput
+    from tertulia.core.events import AnyEvent, ProbeDue
+    from tertulia.core.group_sync import told_of
+    from tertulia.core.ids import ConversationId
+    from tertulia.core.pending_changes import revoked
+    from tertulia.core.state import ConversationState, TurnBrief
+    from tertulia.core.state_machine import apply, begin, cancel, decide
+    from tertulia.core.status import ConversationStatus, RosterStatus, roster_status, status_of
+    from tertulia.workflows.carry_out import carry_out
+    from tertulia.workflows.handlers import CommandHandlers, signal_handler, update_handler
+    from tertulia.workflows.turns import take_turn
+    from tertulia.workflows.ui_details import changed_attributes, details, search_attributes
 
 
 MOST_EVENTS = 600

@@ -9,16 +9,16 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.contracts import (
+    from tertulia.core.activity_contracts import (
         ActivityName,
         ChangeOfGroups,
         TellConversations,
         Told,
         WrittenChange,
     )
-    from groups.errors import ErrorType
-    from groups.ids import ConversationId
-    from workflows.calls import call_database
+    from tertulia.core.errors import ErrorType
+    from tertulia.core.ids import ConversationId
+    from tertulia.workflows.activity_calls import call_database
 
 _PAGE = 100
 _FIRST_PAUSE = timedelta(seconds=5)

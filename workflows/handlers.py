@@ -14,14 +14,14 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from groups.commands import COMMANDS, AnyCommand, Receipt, RosterCommand, UpdateSettings
-    from groups.door import accept, newcomer, reject
-    from groups.errors import CommandRefused, ConversationClosed, ErrorType, TooMuchWaits, brief
-    from groups.ids import AgentId, CommandId, OrganisationId
-    from groups.model import explain
-    from groups.roster import MemberRef
-    from groups.state import ConversationState
-    from workflows.steps import find_newcomer
+    from tertulia.core.admission import accept, newcomer, reject
+    from tertulia.core.base import explain
+    from tertulia.core.commands import COMMANDS, AnyCommand, Receipt, RosterCommand, UpdateSettings
+    from tertulia.core.errors import CommandRefused, ConversationClosed, ErrorType, TooMuchWaits, brief
+    from tertulia.core.ids import AgentId, CommandId, OrganisationId
+    from tertulia.core.roster import MemberRef
+    from tertulia.core.state import ConversationState
+    from tertulia.workflows.carry_out import find_newcomer
 
 
 class CommandHandlers:

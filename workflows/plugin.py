@@ -6,19 +6,19 @@ from temporalio.plugin import SimplePlugin
 from temporalio.worker import WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from workflows.conversation import GroupConversation
-from workflows.encryption import data_converter
-from workflows.group_change import GroupChange
-from workflows.runner import UpdatesLast
+from tertulia.temporal.encryption import data_converter
+from tertulia.workflows.conversation import GroupConversation
+from tertulia.workflows.group_change import GroupChange
+from tertulia.workflows.update_ordering import UpdatesLast
 
 _PURE = (
     "groups",  # no I/O, no clock, no randomness, no state: loading it once a run would only cost time
-    "activities.contracts",  # names and models alone
-    "workflows.display",  # pure functions of the state
-    "workflows.calls",  # holds no state; activities are started through the SDK
-    "workflows.steps",
-    "workflows.turns",
-    "workflows.handlers",  # holds no state of its own: each conversation has its instance
+    "tertulia.core.activity_contracts",  # names and models alone
+    "tertulia.workflows.ui_details",  # pure functions of the state
+    "tertulia.workflows.activity_calls",  # holds no state; activities are started through the SDK
+    "tertulia.workflows.carry_out",
+    "tertulia.workflows.turns",
+    "tertulia.workflows.handlers",  # holds no state of its own: each conversation has its instance
     "pydantic",  # its classes carry compiled validators, which must be one and the same inside and outside
 )
 

@@ -12,18 +12,18 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities import contracts
-    from activities.contracts import ActivityName, ContextLimits
-    from groups.decisions import TakeTurn
-    from groups.errors import brief
-    from groups.events import TurnCompleted
-    from groups.failover import asks_fallbacks
-    from groups.group import InFlight
-    from groups.rounds import termination_tokens
-    from groups.state import STATE_PREVIEW_CHARS, ConversationState
-    from workflows.calls import call_database, call_model, cause_of
+    from tertulia.core import activity_contracts
+    from tertulia.core.activity_contracts import ActivityName, ContextLimits
+    from tertulia.core.decisions import TakeTurn
+    from tertulia.core.errors import brief
+    from tertulia.core.events import TurnCompleted
+    from tertulia.core.failover import asks_fallbacks
+    from tertulia.core.group import InFlight
+    from tertulia.core.round_rules import termination_tokens
+    from tertulia.core.state import STATE_PREVIEW_CHARS, ConversationState
+    from tertulia.workflows.activity_calls import call_database, call_model, cause_of
 
-_Call = workflow.ActivityHandle[contracts.TurnResult]
+_Call = workflow.ActivityHandle[activity_contracts.TurnResult]
 
 
 async def take_turn(
@@ -34,7 +34,7 @@ async def take_turn(
     work = _work(state, decision)
     speaker = decision.chosen.member.name
     line = f"turn {decision.turn} · {speaker} · {decision.chosen.reason}"
-    call = call_model(state, ActivityName.TAKE_TURN, work, contracts.TurnResult, line)
+    call = call_model(state, ActivityName.TAKE_TURN, work, activity_contracts.TurnResult, line)
     try:
         await workflow.wait_condition(lambda: call.done() or revoked() is not None)
     except asyncio.CancelledError:
@@ -50,23 +50,25 @@ async def take_turn(
     return _turn_completed(decision, result, (workflow.now() - began).total_seconds())
 
 
-async def _outcome(work: contracts.TakeTurn, call: _Call) -> contracts.TurnResult:
+async def _outcome(work: activity_contracts.TakeTurn, call: _Call) -> activity_contracts.TurnResult:
     try:
         return await call
     except ActivityError as error:
         if is_cancelled_exception(error):
             raise
-        silent = contracts.RecordSilentTurn(**dict(work), error=brief(cause_of(error)), attempts=0)
+        silent = activity_contracts.RecordSilentTurn(**dict(work), error=brief(cause_of(error)), attempts=0)
         return await _record_silent(silent, "could not speak")
 
 
-async def _dropped(work: contracts.TakeTurn, call: _Call, policy: InFlight) -> contracts.TurnResult:
+async def _dropped(work: activity_contracts.TakeTurn, call: _Call, policy: InFlight) -> activity_contracts.TurnResult:
     """`cancel` ends the call, `discard` awaits it, for the sake of what it costs; its words stand in no case."""
     outcome = "cancelled" if policy == "cancel" else "discarded"
     if policy == "cancel":
         call.cancel()
         call.add_done_callback(_forgotten)
-    silent = contracts.RecordSilentTurn(**dict(work), error="removed while it spoke", attempts=0, outcome=outcome)
+    silent = activity_contracts.RecordSilentTurn(
+        **dict(work), error="removed while it spoke", attempts=0, outcome=outcome
+    )
     recorded = await _record_silent(silent, f"is removed while it speaks ({policy})")
     if policy == "cancel":
         return recorded
@@ -75,20 +77,20 @@ async def _dropped(work: contracts.TakeTurn, call: _Call, policy: InFlight) -> c
     return recorded
 
 
-def _forgotten(call: asyncio.Task[contracts.TurnResult]) -> None:
+def _forgotten(call: asyncio.Task[activity_contracts.TurnResult]) -> None:
     """Whatever comes of a cancelled call is of no interest; asyncio complains if nobody looks."""
     if not call.cancelled():
         call.exception()
 
 
-async def _record_silent(work: contracts.RecordSilentTurn, why: str) -> contracts.TurnResult:
+async def _record_silent(work: activity_contracts.RecordSilentTurn, why: str) -> activity_contracts.TurnResult:
     line = f"turn {work.turn} · {work.speaker.name} {why}"
-    return await call_database(ActivityName.RECORD_SILENT_TURN, work, contracts.TurnResult, line)
+    return await call_database(ActivityName.RECORD_SILENT_TURN, work, activity_contracts.TurnResult, line)
 
 
-def _work(state: ConversationState, decision: TakeTurn) -> contracts.TakeTurn:
+def _work(state: ConversationState, decision: TakeTurn) -> activity_contracts.TakeTurn:
     settings, chosen = state.settings, decision.chosen
-    return contracts.TakeTurn(
+    return activity_contracts.TakeTurn(
         conversation_id=state.conversation_id,
         turn=decision.turn,
         round=state.rounds,
@@ -110,7 +112,7 @@ def _work(state: ConversationState, decision: TakeTurn) -> contracts.TakeTurn:
     )
 
 
-def _turn_completed(decision: TakeTurn, result: contracts.TurnResult, seconds: float) -> TurnCompleted:
+def _turn_completed(decision: TakeTurn, result: activity_contracts.TurnResult, seconds: float) -> TurnCompleted:
     return TurnCompleted(
         at=workflow.now(),
         turn=decision.turn,

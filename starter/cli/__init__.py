@@ -1,5 +1,5 @@
 """The command line: a thin layer over the typed client and the embedded stack."""
 
-from starter.cli.app import main
+from tertulia.starter.cli.app import main
 
 __all__ = ["main"]

@@ -1,8 +1,8 @@
-"""`python -m starter.cli` is the command `tertulia`."""
+"""`python -m tertulia.starter.cli` is the command `tertulia`."""
 
 import sys
 
-from starter.cli import main
+from tertulia.starter.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,10 +8,10 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from starter.cli import defining, encryption, keys, members, reading, stack, steering, talking
-from starter.cli.options import help_without_command
-from starter.cli.session import in_words
-from starter.cli.terminal import safe
+from tertulia.starter.cli import apply, conversations, encryption, keys, members, reading, stack, steering
+from tertulia.starter.cli.options import help_without_command
+from tertulia.starter.cli.session import in_words
+from tertulia.starter.cli.terminal import safe
 
 _EXAMPLES = """
 \b
@@ -40,8 +40,8 @@ app = typer.Typer(
 )
 for register in (
     stack.register,
-    defining.register,
-    talking.register,
+    apply.register,
+    conversations.register,
     reading.register,
     steering.register,
     keys.register,

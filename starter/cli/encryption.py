@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from starter.cli.options import help_without_command
+from tertulia.starter.cli.options import help_without_command
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -25,7 +25,7 @@ def new_key(
     ] = None,
 ) -> None:
     """Make a key and print it, ready for TERTULIA_ENCRYPTION_KEYS. It is stored nowhere."""
-    from configuration import ENCRYPTION_KEY_BYTES, KEY_ID
+    from tertulia.configuration import ENCRYPTION_KEY_BYTES, KEY_ID
 
     if key_id is None:
         key_id = f"{datetime.now(UTC):%Y-%m-%d}-{secrets.token_hex(2)}"

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from starter.cli.options import Data, Json, help_without_command
-from starter.cli.session import with_client, with_servers
-from starter.cli.terminal import console, one_line, print_json
+from tertulia.starter.cli.options import Data, Json, help_without_command
+from tertulia.starter.cli.session import with_client, with_servers
+from tertulia.starter.cli.terminal import console, one_line, print_json
 
 if TYPE_CHECKING:
-    from groups.records import KeyRow
+    from tertulia.core.records import KeyRow
 
 keys = typer.Typer(help="Keys for the API.", rich_markup_mode=None)
 organisations = typer.Typer(help="Organisations, whose rows are kept apart.", rich_markup_mode=None)
@@ -52,7 +52,7 @@ def create(
 
     Example: tertulia keys create "night shift" --scope post
     """
-    from starter.service.key_forms import new_key
+    from tertulia.service.key_forms import new_key
 
     new = new_key(name, scope)
     made = with_client(data, lambda client: client.make_key(new, organisation))
@@ -109,8 +109,8 @@ def create_organisation(
 
     Example: tertulia organisations create acme && tertulia keys create acme-bot --organisation acme
     """
-    from starter.service.keys import new_organisation
-    from store.organisations import create_organisation as create
+    from tertulia.service.keys import new_organisation
+    from tertulia.store.organisations import create_organisation as create
 
     new = new_organisation(organisation, name)
     made = with_servers(data, lambda client: create(client.database, new))
@@ -123,7 +123,7 @@ def create_organisation(
 @organisations.command("list")
 def list_of_organisations(data: Data = None, as_json: Json = False) -> None:
     """Show all organisations."""
-    from store.organisations import list_organisations
+    from tertulia.store.organisations import list_organisations
 
     found = with_servers(data, lambda client: list_organisations(client.database))
     if as_json:

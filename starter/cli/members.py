@@ -6,15 +6,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from groups.commands import Receipt
-from starter.cli.options import Agents, CatchUpOption, CommandIdOption, Conversation, Data, Json, help_without_command
-from starter.cli.receipts import show_receipts
-from starter.cli.session import with_client
-from starter.cli.terminal import print_json
+from tertulia.core.commands import Receipt
+from tertulia.starter.cli.options import (
+    Agents,
+    CatchUpOption,
+    CommandIdOption,
+    Conversation,
+    Data,
+    Json,
+    help_without_command,
+)
+from tertulia.starter.cli.receipts import show_receipts
+from tertulia.starter.cli.session import with_client
+from tertulia.starter.cli.terminal import print_json
 
 if TYPE_CHECKING:
-    from groups.records import MemberRow, MembershipChange
-    from starter.conversing import Conversing
+    from tertulia.client.backend import Conversing
+    from tertulia.core.records import MemberRow, MembershipChange
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -53,7 +61,7 @@ InFlightOption = Annotated[
 @app.command("list")
 def list_members(conversation: Conversation, data: Data = None, as_json: Json = False) -> None:
     """Who is here, who was, and every change so far."""
-    from starter.cli.tables import members_table, print_changes
+    from tertulia.starter.cli.tables import members_table, print_changes
 
     async def read(client: "Conversing") -> "tuple[list[MemberRow], list[MembershipChange]]":
         await client.conversation(conversation)

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from starter.cli.options import Conversation, Data, Json
-from starter.cli.session import with_client
-from starter.cli.terminal import print_json
+from tertulia.starter.cli.options import Conversation, Data, Json
+from tertulia.starter.cli.session import with_client
+from tertulia.starter.cli.terminal import print_json
 
 if TYPE_CHECKING:
-    from groups.records import ConversationRow, FinishedTurn, Message
-    from starter.conversing import Conversing
+    from tertulia.client.backend import Conversing
+    from tertulia.core.records import ConversationRow, FinishedTurn, Message
 
 
 def register(app: typer.Typer) -> None:
@@ -40,7 +40,7 @@ def show(
         lines = [message.model_dump(mode="json") for message in messages]
         print_json({"conversation_id": conversation, "messages": lines})
         return
-    from starter.cli.tables import print_transcript
+    from tertulia.starter.cli.tables import print_transcript
 
     print_transcript(messages)
 
@@ -55,14 +55,14 @@ def _show_turns(conversation: str, data: Data, as_json: bool) -> None:
         lines = [turn.model_dump(mode="json") for turn in finished]
         print_json({"conversation_id": conversation, "turns": lines})
         return
-    from starter.cli.tables import print_turns
+    from tertulia.starter.cli.tables import print_turns
 
     print_turns(finished)
 
 
 def status(conversation: Conversation, data: Data = None, as_json: Json = False) -> None:
     """Print where a conversation stands: phase, roster, cost, what waits and what was refused."""
-    from starter.cli.tables import print_status
+    from tertulia.starter.cli.tables import print_status
 
     now = with_client(data, lambda client: client.present_status(conversation))
     if as_json:
@@ -85,6 +85,6 @@ def list_conversations(
     if as_json:
         print_json([row.model_dump(mode="json", exclude={"final_status", "organisation_id"}) for row in rows])
         return
-    from starter.cli.tables import print_conversations
+    from tertulia.starter.cli.tables import print_conversations
 
     print_conversations(rows)

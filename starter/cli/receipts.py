@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from groups.commands import Receipt
-from starter.cli.terminal import console, one_line, print_json
+from tertulia.core.commands import Receipt
+from tertulia.starter.cli.terminal import console, one_line, print_json
 
 
 def show_receipt(receipt: Receipt, *, as_json: bool) -> None:

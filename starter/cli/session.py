@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from configuration import Configuration
-    from starter.client import Tertulia
-    from starter.conversing import Conversing
+    from tertulia.client.backend import Conversing
+    from tertulia.client.client import Tertulia
+    from tertulia.configuration import Configuration
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ def configured(data: Path | None) -> "Configuration":
     Raises:
         ConfigurationError: a setting is malformed.
     """
-    from configuration import Configuration
+    from tertulia.configuration import Configuration
 
     if data is not None:
         os.environ["TERTULIA_DATA"] = str(data)
@@ -38,7 +38,7 @@ def with_client(data: Path | None, work: Callable[["Conversing"], Awaitable[T]])
     Raises:
         ConfigurationError: two different systems are named, or none.
     """
-    from configuration import ConfigurationError
+    from tertulia.configuration import ConfigurationError
 
     configuration = configured(data)
     if configuration.api_url is None:
@@ -54,7 +54,7 @@ def with_servers(data: Path | None, work: Callable[["Tertulia"], Awaitable[T]]) 
     Raises:
         ConfigurationError: an API is named.
     """
-    from configuration import ConfigurationError
+    from tertulia.configuration import ConfigurationError
 
     configuration = configured(data)
     if configuration.api_url is not None and data is None:
@@ -64,7 +64,7 @@ def with_servers(data: Path | None, work: Callable[["Tertulia"], Awaitable[T]]) 
 
 def _directly(configuration: "Configuration", work: Callable[["Tertulia"], Awaitable[T]]) -> T:
     # Imported here: `--help` and wrong usage need no Temporal and no database, and neither does the API's client.
-    from starter.client import Tertulia
+    from tertulia.client.client import Tertulia
 
     quieten_libraries()
 
@@ -76,7 +76,7 @@ def _directly(configuration: "Configuration", work: Callable[["Tertulia"], Await
 
 
 def _remotely(configuration: "Configuration", work: Callable[["Conversing"], Awaitable[T]]) -> T:
-    from starter.remote import RemoteTertulia
+    from tertulia.client.http_backend import RemoteTertulia
 
     async def connected() -> T:
         async with RemoteTertulia.connect(configuration) as client:
@@ -99,9 +99,9 @@ def quieten_libraries() -> None:
 
 def in_words(error: Exception) -> str | None:
     """One line for an error that is meant to be read; None for one that is a fault of this program."""
-    from configuration import ConfigurationError
-    from devstack.errors import StackError
-    from groups.errors import TertuliaError
+    from tertulia.configuration import ConfigurationError
+    from tertulia.core.errors import TertuliaError
+    from tertulia.devstack.errors import StackError
 
     if isinstance(error, ConfigurationError | StackError | TertuliaError):
         return str(error)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from starter.cli.options import Data
-from starter.cli.session import configured, quieten_libraries
-from starter.cli.terminal import console
+from tertulia.starter.cli.options import Data
+from tertulia.starter.cli.session import configured, quieten_libraries
+from tertulia.starter.cli.terminal import console
 
 if TYPE_CHECKING:
-    from devstack.events import StackEvent
-    from devstack.stack import Stack, StackOptions
+    from tertulia.devstack.events import StackEvent
+    from tertulia.devstack.stack import Stack, StackOptions
 
 _EVENT_STYLES = {"ready": "green", "ended": "red", "stopped": "dim", "started": "dim"}
 
@@ -38,7 +38,7 @@ def up(
     Its state is in the data folder: a second `up` on it resumes everything. What the environment configures elsewhere
     (DATABASE_URL, TEMPORAL_ADDRESS, OPENAI_BASE_URL…) is used, not started.
     """
-    from devstack.stack import StackOptions
+    from tertulia.devstack.stack import StackOptions
 
     options = StackOptions(
         data=configured(data).data,
@@ -53,7 +53,7 @@ def up(
 
 
 async def _run_stack(options: "StackOptions") -> None:
-    from devstack.stack import Stack
+    from tertulia.devstack.stack import Stack
 
     out = console()
 
@@ -67,8 +67,8 @@ async def _run_stack(options: "StackOptions") -> None:
 
 async def bring_up_to_date(stack: "Stack") -> None:
     """Migrate the stack's database, and see that there is a local key."""
-    from starter.service.local_key import local_key
-    from store.migrate import upgrade_async
+    from tertulia.devstack.local_key import local_key
+    from tertulia.store.migrate import upgrade_async
 
     configuration = stack.configuration
     await upgrade_async(configuration.database_url)
@@ -77,7 +77,7 @@ async def bring_up_to_date(stack: "Stack") -> None:
 
 
 def _print_banner(out: Console, stack: "Stack") -> None:
-    from starter.service.local_key import KEY_FILE
+    from tertulia.devstack.local_key import KEY_FILE
 
     configuration = stack.configuration
     endpoint = configuration.model_endpoint
@@ -116,7 +116,7 @@ def demo(
     Everything runs in a folder of its own, on free ports, with the offline model, and is gone at the end; a folder
     named with --data stays.
     """
-    from starter.demo import run_demo
+    from tertulia.starter.demo import run_demo
 
     quieten_libraries()
     try:
@@ -129,7 +129,7 @@ def demo(
 
 def migrate(data: Data = None) -> None:
     """Bring the database up to date."""
-    from store.migrate import current, upgrade
+    from tertulia.store.migrate import current, upgrade
 
     url = configured(data).database_url
     before = current(url)
@@ -143,7 +143,7 @@ def migrate(data: Data = None) -> None:
 def worker(data: Data = None) -> None:
     """Run a worker in the foreground, as `python worker.py` does."""
     configured(data)
-    import worker as worker_process
+    from tertulia import worker as worker_process
 
     raise typer.Exit(worker_process.main())
 
@@ -157,9 +157,9 @@ def api(
     ] = None,
     data: Data = None,
 ) -> None:
-    """Serve the API in the foreground, as `python -m starter.api` does."""
+    """Serve the API in the foreground, as `python -m tertulia.api` does."""
     configured(data)
-    from starter.api.__main__ import main
+    from tertulia.api.__main__ import main
 
     arguments = [f"--host={host}"] if host else []
     raise typer.Exit(main(arguments if port is None else [*arguments, f"--port={port}"]))

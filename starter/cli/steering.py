@@ -5,9 +5,9 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from starter.cli.options import CommandIdOption, Conversation, Data, Json
-from starter.cli.receipts import show_receipt
-from starter.cli.session import with_client
+from tertulia.starter.cli.options import CommandIdOption, Conversation, Data, Json
+from tertulia.starter.cli.receipts import show_receipt
+from tertulia.starter.cli.session import with_client
 
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for those who look in.")]
 

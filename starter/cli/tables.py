@@ -7,10 +7,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from groups.records import ConversationRow, FinishedTurn, MemberRow, MembershipChange, Message
-from groups.status import ConversationStatus, ManagerStatus, MemberStatus
-from starter.cli.scene import headline, speaker_line
-from starter.cli.terminal import Colours, console, one_line, print_words
+from tertulia.core.records import ConversationRow, FinishedTurn, MemberRow, MembershipChange, Message
+from tertulia.core.status import ConversationStatus, ManagerStatus, MemberStatus
+from tertulia.starter.cli.live_view import headline, speaker_line
+from tertulia.starter.cli.terminal import Colours, console, one_line, print_words
 
 _STATE_STYLES = {"active": "green", "muted": "yellow", "standby": "cyan", "isolated": "red", "removed": "dim"}
 _NUMBERS = frozenset({"turn", "turns", "messages", "tokens", "time", "attempt", "epoch", "after turn"})

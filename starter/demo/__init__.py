@@ -1,5 +1,5 @@
 """The demonstration: a live conversation whose members change and whose worker is killed, and the proof of it all."""
 
-from starter.demo.show import run_demo
+from tertulia.starter.demo.run import run_demo
 
 __all__ = ["run_demo"]

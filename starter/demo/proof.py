@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from devstack.offline_model.ledger import Calls
-from groups.status import ConversationStatus
-from store.membership import MembershipChange
-from store.transcript import Message
-from store.turns import FinishedTurn
+from tertulia.core.status import ConversationStatus
+from tertulia.devstack.offline_model.call_log import Calls
+from tertulia.store.membership import MembershipChange
+from tertulia.store.transcript import Message
+from tertulia.store.turns import FinishedTurn
 
 
 @dataclass(frozen=True)

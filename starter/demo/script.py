@@ -4,13 +4,13 @@ import asyncio
 import sys
 from dataclasses import dataclass, field
 
-from devstack.offline_model.control import OfflineModelControl
-from devstack.stack import Stack
-from groups.errors import TertuliaError
-from starter.cli.scene import Scene
-from starter.demo.proof import Killing
-from starter.timeline import RosterChanged, Said, is_at_rest
-from starter.watching import Sighting, StatusSeen
+from tertulia.client.timeline import RosterChanged, Said, is_at_rest
+from tertulia.client.watch import Sighting, StatusSeen
+from tertulia.core.errors import TertuliaError
+from tertulia.devstack.offline_model.control import OfflineModelControl
+from tertulia.devstack.stack import Stack
+from tertulia.starter.cli.live_view import Scene
+from tertulia.starter.demo.proof import Killing
 
 CONVERSATION = "demo"
 GROUP = "The long table"
@@ -119,7 +119,7 @@ class Script:
         self.awaits = f"tertulia {shown}"
         self._scene.note(f"$ tertulia {shown}", "bold")
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "starter.cli", *arguments),
+            *(sys.executable, "-m", "tertulia.starter.cli", *arguments),
             env=self._stack.environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

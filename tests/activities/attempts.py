@@ -16,8 +16,8 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from activities.heartbeat import carried, carry
-from activities.signs_of_life import SignsOfLife
+from tertulia.activities.heartbeat import carried, carry
+from tertulia.activities.heartbeat_interceptor import SignsOfLife
 
 SECOND = timedelta(seconds=1)
 

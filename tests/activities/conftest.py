@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from activities.choosing import Choosing
-from activities.keeping import Keeping
-from activities.provider import ModelProvider
-from activities.speaking import Speaking
-from devstack.offline_model import OfflineModelControl
-from devstack.stack import Stack
-from store.database import Database
+from tertulia.activities.choose_speaker import Choosing
+from tertulia.activities.conversation_records import Keeping
+from tertulia.activities.provider import ModelProvider
+from tertulia.activities.take_turn import Speaking
+from tertulia.devstack.offline_model import OfflineModelControl
+from tertulia.devstack.stack import Stack
+from tertulia.store.database import Database
 from tests.activities.table import Table
 
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from activities.provider import ModelProvider
+from tertulia.activities.provider import ModelProvider
 
 REFUSED = b'{"error": {"message": "stream_options: not known here"}}'
 

@@ -9,8 +9,12 @@ from typing import Any
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.choosing import Choosing
-from activities.contracts import (
+from tertulia.activities.choose_speaker import Choosing
+from tertulia.activities.conversation_records import Keeping
+from tertulia.activities.take_turn import Speaking
+from tertulia.client.manifest import DefinitionFile, WrittenAgent, WrittenGroup
+from tertulia.client.shelf import apply_definitions
+from tertulia.core.activity_contracts import (
     ChooseSpeaker,
     ContextLimits,
     LoadConversation,
@@ -20,20 +24,16 @@ from activities.contracts import (
     TakeTurn,
     TurnResult,
 )
-from activities.keeping import Keeping
-from activities.speaking import Speaking
-from devstack.offline_model import OfflineModelControl
-from groups.agents import ModelChoice, ModelSettings
-from groups.commands import DEFAULT_SENDER
-from groups.ids import DEFAULT_ORGANISATION, AgentId, CommandId, ConversationId
-from groups.roster import MemberRef
-from groups.state import Post
-from starter.definitions import DefinitionFile, WrittenAgent, WrittenGroup
-from starter.shelf import apply_definitions
-from store.agents import find_agent, save_agent
-from store.database import Database
-from store.selections import SelectionKey
-from store.transcript import Message, read_messages
+from tertulia.core.agents import ModelChoice, ModelSettings
+from tertulia.core.commands import DEFAULT_SENDER
+from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, CommandId, ConversationId
+from tertulia.core.roster import MemberRef
+from tertulia.core.state import Post
+from tertulia.devstack.offline_model import OfflineModelControl
+from tertulia.store.agents import find_agent, save_agent
+from tertulia.store.database import Database
+from tertulia.store.selections import SelectionKey
+from tertulia.store.transcript import Message, read_messages
 
 MOST_ATTEMPTS = 50
 LIMITS = ContextLimits(messages=20, tokens=4_000)

@@ -2,13 +2,13 @@
 
 import pytest
 
-from devstack.offline_model import Fault
-from groups.agents import ModelSettings
-from groups.errors import ErrorType
-from groups.ids import DEFAULT_ORGANISATION
-from store.agents import find_agent, save_agent
-from store.listening import mark_watched
-from store.turns import FinishedTurn, find_turn
+from tertulia.core.agents import ModelSettings
+from tertulia.core.errors import ErrorType
+from tertulia.core.ids import DEFAULT_ORGANISATION
+from tertulia.devstack.offline_model import Fault
+from tertulia.store.agents import find_agent, save_agent
+from tertulia.store.notifications import mark_watched
+from tertulia.store.turns import FinishedTurn, find_turn
 from tests.activities.table import Table
 
 

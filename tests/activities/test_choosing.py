@@ -3,9 +3,9 @@
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from devstack.offline_model import Fault, Match
-from groups.errors import ErrorType
-from store.selections import find_selection
+from tertulia.core.errors import ErrorType
+from tertulia.devstack.offline_model import Fault, Match
+from tertulia.store.selections import find_selection
 from tests.activities.table import Table
 
 BAD = Match(tool="choose_next_participant")

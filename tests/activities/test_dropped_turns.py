@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from groups.events import TurnOutcome
-from store.turns import find_turn
+from tertulia.core.events import TurnOutcome
+from tertulia.store.turns import find_turn
 from tests.activities.table import Table
 from tests.eventually import eventually
 

@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from activities.attempts import Struggle
-from devstack.offline_model import Fault, FaultKind, Match
-from groups.errors import ErrorType
-from groups.ids import DEFAULT_ORGANISATION
-from groups.usage import Usage
-from store.agents import find_agent, save_agent
-from store.selections import find_selection
-from store.turns import FinishedTurn, find_turn
+from tertulia.activities.model_retries import Struggle
+from tertulia.core.errors import ErrorType
+from tertulia.core.ids import DEFAULT_ORGANISATION
+from tertulia.core.usage import Usage
+from tertulia.devstack.offline_model import Fault, FaultKind, Match
+from tertulia.store.agents import find_agent, save_agent
+from tertulia.store.selections import find_selection
+from tertulia.store.turns import FinishedTurn, find_turn
 from tests.activities.table import Table
 
 

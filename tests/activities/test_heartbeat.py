@@ -11,10 +11,10 @@ import pytest
 from pydantic import JsonValue
 from temporalio.client import Client
 
-from devstack.stack import Stack
+from tertulia.devstack.stack import Stack
+from tertulia.workflows.plugin import TertuliaPlugin
 from tests.activities.attempts import Trying, trying_worker
 from tests.eventually import eventually
-from workflows.plugin import TertuliaPlugin
 
 ROOT = Path(__file__).parents[2]
 

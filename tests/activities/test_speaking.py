@@ -6,13 +6,13 @@ from datetime import timedelta
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from devstack.offline_model import Fault, FaultKind, Match
-from groups.agents import ModelSettings
-from groups.errors import ErrorType, NotFound
-from groups.ids import DEFAULT_ORGANISATION, AgentId
-from groups.roster import MemberRef
-from store.agents import find_agent, save_agent
-from store.turns import OutOfStep, find_turn
+from tertulia.core.agents import ModelSettings
+from tertulia.core.errors import ErrorType, NotFound
+from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId
+from tertulia.core.roster import MemberRef
+from tertulia.devstack.offline_model import Fault, FaultKind, Match
+from tertulia.store.agents import find_agent, save_agent
+from tertulia.store.turns import OutOfStep, find_turn
 from tests.activities.table import Table
 
 

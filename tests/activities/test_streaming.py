@@ -8,18 +8,18 @@ import pytest
 from sqlalchemy import text
 from temporalio.exceptions import ApplicationError
 
-from activities.answers import MAX_RESPONSE_BYTES, MAX_STREAM_BYTES
-from activities.errors import ModelError
-from activities.live import LiveWords, Overture
-from activities.provider import Completion, ModelProvider
-from devstack.offline_model import Fault, FaultKind, OfflineModelControl
-from devstack.stack import Stack
-from groups.agents import ModelChoice
-from groups.ids import DEFAULT_ORGANISATION
-from groups.prompt import ChatMessage
-from store import listening
-from store.agents import find_agent, save_agent
-from store.listening import Listener, LiveDelta, Subscription
+from tertulia.activities.completions import MAX_RESPONSE_BYTES, MAX_STREAM_BYTES
+from tertulia.activities.errors import ModelError
+from tertulia.activities.live_text import LiveWords, Overture
+from tertulia.activities.provider import Completion, ModelProvider
+from tertulia.core.agents import ModelChoice
+from tertulia.core.ids import DEFAULT_ORGANISATION
+from tertulia.core.prompt import ChatMessage
+from tertulia.devstack.offline_model import Fault, FaultKind, OfflineModelControl
+from tertulia.devstack.stack import Stack
+from tertulia.store import notifications
+from tertulia.store.agents import find_agent, save_agent
+from tertulia.store.notifications import Listener, LiveDelta, Subscription
 from tests.activities.endpoint import DONE, USAGE, Endpoint, asked_by, chunk
 from tests.activities.table import Table
 from tests.eventually import eventually
@@ -205,7 +205,7 @@ async def test_where_nobody_wants_words_nothing_is_streamed(table: Table, monkey
     async def unmarked(*_: object) -> bool:
         return True
 
-    monkeypatch.setattr(listening, "mark_watched", unmarked)
+    monkeypatch.setattr(notifications, "mark_watched", unmarked)
     await table.model.behave(delay_ms=600)
     async with Listener(table.database) as listener:
         await asyncio.wait_for(listener.connected.wait(), 10)
@@ -250,9 +250,9 @@ async def test_a_fault_has_the_same_outcome_whether_or_not_somebody_listens(
 async def test_a_speech_is_not_disturbed_when_its_words_cannot_be_sent(
     table: Table, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from activities import live
+    from tertulia.activities import live_text
 
-    monkeypatch.setattr(live, "_NOTIFY", text("select pg_notify('no such channel' || repeat('x', 100), :payload)"))
+    monkeypatch.setattr(live_text, "_NOTIFY", text("select pg_notify('no such channel' || repeat('x', 100), :payload)"))
     await table.model.behave(delay_ms=600)
     with listener.subscribe(table.conversation, deltas=True) as news:
         await eventually(lambda: marked(table), bool)

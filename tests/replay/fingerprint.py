@@ -7,9 +7,9 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from activities.contracts import ActivityName
+from tertulia.core.activity_contracts import ActivityName
 
-SOURCES = ("conversation.py", "handlers.py", "steps.py", "turns.py", "calls.py", "group_change.py")
+SOURCES = ("conversation.py", "handlers.py", "carry_out.py", "turns.py", "activity_calls.py", "group_change.py")
 _COMMANDS = {
     "execute_activity",
     "execute_local_activity",

@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 
 from pydantic import JsonValue
 
-from activities.contracts import ChangeOfGroups, PatchGroup
-from devstack.offline_model import Fault, Match
-from groups.ids import DEFAULT_ORGANISATION
-from store.groups import find_group
+from tertulia.core.activity_contracts import ChangeOfGroups, PatchGroup
+from tertulia.core.ids import DEFAULT_ORGANISATION
+from tertulia.devstack.offline_model import Fault, Match
+from tertulia.store.groups import find_group
+from tertulia.workflows.group_change import GroupChange
 from tests.workflows.salon import Salon
-from workflows.group_change import GroupChange
 
 
 async def round_robin_with_changes(salon: Salon) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import workflows
+from tertulia import workflows
 from tests.replay.fingerprint import SOURCES, fingerprint
 
 BASELINE = Path(__file__).parent / "fingerprint.txt"

@@ -14,12 +14,12 @@ import pytest
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
-from devstack.offline_model import OfflineModelControl
-from devstack.stack import Stack
+from tertulia.devstack.offline_model import OfflineModelControl
+from tertulia.devstack.stack import Stack
+from tertulia.workflows.plugin import TertuliaPlugin
 from tests.replay.scripts import SCRIPTS, change_of_group
 from tests.workflows.salon import open_salon
 from tests.workflows.test_durability import runs
-from workflows.plugin import TertuliaPlugin
 
 HISTORIES = Path(__file__).parent / "histories"
 _OF_THE_MACHINE = {"identity", "stackTrace", "workerInstanceKey"}

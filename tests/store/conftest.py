@@ -9,10 +9,10 @@ import psycopg
 import pytest
 from sqlalchemy.engine import URL, make_url
 
-from devstack.postgres import EmbeddedPostgres
-from devstack.processes import SupervisedProcess
-from store.database import Database
-from store.migrate import upgrade_async
+from tertulia.devstack.postgres import EmbeddedPostgres
+from tertulia.devstack.processes import SupervisedProcess
+from tertulia.store.database import Database
+from tertulia.store.migrate import upgrade_async
 from tests.store.salon import Salon, opened
 
 NewDatabase = Callable[[], Awaitable[str]]

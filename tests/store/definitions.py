@@ -1,10 +1,10 @@
 """Agents, and organisations, of a test's own."""
 
-from groups.agents import Agent
-from groups.ids import DEFAULT_ORGANISATION, OrganisationId
-from store.agents import save_agent
-from store.database import Database
-from store.organisations import NewOrganisation, create_organisation
+from tertulia.core.agents import Agent
+from tertulia.core.ids import DEFAULT_ORGANISATION, OrganisationId
+from tertulia.store.agents import save_agent
+from tertulia.store.database import Database
+from tertulia.store.organisations import NewOrganisation, create_organisation
 from tests.store.salon import unique
 
 

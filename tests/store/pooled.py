@@ -7,7 +7,7 @@ from typing import Any, cast
 from sqlalchemy import CursorResult
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from store.database import Database
+from tertulia.store.database import Database
 
 
 class _Shared:

@@ -4,20 +4,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from groups.agents import Agent
-from groups.changes import AnyRosterChange, changed_roster
-from groups.group import Group, GroupSettings
-from groups.ids import DEFAULT_ORGANISATION, AgentId, CommandId, ConversationId, GroupId
-from groups.roster import Member, MemberRef, Roster
-from groups.state import Post
-from store.agents import save_agent
-from store.conversations import Opening, open_conversation
-from store.database import Database
-from store.groups import save_group
-from store.membership import MemberRow, apply_changes, read_members
-from store.selections import SelectionKey
-from store.transcript import Message, read_messages, record_posts
-from store.turns import FinishedTurn, TurnRecord, commit_turn
+from tertulia.core.agents import Agent
+from tertulia.core.group import Group, GroupSettings
+from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, CommandId, ConversationId, GroupId
+from tertulia.core.roster import Member, MemberRef, Roster
+from tertulia.core.roster_changes import AnyRosterChange, changed_roster
+from tertulia.core.state import Post
+from tertulia.store.agents import save_agent
+from tertulia.store.conversations import Opening, open_conversation
+from tertulia.store.database import Database
+from tertulia.store.groups import save_group
+from tertulia.store.membership import MemberRow, apply_changes, read_members
+from tertulia.store.selections import SelectionKey
+from tertulia.store.transcript import Message, read_messages, record_posts
+from tertulia.store.turns import FinishedTurn, TurnRecord, commit_turn
 
 
 def unique(prefix: str) -> str:

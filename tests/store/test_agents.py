@@ -2,12 +2,12 @@
 
 import pytest
 
-from groups.agents import Agent, AgentPatch, MemoryBlock, ModelSettings
-from groups.blocks import BlockDraft
-from groups.errors import Conflict, InvalidDefinition, NotFound
-from groups.group import Dynamic, Group, Standby
-from groups.ids import DEFAULT_ORGANISATION, AgentId, GroupId
-from store.agents import (
+from tertulia.core.agents import Agent, AgentPatch, MemoryBlock, ModelSettings
+from tertulia.core.blocks import BlockDraft
+from tertulia.core.errors import Conflict, InvalidDefinition, NotFound
+from tertulia.core.group import Dynamic, Group, Standby
+from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, GroupId
+from tertulia.store.agents import (
     AgentFilter,
     StoredAgent,
     agent_groups,
@@ -21,10 +21,10 @@ from store.agents import (
     read_agent,
     save_agent,
 )
-from store.database import Database
-from store.groups import save_group
-from store.paging import Page
-from store.tables import agents
+from tertulia.store.database import Database
+from tertulia.store.groups import save_group
+from tertulia.store.paging import Page
+from tertulia.store.tables import agents
 from tests.store.definitions import new_agent, new_organisation, saved
 from tests.store.salon import unique
 

@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from groups.agents import MemoryBlock
-from groups.blocks import BlockDraft, BlockPatch
-from groups.errors import Conflict, InvalidDefinition, NotFound
-from groups.group import Group
-from groups.ids import DEFAULT_ORGANISATION, BlockId, GroupId
-from store.agents import change_attachments, create_agent, find_agent, read_agent, save_agent
-from store.blocks import (
+from tertulia.core.agents import MemoryBlock
+from tertulia.core.blocks import BlockDraft, BlockPatch
+from tertulia.core.errors import Conflict, InvalidDefinition, NotFound
+from tertulia.core.group import Group
+from tertulia.core.ids import DEFAULT_ORGANISATION, BlockId, GroupId
+from tertulia.store.agents import change_attachments, create_agent, find_agent, read_agent, save_agent
+from tertulia.store.blocks import (
     BlockFilter,
     change_block,
     count_blocks,
@@ -19,9 +19,9 @@ from store.blocks import (
     find_block,
     list_blocks,
 )
-from store.database import Database
-from store.groups import create_group, find_group, read_group, save_group
-from store.paging import Page
+from tertulia.store.database import Database
+from tertulia.store.groups import create_group, find_group, read_group, save_group
+from tertulia.store.paging import Page
 from tests.store.definitions import new_agent, new_organisation
 from tests.store.salon import unique
 

@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from store.claims import (
+from tertulia.store.database import Database
+from tertulia.store.leases import (
     LockNotHeld,
     claim,
     holding_lock,
@@ -15,7 +16,6 @@ from store.claims import (
     release,
     take_over,
 )
-from store.database import Database
 from tests.eventually import eventually
 from tests.store.pooled import PooledDatabase, RememberingDatabase
 

@@ -2,14 +2,20 @@
 
 import pytest
 
-from groups.changes import MemberRemoved
-from groups.errors import NotFound
-from groups.ids import DEFAULT_ORGANISATION, CommandId
-from groups.phases import PhaseChange
-from store.conversations import Opening, close_conversation, find_conversation, list_conversations, open_conversation
-from store.membership import read_members
-from store.paging import Page
-from store.selections import SelectionRecord, commit_selection, find_selection
+from tertulia.core.errors import NotFound
+from tertulia.core.ids import DEFAULT_ORGANISATION, CommandId
+from tertulia.core.phases import PhaseChange
+from tertulia.core.roster_changes import MemberRemoved
+from tertulia.store.conversations import (
+    Opening,
+    close_conversation,
+    find_conversation,
+    list_conversations,
+    open_conversation,
+)
+from tertulia.store.membership import read_members
+from tertulia.store.paging import Page
+from tertulia.store.selections import SelectionRecord, commit_selection, find_selection
 from tests.store.salon import Salon, opened, post, unique
 
 CLOSED = PhaseChange(number=1, phase="closed", round=0, reason="operator_stop")

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import text
 
-from store.database import Database
+from tertulia.store.database import Database
 from tests.eventually import eventually
 
 PID = text("SELECT pg_backend_pid()")

@@ -5,10 +5,10 @@ from typing import Any
 
 from sqlalchemy import insert, update
 
-from store.database import Database
-from store.events import read_events
-from store.tables import conversations, events
-from store.turns import begin_turn
+from tertulia.store.database import Database
+from tertulia.store.events import read_events
+from tertulia.store.tables import conversations, events
+from tertulia.store.turns import begin_turn
 from tests.store.salon import Salon
 
 STARTED: dict[str, Any] = {"turn": 1, "round": 1, "speaker_id": "a", "speaker": "Ana"}

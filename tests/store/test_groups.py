@@ -5,17 +5,17 @@ import asyncio
 import pytest
 from sqlalchemy import func, select, update
 
-from groups.agents import MemoryBlock, ModelChoice, ModelSettings
-from groups.blocks import BlockDraft
-from groups.budgets import Budget
-from groups.errors import Conflict, NotFound
-from groups.group import Dynamic, Group, GroupSettings, RoundRobin, Standby
-from groups.ids import DEFAULT_ORGANISATION, AgentId, GroupId
-from groups.termination import AllOf, MaxTurns, TokenBudget
-from store.agents import create_agent, find_agent, save_agent
-from store.blocks import create_block
-from store.database import Database
-from store.groups import (
+from tertulia.core.agents import MemoryBlock, ModelChoice, ModelSettings
+from tertulia.core.blocks import BlockDraft
+from tertulia.core.budgets import Budget
+from tertulia.core.errors import Conflict, NotFound
+from tertulia.core.group import Dynamic, Group, GroupSettings, RoundRobin, Standby
+from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, GroupId
+from tertulia.core.termination import AllOf, MaxTurns, TokenBudget
+from tertulia.store.agents import create_agent, find_agent, save_agent
+from tertulia.store.blocks import create_block
+from tertulia.store.database import Database
+from tertulia.store.groups import (
     GroupFilter,
     count_groups,
     create_group,
@@ -25,8 +25,8 @@ from store.groups import (
     replace_group,
     save_group,
 )
-from store.paging import Page
-from store.tables import agents
+from tertulia.store.paging import Page
+from tertulia.store.tables import agents
 from tests.store.definitions import new_agent, new_organisation, saved
 from tests.store.salon import unique
 

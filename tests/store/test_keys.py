@@ -7,15 +7,15 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text, update
 
-from groups.errors import InvalidDefinition, NotFound
-from groups.ids import OrganisationId
-from starter.service.keys import MadeKey, NewKey, check_key, create_key, new_key, new_organisation
-from starter.service.local_key import local_key
-from starter.service.principal import Forbidden, Principal, Scope
-from store.database import Database
-from store.keys import KeyRow, is_valid, list_keys, revoke_key
-from store.organisations import create_organisation, find_organisation, list_organisations
-from store.tables import api_keys
+from tertulia.core.errors import InvalidDefinition, NotFound
+from tertulia.core.ids import OrganisationId
+from tertulia.devstack.local_key import local_key
+from tertulia.service.keys import MadeKey, NewKey, check_key, create_key, new_key, new_organisation
+from tertulia.service.principal import Forbidden, Principal, Scope
+from tertulia.store.database import Database
+from tertulia.store.keys import KeyRow, is_valid, list_keys, revoke_key
+from tertulia.store.organisations import create_organisation, find_organisation, list_organisations
+from tertulia.store.tables import api_keys
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import text
 
-from groups.ids import OrganisationId
-from store.agents import AgentFilter, agents_with_block, list_agents
-from store.blocks import BlockFilter, list_blocks
-from store.database import Database
-from store.groups import GroupFilter, list_groups
-from store.paging import Page
+from tertulia.core.ids import OrganisationId
+from tertulia.store.agents import AgentFilter, agents_with_block, list_agents
+from tertulia.store.blocks import BlockFilter, list_blocks
+from tertulia.store.database import Database
+from tertulia.store.groups import GroupFilter, list_groups
+from tertulia.store.paging import Page
 from tests.store.definitions import new_organisation
 from tests.store.test_plans import plans, watched
 

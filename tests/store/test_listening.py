@@ -9,12 +9,12 @@ import psycopg
 import pytest
 from sqlalchemy import func, select, text
 
-from groups.ids import ConversationId
-from store import listening
-from store.conversations import Opening, open_conversation
-from store.database import Database
-from store.listening import LIVE_CHANNEL, MAX_DELTAS, Listener, LiveDelta, Subscription
-from store.tables import conversations
+from tertulia.core.ids import ConversationId
+from tertulia.store import notifications
+from tertulia.store.conversations import Opening, open_conversation
+from tertulia.store.database import Database
+from tertulia.store.notifications import LIVE_CHANNEL, MAX_DELTAS, Listener, LiveDelta, Subscription
+from tertulia.store.tables import conversations
 from tests.eventually import eventually
 from tests.store.salon import Salon, opened, post, unique
 
@@ -99,8 +99,8 @@ async def test_several_events_wake_once_and_none_of_another_conversation_do(
 async def test_what_a_cut_connection_has_missed_wakes_as_well(
     database: Database, salon: Salon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listening, "SWEEP_SECONDS", 3600)
-    monkeypatch.setattr(listening, "REST_AFTER_TROUBLE_SECONDS", 1)
+    monkeypatch.setattr(notifications, "SWEEP_SECONDS", 3600)
+    monkeypatch.setattr(notifications, "REST_AFTER_TROUBLE_SECONDS", 1)
     async with Listener(database) as listener:
         await asyncio.wait_for(listener.connected.wait(), SOON)
         with listener.subscribe(salon.conversation_id) as news:
@@ -125,7 +125,7 @@ async def test_what_a_cut_connection_has_missed_wakes_as_well(
 async def test_the_sweep_finds_an_event_that_nobody_was_told_of(
     database: Database, salon: Salon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listening, "SWEEP_SECONDS", 0.2)
+    monkeypatch.setattr(notifications, "SWEEP_SECONDS", 0.2)
     async with Listener(database) as listener:
         await asyncio.wait_for(listener.connected.wait(), SOON)
         with listener.subscribe(salon.conversation_id) as news:

@@ -2,7 +2,9 @@
 
 import pytest
 
-from groups.changes import (
+from tertulia.core.health import Health
+from tertulia.core.ids import CommandId
+from tertulia.core.roster_changes import (
     AnyRosterChange,
     ManagerHealthChanged,
     MemberAdded,
@@ -14,10 +16,8 @@ from groups.changes import (
     MembersReordered,
     changed_roster,
 )
-from groups.health import Health
-from groups.ids import CommandId
-from store.membership import apply_changes, read_changes, read_members
-from store.turns import read_table
+from tertulia.store.membership import apply_changes, read_changes, read_members
+from tertulia.store.turns import read_table
 from tests.store.salon import Salon, post, unique
 
 

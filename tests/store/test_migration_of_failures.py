@@ -8,12 +8,12 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
-from groups.ids import DEFAULT_ORGANISATION, AgentId, ConversationId
-from store.database import Database
-from store.groups import find_group
-from store.migrate import MIGRATIONS, current, newest, upgrade
-from store.selections import SelectionKey, find_selection
-from store.turns import find_turn
+from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, ConversationId
+from tertulia.store.database import Database
+from tertulia.store.groups import find_group
+from tertulia.store.migrate import MIGRATIONS, current, newest, upgrade
+from tertulia.store.selections import SelectionKey, find_selection
+from tertulia.store.turns import find_turn
 from tests.store.conftest import NewDatabase
 
 TALK = ConversationId("talk")

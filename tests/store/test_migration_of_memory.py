@@ -3,12 +3,12 @@
 from alembic import command
 from alembic.config import Config
 
-from groups.agents import MemoryBlock
-from groups.ids import DEFAULT_ORGANISATION
-from store.agents import find_agent, read_agent
-from store.database import Database
-from store.groups import find_group
-from store.migrate import MIGRATIONS, newest, upgrade
+from tertulia.core.agents import MemoryBlock
+from tertulia.core.ids import DEFAULT_ORGANISATION
+from tertulia.store.agents import find_agent, read_agent
+from tertulia.store.database import Database
+from tertulia.store.groups import find_group
+from tertulia.store.migrate import MIGRATIONS, newest, upgrade
 from tests.store.conftest import NewDatabase
 from tests.store.test_migration_of_failures import fill, told
 

@@ -9,8 +9,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect
 
-from store.migrate import current, newest, upgrade, upgrade_async
-from store.tables import metadata
+from tertulia.store.migrate import current, newest, upgrade, upgrade_async
+from tertulia.store.tables import metadata
 from tests.store.conftest import NewDatabase
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +41,7 @@ async def test_applying_the_migrations_again_changes_nothing(new_database: NewDa
 
 RACER = """
 import sys
-from store.migrate import newest, upgrade
+from tertulia.store.migrate import newest, upgrade
 print(newest(), flush=True)
 sys.stdin.readline()
 print(upgrade(sys.argv[1]))

@@ -8,13 +8,13 @@ import pytest
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import Engine
 
-from groups.ids import ConversationId
-from groups.usage import Usage
-from groups.window import window
-from store.database import Database
-from store.selections import SelectionRecord, commit_selection, find_selection
-from store.transcript import read_messages, read_window, record_posts, text_of
-from store.turns import charge_turn, find_turn, read_table, read_turns
+from tertulia.core.context_window import window
+from tertulia.core.ids import ConversationId
+from tertulia.core.usage import Usage
+from tertulia.store.database import Database
+from tertulia.store.selections import SelectionRecord, commit_selection, find_selection
+from tertulia.store.transcript import read_messages, read_window, record_posts, text_of
+from tertulia.store.turns import charge_turn, find_turn, read_table, read_turns
 from tests.store.salon import Salon, opened, post, unique
 
 LARGE = ("messages", "turns", "selections", "membership_changes")

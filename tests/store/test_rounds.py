@@ -3,10 +3,10 @@
 import asyncio
 from datetime import UTC, datetime
 
-from groups.phases import PhaseChange
-from store.events import read_events
-from store.rounds import RoundRecord, announce_phase, close_round, outcome_of
-from store.transcript import record_posts
+from tertulia.core.phases import PhaseChange
+from tertulia.store.events import read_events
+from tertulia.store.rounds import RoundRecord, announce_phase, close_round, outcome_of
+from tertulia.store.transcript import record_posts
 from tests.store.salon import Salon, post
 
 BEGINS = PhaseChange(number=1, phase="executing", round=1)

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from groups.window import Window, window
-from store.transcript import read_messages, read_window, record_posts, text_of
+from tertulia.core.context_window import Window, window
+from tertulia.store.transcript import read_messages, read_window, record_posts, text_of
 from tests.store.salon import Salon, post
 
 

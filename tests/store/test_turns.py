@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from groups.ids import DEFAULT_ORGANISATION, AgentId, ConversationId
-from groups.phases import PhaseChange
-from groups.usage import Usage
-from store.agents import save_agent
-from store.conversations import close_conversation, find_conversation
-from store.turns import OutOfStep, charge_turn, find_turn, read_table, read_turns
+from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, ConversationId
+from tertulia.core.phases import PhaseChange
+from tertulia.core.usage import Usage
+from tertulia.store.agents import save_agent
+from tertulia.store.conversations import close_conversation, find_conversation
+from tertulia.store.turns import OutOfStep, charge_turn, find_turn, read_table, read_turns
 from tests.store.salon import Salon, post, unique
 
 

@@ -12,14 +12,14 @@ from uuid import uuid4
 import httpx2
 from fastapi import FastAPI
 
-from configuration import Configuration
-from devstack.stack import Stack
-from groups.ids import DEFAULT_ORGANISATION, OrganisationId
-from starter.api.app import create_app
-from starter.service.keys import MadeKey, NewKey, create_key
-from starter.service.principal import Scope
-from store.database import Database
-from store.organisations import NewOrganisation, create_organisation
+from tertulia.api.app import create_app
+from tertulia.configuration import Configuration
+from tertulia.core.ids import DEFAULT_ORGANISATION, OrganisationId
+from tertulia.devstack.stack import Stack
+from tertulia.service.keys import MadeKey, NewKey, create_key
+from tertulia.service.principal import Scope
+from tertulia.store.database import Database
+from tertulia.store.organisations import NewOrganisation, create_organisation
 from tests.eventually import eventually
 
 _START_SECONDS = 60
@@ -69,7 +69,7 @@ class ApiProcess:
 @asynccontextmanager
 async def api_process(stack: Stack, log: Path, **variables: str) -> AsyncIterator[ApiProcess]:
     """The API as a process of its own, which answers."""
-    command = (sys.executable, "-m", "starter.api", "--port", "0")
+    command = (sys.executable, "-m", "tertulia.api", "--port", "0")
     environment = {**stack.environment, **variables}
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=output, stderr=output)

@@ -17,7 +17,7 @@ from unittest import mock
 import psutil
 import pytest
 
-from starter.cli.app import run
+from tertulia.starter.cli.app import run
 from tests.conftest import clean_environment
 
 COMMAND = Path(sys.executable).with_name("tertulia")

@@ -9,9 +9,9 @@ import httpx2
 from sqlalchemy import func, select
 
 from chaos.house import House, until
-from groups.ids import ConversationId
-from starter.client import Tertulia
-from store.tables import conversations
+from tertulia.client.client import Tertulia
+from tertulia.core.ids import ConversationId
+from tertulia.store.tables import conversations
 from tests.eventually import eventually
 
 LONG_ROUND = 24

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import yaml
 
-from starter.service.local_key import KEY_FILE
+from tertulia.devstack.local_key import KEY_FILE
 from tests.system.conftest import CommandLine, Finished
 from tests.system.sides import api_of
 

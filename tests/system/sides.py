@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import httpx2
 
-from configuration import running_stack
+from tertulia.configuration import running_stack
 from tests.system.api import bearer
 from tests.system.conftest import CommandLine
 from tests.system.routes import Things

@@ -11,11 +11,11 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from configuration import Configuration
-from devstack.stack import Stack
-from starter.api.problems import PROBLEMS
-from store.database import Database
-from store.keys import is_valid, revoke_key
+from tertulia.api.problems import PROBLEMS
+from tertulia.configuration import Configuration
+from tertulia.devstack.stack import Stack
+from tertulia.store.database import Database
+from tertulia.store.keys import is_valid, revoke_key
 from tests.system.api import ApiProcess, api_here, api_process, bearer, configuration_of, make_key
 from tests.system.conftest import COMMAND
 

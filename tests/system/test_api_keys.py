@@ -10,11 +10,11 @@ import httpx2
 import psutil
 import pytest
 
-from configuration import running_stack
-from devstack.folder import StackRecord
-from devstack.stack import Stack, StackOptions
-from starter.cli.stack import bring_up_to_date
-from starter.service.local_key import KEY_FILE
+from tertulia.configuration import running_stack
+from tertulia.devstack.data_folder import StackRecord
+from tertulia.devstack.local_key import KEY_FILE
+from tertulia.devstack.stack import Stack, StackOptions
+from tertulia.starter.cli.stack import bring_up_to_date
 from tests.conftest import clean_environment
 from tests.eventually import eventually
 from tests.system.api import bearer

@@ -6,8 +6,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from devstack.offline_model import OfflineModelControl
-from devstack.stack import Stack
+from tertulia.devstack.offline_model import OfflineModelControl
+from tertulia.devstack.stack import Stack
 from tests.eventually import eventually
 from tests.system.api import api_process, make_key, new_organisation, words_of
 from tests.workflows.salon import open_salon

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from configuration import running_stack
+from tertulia.configuration import running_stack
 from tests.system.api import bearer
 from tests.system.conftest import CommandLine
 

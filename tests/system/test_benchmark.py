@@ -16,7 +16,7 @@ from benchmarks.results import Report, Run, median_added_ms, paired_ratios
 from benchmarks.run import measure
 from benchmarks.sameness import members_sameness
 from benchmarks.tables import print_report
-from groups.prompt import Utterance
+from tertulia.core.prompt import Utterance
 
 pytestmark = pytest.mark.slow
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from devstack.offline_model import OfflineModelControl
-from devstack.stack import Stack
-from groups.ids import DEFAULT_ORGANISATION
+from tertulia.core.ids import DEFAULT_ORGANISATION
+from tertulia.devstack.offline_model import OfflineModelControl
+from tertulia.devstack.stack import Stack
 from tests.activities.endpoint import DONE, USAGE, Endpoint, chunk, listening
 from tests.eventually import eventually
 from tests.system.api import api_here, bearer, configuration_of, make_key

@@ -4,8 +4,8 @@ import asyncio
 import json
 from pathlib import Path
 
-from configuration import running_stack
-from devstack.offline_model import Fault, Match, OfflineModelControl
+from tertulia.configuration import running_stack
+from tertulia.devstack.offline_model import Fault, Match, OfflineModelControl
 from tests.system.conftest import CommandLine
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "failover.yaml"

@@ -20,12 +20,12 @@ from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from configuration import Configuration, running_stack
-from devstack.errors import FolderTaken, PortTaken, StartFailed
-from devstack.events import StackEvent
-from devstack.folder import DataFolder, ProcessRecord, StackRecord, record_of
-from devstack.postgres import EmbeddedPostgres
-from devstack.stack import Stack, StackOptions
+from tertulia.configuration import Configuration, running_stack
+from tertulia.devstack.data_folder import DataFolder, ProcessRecord, StackRecord, record_of
+from tertulia.devstack.errors import FolderTaken, PortTaken, StartFailed
+from tertulia.devstack.events import StackEvent
+from tertulia.devstack.postgres import EmbeddedPostgres
+from tertulia.devstack.stack import Stack, StackOptions
 
 SLEEPER = (sys.executable, "-c", "import time; time.sleep(600)")
 FAKE_MODEL = (
@@ -39,7 +39,7 @@ FAKE_MODEL = (
 RUN_UNTIL_KILLED = """
 import asyncio, sys
 from pathlib import Path
-from devstack.stack import Stack, StackOptions
+from tertulia.devstack.stack import Stack, StackOptions
 
 async def main():
     options = StackOptions(data=Path(sys.argv[1]), temporal_port=0, ui_port=0, workers=0, offline_model=False)

@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from configuration import RunningStack, running_stack
-from devstack.temporal import find_executable
+from tertulia.configuration import RunningStack, running_stack
+from tertulia.devstack.temporal import find_executable
 from tests.conftest import clean_environment
 from tests.leaks import leaks, phrases
 from tests.system.conftest import CommandLine, wait_for_words

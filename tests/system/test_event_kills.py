@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import httpx2
 import pytest
 
-from devstack.offline_model import OfflineModelControl
-from devstack.stack import Stack, StackOptions
-from starter.client import Tertulia
-from starter.definitions import DefinitionFile, WrittenAgent, WrittenGroup
-from store.migrate import upgrade_async
+from tertulia.client.client import Tertulia
+from tertulia.client.manifest import DefinitionFile, WrittenAgent, WrittenGroup
+from tertulia.devstack.offline_model import OfflineModelControl
+from tertulia.devstack.stack import Stack, StackOptions
+from tertulia.store.migrate import upgrade_async
 from tests.conftest import clean_environment
 from tests.eventually import eventually
 from tests.system.api import bearer, make_key

@@ -10,13 +10,13 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from configuration import Configuration
-from devstack.offline_model import OfflineModelControl
-from devstack.stack import Stack
-from starter.api import streaming
-from starter.api.__main__ import _Server
-from starter.api.app import create_app
-from store.keys import revoke_key
+from tertulia.api import sse
+from tertulia.api.__main__ import _Server
+from tertulia.api.app import create_app
+from tertulia.configuration import Configuration
+from tertulia.devstack.offline_model import OfflineModelControl
+from tertulia.devstack.stack import Stack
+from tertulia.store.keys import revoke_key
 from tests.eventually import eventually
 from tests.system.api import bearer, make_key, new_organisation
 from tests.system.stream_reader import Received, read_stream
@@ -167,7 +167,7 @@ async def test_another_organisations_conversation_is_not_there(house: House) -> 
 
 
 async def test_a_silent_stream_tells_that_it_lives(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(sse, "HEARTBEAT_SECONDS", 0.1)
     conversation = await talk(house, close=False)
     await house.salon.until_idle(conversation)
     async with (
@@ -190,7 +190,7 @@ async def until_line(response: httpx2.Response, last: str) -> list[str]:
 async def test_a_reader_that_does_not_read_is_dropped_and_others_are_not_held_up(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streaming, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(sse, "PATIENCE_SECONDS", 1.0)
     conversation = await talk(house, turns=1, close=False)
     await house.salon.until_idle(conversation)
     key = await make_key(house.salon.client.database, "read")
@@ -233,7 +233,7 @@ def rest_of(connection: socket.socket) -> int:
 
 
 async def test_a_key_has_only_so_many_streams(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "STREAMS_PER_KEY", 1)
+    monkeypatch.setattr(sse, "STREAMS_PER_KEY", 1)
     conversation = await talk(house, close=False)
     await house.salon.until_idle(conversation)
     url = f"/v1/conversations/{conversation}/events"
@@ -250,7 +250,7 @@ async def test_a_key_has_only_so_many_streams(house: House, monkeypatch: pytest.
 
 
 async def test_a_revoked_keys_streams_end(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "RECHECK_SECONDS", 0.1)
+    monkeypatch.setattr(sse, "RECHECK_SECONDS", 0.1)
     conversation = await talk(house, close=False)
     await house.salon.until_idle(conversation)
     database = house.salon.client.database

@@ -10,15 +10,15 @@ import httpx2
 import pytest
 from sqlalchemy import func, select
 
-from activities.failpoints import VARIABLE, Failpoint
 from chaos.house import House, persist, until
-from devstack.stack import Stack, StackOptions
-from groups.ids import ConversationId
-from groups.records import FinishedTurn, MembershipChange
-from groups.status import ConversationStatus
-from starter.client import Tertulia
-from store.migrate import upgrade_async
-from store.tables import conversations, members, membership_changes
+from tertulia.activities.failpoints import VARIABLE, Failpoint
+from tertulia.client.client import Tertulia
+from tertulia.core.ids import ConversationId
+from tertulia.core.records import FinishedTurn, MembershipChange
+from tertulia.core.status import ConversationStatus
+from tertulia.devstack.stack import Stack, StackOptions
+from tertulia.store.migrate import upgrade_async
+from tertulia.store.tables import conversations, members, membership_changes
 from tests.conftest import clean_environment
 from tests.eventually import eventually
 from tests.system.api import bearer, make_key

@@ -14,15 +14,15 @@ import pytest
 from sqlalchemy import func, select
 
 from chaos.house import until
-from configuration import Configuration, running_stack
-from devstack.offline_model import OfflineModelControl
-from devstack.stack import Stack, StackOptions
-from groups.ids import ConversationId
-from groups.status import ConversationStatus
-from starter.client import Tertulia
-from starter.definitions import DefinitionFile, WrittenAgent, WrittenGroup
-from store.migrate import upgrade_async
-from store.tables import selections
+from tertulia.client.client import Tertulia
+from tertulia.client.manifest import DefinitionFile, WrittenAgent, WrittenGroup
+from tertulia.configuration import Configuration, running_stack
+from tertulia.core.ids import ConversationId
+from tertulia.core.status import ConversationStatus
+from tertulia.devstack.offline_model import OfflineModelControl
+from tertulia.devstack.stack import Stack, StackOptions
+from tertulia.store.migrate import upgrade_async
+from tertulia.store.tables import selections
 from tests.conftest import clean_environment
 from tests.eventually import eventually
 from tests.system.conftest import CommandLine, wait_for_words

@@ -10,8 +10,8 @@ from letta_client import AsyncLetta, CreateBlock, DynamicManager, DynamicManager
 from letta_client.core.api_error import ApiError
 from letta_client.types import AgentState, UserMessage
 
-from devstack.offline_model import OfflineModelControl
-from devstack.stack import Stack
+from tertulia.devstack.offline_model import OfflineModelControl
+from tertulia.devstack.stack import Stack
 from tests.system.api import api_process, make_key, new_organisation
 from tests.workflows.salon import open_salon
 

@@ -9,8 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from devstack.offline_model import OfflineModelControl
-from devstack.stack import Stack
+from tertulia.devstack.offline_model import OfflineModelControl
+from tertulia.devstack.stack import Stack
 from tests.system.api import api_here, bearer, configuration_of, make_key, new_organisation
 from tests.workflows.salon import open_salon
 

@@ -25,7 +25,7 @@ from openai.types.chat import (
     ChatCompletionToolParam,
 )
 
-from devstack.offline_model import TERSE_MODEL, Fault, FaultKind, Match, OfflineModel, serving
+from tertulia.devstack.offline_model import TERSE_MODEL, Fault, FaultKind, Match, OfflineModel, serving
 
 SYSTEM = "You are Velma, an economist.\nHere now: Velma, Tomas, Rosa\nRules: say DONE! when all is said."
 MESSAGES: list[ChatCompletionMessageParam] = [
@@ -269,7 +269,7 @@ async def test_behaviour_that_makes_no_sense_is_refused(bench: Bench) -> None:
 
 async def test_the_process_says_where_it_listens_and_ends_quietly_though_a_call_hangs() -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "devstack.offline_model", "--port", "0", "--delay-ms", "60000"),
+        *(sys.executable, "-m", "tertulia.devstack.offline_model", "--port", "0", "--delay-ms", "60000"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

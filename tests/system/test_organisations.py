@@ -11,9 +11,9 @@ import psycopg
 import pytest
 from sqlalchemy import Table
 
-from configuration import running_stack
-from starter.service.principal import SCOPES
-from store.tables import metadata
+from tertulia.configuration import running_stack
+from tertulia.service.principal import SCOPES
+from tertulia.store.tables import metadata
 from tests.system.conftest import CommandLine
 from tests.system.routes import ROUTES, Things, addresses, own_address
 from tests.system.sides import Side, api_of

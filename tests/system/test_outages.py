@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from configuration import STACK_FILE
-from devstack.folder import StackRecord
+from tertulia.configuration import STACK_FILE
+from tertulia.devstack.data_folder import StackRecord
 from tests.eventually import eventually
 from tests.system.conftest import CommandLine
 from tests.system.test_kills import GROUP, House, open_house, transcript

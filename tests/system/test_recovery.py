@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from activities.failpoints import VARIABLE, Failpoint
-from groups.ids import ConversationId
+from tertulia.activities.failpoints import VARIABLE, Failpoint
+from tertulia.core.ids import ConversationId
 from tests.eventually import eventually
 from tests.system.test_kills import GROUP, House, open_house, transcript
 

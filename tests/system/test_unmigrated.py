@@ -3,10 +3,10 @@
 import psycopg
 import pytest
 
-from configuration import Configuration
-from devstack.stack import Stack
-from groups.errors import Unavailable
-from starter.client import Tertulia
+from tertulia.client.client import Tertulia
+from tertulia.configuration import Configuration
+from tertulia.core.errors import Unavailable
+from tertulia.devstack.stack import Stack
 
 
 async def test_a_database_without_tables_names_the_migration(stack: Stack) -> None:

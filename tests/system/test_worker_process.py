@@ -8,9 +8,9 @@ from time import monotonic
 
 import httpx2
 
-from devstack.events import StackEvent
-from devstack.processes import Program, SupervisedProcess
-from devstack.stack import Stack
+from tertulia.devstack.events import StackEvent
+from tertulia.devstack.processes import Program, SupervisedProcess
+from tertulia.devstack.stack import Stack
 from tests.conftest import clean_environment
 from tests.eventually import eventually
 from tests.system.test_kills import open_house
@@ -51,7 +51,7 @@ async def test_each_worker_serves_its_metrics_on_a_port_of_its_own(tmp_path: Pat
 async def test_a_worker_that_is_told_to_stop_ends_with_code_0(stack: Stack) -> None:
     for _ in range(3):
         worker = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "worker"), env=stack.environment, stderr=asyncio.subprocess.PIPE
+            *(sys.executable, "-m", "tertulia.worker"), env=stack.environment, stderr=asyncio.subprocess.PIPE
         )
         assert worker.stderr is not None
         async for line in worker.stderr:

@@ -9,13 +9,13 @@ from typing import Generic, TypeVar, get_args
 
 from hypothesis import strategies as st
 
-from groups.boundary import expected_roster
-from groups.budgets import Budget
-from groups.commands import COMMANDS, AnyCommand, ReorderMembers
-from groups.errors import CommandRefused
-from groups.group import Dynamic, FailureStep, GroupSettings, ManagerConfig, RoundRobin, Standby
-from groups.ids import AgentId
-from groups.termination import AllOf, AnyOf, Condition, MaxTurns, TerminationToken, TimeBudget, TokenBudget
+from tertulia.core.budgets import Budget
+from tertulia.core.commands import COMMANDS, AnyCommand, ReorderMembers
+from tertulia.core.errors import CommandRefused
+from tertulia.core.group import Dynamic, FailureStep, GroupSettings, ManagerConfig, RoundRobin, Standby
+from tertulia.core.ids import AgentId
+from tertulia.core.pending_changes import expected_roster
+from tertulia.core.termination import AllOf, AnyOf, Condition, MaxTurns, TerminationToken, TimeBudget, TokenBudget
 from tests.unit.world import Answer, Outcome, World, ref
 
 AGENTS = 7

@@ -1,65 +1,49 @@
-"""The house: imports point one way, and no file grows beyond what one can read."""
+"""Import contracts that import-linter cannot express, and the form of the source tree."""
 
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HOUSE = ("groups", "store", "activities", "workflows", "starter", "devstack", "worker", "configuration")
-MAY_IMPORT = {
-    "groups": {"groups"},
-    "store": {"groups", "store"},
-    "activities": {"groups", "store", "activities", "configuration"},
-    "workflows": {"groups", "activities.contracts", "workflows"},
-    "configuration": {"configuration"},
-}
-PURE = {"groups": {"pydantic"}, "workflows": {"temporalio", "pydantic", "cryptography"}}
-"""The only packages of others that these import, beside the standard library."""
-BANNED_IN_GROUPS = {"asyncio", "random", "time", "uuid", "os", "socket", "threading", "subprocess", "pathlib"}
+PACKAGE = ROOT / "tertulia"
+LINKED = ("activities", "starter", "worker", "workflows")
+"""Real at the top of the repository, linked into the package."""
+BANNED_IN_CORE = {"asyncio", "random", "time", "uuid", "os", "socket", "threading", "subprocess", "pathlib"}
+THIRD_PARTY = {"core": {"pydantic"}, "workflows": {"temporalio", "pydantic"}}
+"""The only third-party packages that these import."""
 MAX_LINES = 400
 
 
 def sources(package: str) -> list[Path]:
-    folder = ROOT / package
-    found = sorted(folder.rglob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
+    folder = PACKAGE / package
+    found = sorted(folder.resolve().rglob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
     assert found, package
     return found
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The modules that a file imports; of `from a import b`, `a.b` where that is a module, else `a`."""
+    """Yield the modules that a file imports, absolute."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0 and node.module, f"{path}: imports are absolute here"
-            yield from (_target(node.module, alias.name) for alias in node.names)
+            assert node.level == 0 and node.module, f"{path}: imports are absolute"
+            yield node.module
 
 
-def _target(module: str, name: str) -> str:
-    inside = ROOT.joinpath(*module.split(".")) / name
-    return f"{module}.{name}" if inside.is_dir() or inside.with_suffix(".py").exists() else module
+def everything() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / name for name in listed.stdout.split("\0") if name and not (ROOT / name).is_symlink()]
 
 
-@pytest.mark.parametrize("package", MAY_IMPORT)
-def test_imports_point_one_way(package: str) -> None:
-    allowed = MAY_IMPORT[package]
-    wrong = [
-        f"{path.relative_to(ROOT)} imports {name}"
-        for path in sources(package)
-        for name in imports(path)
-        if name.split(".")[0] in HOUSE and not {name, name.split(".")[0]} & allowed
-    ]
-    assert not wrong
-
-
-@pytest.mark.parametrize("package", PURE)
-def test_the_core_and_the_workflows_lean_on_no_other_packages(package: str) -> None:
-    allowed = PURE[package] | set(sys.stdlib_module_names) | set(HOUSE)
+@pytest.mark.parametrize("package", THIRD_PARTY)
+def test_core_and_workflows_import_few_packages(package: str) -> None:
+    allowed = THIRD_PARTY[package] | set(sys.stdlib_module_names) | {"tertulia"}
     wrong = [
         f"{path.relative_to(ROOT)} imports {name}"
         for path in sources(package)
@@ -69,30 +53,59 @@ def test_the_core_and_the_workflows_lean_on_no_other_packages(package: str) -> N
     assert not wrong
 
 
-def test_the_core_has_no_clock_no_randomness_and_no_io() -> None:
-    found = {name.split(".")[0] for path in sources("groups") for name in imports(path)}
-    assert not found & BANNED_IN_GROUPS
+def test_core_has_no_clock_randomness_or_io() -> None:
+    found = {name.split(".")[0] for path in sources("core") for name in imports(path)}
+    assert not found & BANNED_IN_CORE
+    assert "pydantic" in found
 
 
-def test_no_file_is_longer_than_one_can_read() -> None:
-    everything = [path for package in (*HOUSE, "tests") for path in sources(package)]
-    long = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8").count("\n") for path in everything}
-    assert {path: lines for path, lines in long.items() if lines > MAX_LINES} == {}
+def test_linked_packages_have_one_import_name() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in everything()
+        for name in imports(path)
+        if name.split(".")[0] in LINKED
+    ]
+    assert not wrong
 
 
-def loaded_by(module: str) -> set[str]:
-    """The top-level modules that a fresh interpreter has loaded after importing `module`."""
-    script = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
+@pytest.mark.parametrize("name", [name for name in LINKED if name != "worker"])
+def test_linked_package_refuses_a_bare_import(name: str) -> None:
+    done = subprocess.run([sys.executable, "-c", f"import {name}"], cwd=ROOT, capture_output=True, text=True)
+    assert f"import tertulia.{name}, not {name}" in done.stderr
+
+
+def test_package_list_of_the_wheel_is_complete() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    folders = {path.parent for package in PACKAGE.iterdir() if package.is_dir() for path in sources(package.name)}
+    names = {"tertulia"}
+    for folder in folders:
+        relative = folder.relative_to(ROOT)
+        names.add(".".join(relative.parts if relative.parts[0] == "tertulia" else ("tertulia", *relative.parts)))
+    assert sorted(listed) == sorted(names)
+
+
+def test_no_file_is_too_long() -> None:
+    lines = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8").count("\n") for path in everything()}
+    assert {path: count for path, count in lines.items() if count > MAX_LINES} == {}
+
+
+def loaded_by(*modules: str) -> set[str]:
+    """Return what a fresh interpreter has loaded after these imports: packages of others, and directories of ours."""
+    script = f"import sys, {', '.join(modules)}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    return set(done.stdout.split())
+    names = [name.removeprefix("tertulia.") for name in done.stdout.split()]
+    return {name.split(".")[0] for name in names}
 
 
-def test_the_workflows_load_neither_a_database_nor_a_model_client() -> None:
-    assert not loaded_by("workflows.conversation") & {"sqlalchemy", "psycopg", "openai", "alembic", "store", "starter"}
+def test_workflows_load_no_database_or_model_client() -> None:
+    loaded = loaded_by("tertulia.workflows.conversation")
+    assert not loaded & {"sqlalchemy", "psycopg", "openai", "alembic", "store", "starter", "activities", "client"}
+    assert {"workflows", "core", "temporalio"} <= loaded
 
 
-def test_the_core_loads_nothing_but_pydantic() -> None:
-    modules = ("machine", "door", "prompt", "window", "words", "status")
-    loaded = loaded_by(", ".join(f"groups.{module}" for module in modules))
+def test_core_loads_only_pydantic() -> None:
+    modules = ("state_machine", "admission", "prompt", "context_window", "text", "status")
+    loaded = loaded_by(*(f"tertulia.core.{module}" for module in modules))
     assert not loaded & {"temporalio", "sqlalchemy", "openai", "psycopg", "store", "activities", "workflows"}
-    assert "pydantic" in loaded
+    assert {"pydantic", "core"} <= loaded

@@ -5,16 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from groups.budgets import Budget, reached
-from groups.changes import MemberMuted
-from groups.commands import COMMANDS
-from groups.decisions import Finished
-from groups.errors import ConversationClosed
-from groups.group import Dynamic, GroupSettings, RoundRobin
-from groups.model import explain
-from groups.roster import Roster
-from groups.state import ConversationState
-from groups.usage import Usage
+from tertulia.core.base import explain
+from tertulia.core.budgets import Budget, reached
+from tertulia.core.commands import COMMANDS
+from tertulia.core.decisions import Finished
+from tertulia.core.errors import ConversationClosed
+from tertulia.core.group import Dynamic, GroupSettings, RoundRobin
+from tertulia.core.roster import Roster
+from tertulia.core.roster_changes import MemberMuted
+from tertulia.core.state import ConversationState
+from tertulia.core.usage import Usage
 from tests.unit.strategies import DEPUTY, MANAGER, Happening, happenings, makers, play
 from tests.unit.world import World
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from starter.cli.terminal import Colours, one_line, print_json_line, print_words, safe
+from tertulia.starter.cli.terminal import Colours, one_line, print_json_line, print_words, safe
 
 WORDS = "[bold]a[/bold] :smile:\tb  c\n\n  " + "long " * 60 + "end"
 

@@ -11,10 +11,10 @@ from fastapi import FastAPI, HTTPException, Request
 from google.protobuf.json_format import MessageToDict, Parse
 from temporalio.api.common.v1 import Payload, Payloads
 
-from starter.api import codec as endpoint
-from starter.api.codec import CodecCors, codec_router, cors_settings
-from starter.api.codec_session import SESSION_COOKIE
-from workflows.encryption import EncryptionCodec
+from tertulia.api import codec as endpoint
+from tertulia.api.codec import CodecCors, codec_router, cors_settings
+from tertulia.api.codec_session import SESSION_COOKIE
+from tertulia.temporal.encryption import EncryptionCodec
 
 UI = "http://127.0.0.1:8233"
 KEY = {"Authorization": "Bearer right"}

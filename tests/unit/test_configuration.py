@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from configuration import Configuration, ConfigurationError, ModelEndpoint, RunningStack, StackFile
+from tertulia.configuration import Configuration, ConfigurationError, ModelEndpoint, RunningStack, StackFile
 
 RUNNING = RunningStack(
     pid=os.getpid(),

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groups.boundary import AUTOMATIC
-from groups.commands import COMMANDS
-from groups.decisions import (
+from tertulia.core.commands import COMMANDS
+from tertulia.core.decisions import (
     CloseConversation,
     CloseRound,
     Finished,
@@ -17,12 +16,13 @@ from groups.decisions import (
     TakeTurn,
     WaitForInput,
 )
-from groups.errors import ConversationClosed
-from groups.failover import NO_PARTICIPANTS
-from groups.group import GroupSettings, Intake
-from groups.machine import cancel, decide
-from groups.state import ConversationState
-from groups.status import status_of
+from tertulia.core.errors import ConversationClosed
+from tertulia.core.failover import NO_PARTICIPANTS
+from tertulia.core.group import GroupSettings, Intake
+from tertulia.core.pending_changes import AUTOMATIC
+from tertulia.core.state import ConversationState
+from tertulia.core.state_machine import cancel, decide
+from tertulia.core.status import status_of
 from tests.unit.strategies import ALL_BUT_STOP, Happening, Order, happenings, makers, play
 from tests.unit.world import World
 

@@ -3,11 +3,11 @@
 import pytest
 from pydantic import ValidationError
 
-from groups.agents import Agent, MemoryBlock, ModelSettings
-from groups.errors import InvalidDefinition, NotFound, TertuliaError
-from groups.group import MAX_MEMBERS, Dynamic, Group, GroupSettings, check_members, visible_from
-from groups.ids import AgentId, GroupId
-from groups.model import Definition, explain
+from tertulia.core.agents import Agent, MemoryBlock, ModelSettings
+from tertulia.core.base import Definition, explain
+from tertulia.core.errors import InvalidDefinition, NotFound, TertuliaError
+from tertulia.core.group import MAX_MEMBERS, Dynamic, Group, GroupSettings, check_members, visible_from
+from tertulia.core.ids import AgentId, GroupId
 
 
 def agent(agent_id: str, name: str | None = None) -> Agent:

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from devstack.offline_model.ledger import Calls
-from groups.ids import AgentId, ConversationId, GroupId
-from groups.status import ConversationStatus, PendingStatus, RosterStatus, UsageStatus
-from starter.demo.proof import Evidence, Killing, checks
-from store.membership import MembershipChange
-from store.transcript import Message
-from store.turns import FinishedTurn
+from tertulia.core.ids import AgentId, ConversationId, GroupId
+from tertulia.core.status import ConversationStatus, PendingStatus, RosterStatus, UsageStatus
+from tertulia.devstack.offline_model.call_log import Calls
+from tertulia.starter.demo.proof import Evidence, Killing, checks
+from tertulia.store.membership import MembershipChange
+from tertulia.store.transcript import Message
+from tertulia.store.turns import FinishedTurn
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SPEAKERS = ("Velma", "Otto", "Velma", "Iris")

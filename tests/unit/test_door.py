@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from groups.boundary import expected_roster, revoked
-from groups.changes import MemberMuted
-from groups.commands import COMMANDS, PostMessage
-from groups.door import accept, newcomer, reject
-from groups.errors import CommandRefused, ConversationClosed
-from groups.group import MAX_MEMBERS, Dynamic, GroupSettings, RoundRobin
-from groups.ids import AgentId, CommandId
-from groups.model import explain
-from groups.roster import MemberRef
-from groups.state import MAX_PENDING_CHANGES, RECENT_REJECTIONS
-from groups.status import status_of
+from tertulia.core.admission import accept, newcomer, reject
+from tertulia.core.base import explain
+from tertulia.core.commands import COMMANDS, PostMessage
+from tertulia.core.errors import CommandRefused, ConversationClosed
+from tertulia.core.group import MAX_MEMBERS, Dynamic, GroupSettings, RoundRobin
+from tertulia.core.ids import AgentId, CommandId
+from tertulia.core.pending_changes import expected_roster, revoked
+from tertulia.core.roster import MemberRef
+from tertulia.core.roster_changes import MemberMuted
+from tertulia.core.state import MAX_PENDING_CHANGES, RECENT_REJECTIONS
+from tertulia.core.status import status_of
 from tests.unit.strategies import ALL_BUT_STOP, Happening, Order, happenings, makers, orders, play
 from tests.unit.world import World, ref
 

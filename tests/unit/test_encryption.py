@@ -11,10 +11,10 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.exceptions import ApplicationError
 
-from configuration import Configuration, ConfigurationError
-from groups.errors import PayloadUnreadable
-from starter.cli.app import run
-from workflows.encryption import ENCODING, KEY_ID, EncryptionCodec, data_converter, encrypts
+from tertulia.configuration import Configuration, ConfigurationError
+from tertulia.core.errors import PayloadUnreadable
+from tertulia.starter.cli.app import run
+from tertulia.temporal.encryption import ENCODING, KEY_ID, EncryptionCodec, data_converter, encrypts
 
 TEXT = "the treasure is under the old mill"
 A, B = bytes(range(32)), bytes(range(1, 33))

@@ -2,8 +2,8 @@
 
 import pytest
 
-from groups.failover import asks_fallbacks
-from groups.group import GroupSettings
+from tertulia.core.failover import asks_fallbacks
+from tertulia.core.group import GroupSettings
 from tests.unit.world import World, ref
 
 

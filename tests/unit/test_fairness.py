@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groups.errors import CommandRefused
-from groups.group import MAX_MEMBERS, RoundRobin
-from groups.ids import AgentId
-from groups.roster import Member, Roster
-from groups.selection import Floor, Nobody, Speak, round_robin
+from tertulia.core.errors import CommandRefused
+from tertulia.core.group import MAX_MEMBERS, RoundRobin
+from tertulia.core.ids import AgentId
+from tertulia.core.roster import Member, Roster
+from tertulia.core.selection import Floor, Nobody, Speak, round_robin
 from tests.unit.strategies import MEMBERSHIP, Happening, Order, happenings, play
 from tests.unit.world import World, ref
 

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groups.changes import ManagerHealthChanged, MemberHealthChanged
-from groups.commands import COMMANDS
-from groups.group import Dynamic, GroupSettings, RoundRobin
-from groups.health import (
+from tertulia.core.commands import COMMANDS
+from tertulia.core.group import Dynamic, GroupSettings, RoundRobin
+from tertulia.core.health import (
     HEALTHY,
     Health,
     HealthState,
@@ -22,6 +21,7 @@ from groups.health import (
     isolated,
     on_probation,
 )
+from tertulia.core.roster_changes import ManagerHealthChanged, MemberHealthChanged
 from tests.unit.strategies import MANAGER, Happening, happenings, makers, play
 from tests.unit.world import BEGINNING, World, ref
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.exceptions import HTTPException
 
-from starter.api import problems
-from starter.api.limits import BodyLimit, Rates
-from starter.api.paths import TEMPLATE, Paths
+from tertulia.api import problems
+from tertulia.api.limits import BodyLimit, Rates
+from tertulia.api.path_normalisation import TEMPLATE, Paths
 
 LIMIT = 1_000
 

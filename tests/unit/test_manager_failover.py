@@ -2,11 +2,11 @@
 
 import pytest
 
-from groups.decisions import AskManager
-from groups.group import Dynamic, GroupSettings
-from groups.health import Health
-from groups.ids import AgentId
-from groups.selection import Ask, Floor, Speak, dynamic
+from tertulia.core.decisions import AskManager
+from tertulia.core.group import Dynamic, GroupSettings
+from tertulia.core.health import Health
+from tertulia.core.ids import AgentId
+from tertulia.core.selection import Ask, Floor, Speak, dynamic
 from tests.unit.strategies import DEPUTY, MANAGER
 from tests.unit.test_selection import candidates, member
 from tests.unit.world import Answer, World, ref

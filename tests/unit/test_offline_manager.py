@@ -5,8 +5,8 @@ import json
 import pytest
 from pydantic import JsonValue
 
-from devstack.offline_model.answers import answer
-from devstack.offline_model.protocol import ChatRequest, InvalidRequest
+from tertulia.devstack.offline_model.answers import answer
+from tertulia.devstack.offline_model.protocol import ChatRequest, InvalidRequest
 
 DIGEST = bytes(range(16))
 SYSTEM = "You manage the talk.\nHere now: Velma, Tomas, Rosa, Ilse"

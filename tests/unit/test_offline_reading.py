@@ -2,12 +2,12 @@
 
 import pytest
 
-from devstack.offline_model.brief import read_brief
-from devstack.offline_model.phrases import FALLBACK_TOPIC, deed_of, quotations, topic_of
-from devstack.offline_model.protocol import ChatRequest
-from devstack.offline_model.reading import read_conversation
-from devstack.offline_model.voices import voice_for, voices
-from devstack.offline_model.wishes import Wishes, read_wishes
+from tertulia.devstack.offline_model.directives import Wishes, read_wishes
+from tertulia.devstack.offline_model.phrases import FALLBACK_TOPIC, deed_of, quotations, topic_of
+from tertulia.devstack.offline_model.protocol import ChatRequest
+from tertulia.devstack.offline_model.system_prompt import read_brief
+from tertulia.devstack.offline_model.transcript import read_conversation
+from tertulia.devstack.offline_model.voices import voice_for, voices
 
 
 @pytest.mark.parametrize(

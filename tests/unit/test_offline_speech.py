@@ -9,9 +9,9 @@ from itertools import pairwise
 
 import pytest
 
-from devstack.offline_model.answers import answer
-from devstack.offline_model.protocol import parse_request
-from devstack.offline_model.voices import voices
+from tertulia.devstack.offline_model.answers import answer
+from tertulia.devstack.offline_model.protocol import parse_request
+from tertulia.devstack.offline_model.voices import voices
 
 CAST = {
     "Velma": "a sceptical economist",
@@ -26,8 +26,8 @@ Said = list[tuple[str, str]]
 def test_the_same_request_gives_the_same_words_in_any_process() -> None:
     body = prompt("Velma", [("User", QUESTION), ("Tomas", "Heat is not the same as speed.")])
     script = (
-        "import sys, hashlib\nfrom devstack.offline_model.answers import answer\n"
-        "from devstack.offline_model.protocol import parse_request\n"
+        "import sys, hashlib\nfrom tertulia.devstack.offline_model.answers import answer\n"
+        "from tertulia.devstack.offline_model.protocol import parse_request\n"
         "body = sys.stdin.buffer.read()\n"
         "print(answer(parse_request(body), hashlib.blake2b(body, digest_size=16).digest())[0].text)"
     )

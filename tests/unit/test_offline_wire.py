@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from devstack.offline_model.answers import Answer, Call, answer
-from devstack.offline_model.faults import NOBODY, Asked, Behaviour, Conduct, Fault, FaultKind, Match, spoil
-from devstack.offline_model.ledger import MAX_DIGESTS, Ledger
-from devstack.offline_model.protocol import ChatRequest, InvalidRequest, parse_request
-from devstack.offline_model.rendering import completion, stream
+from tertulia.devstack.offline_model.answers import Answer, Call, answer
+from tertulia.devstack.offline_model.call_log import MAX_DIGESTS, Ledger
+from tertulia.devstack.offline_model.faults import NOBODY, Asked, Behaviour, Conduct, Fault, FaultKind, Match, spoil
+from tertulia.devstack.offline_model.protocol import ChatRequest, InvalidRequest, parse_request
+from tertulia.devstack.offline_model.responses import completion, stream
 
 ASKED = Asked("m", "Velma", frozenset({"paint"}))
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groups.commands import COMMANDS
-from groups.decisions import Finished, TakeTurn, WaitForInput
-from groups.errors import CommandRefused
-from groups.failover import NO_PARTICIPANTS
-from groups.group import Dynamic, GroupSettings, RoundRobin
-from groups.state import ConversationState
-from groups.status import status_of
+from tertulia.core.commands import COMMANDS
+from tertulia.core.decisions import Finished, TakeTurn, WaitForInput
+from tertulia.core.errors import CommandRefused
+from tertulia.core.failover import NO_PARTICIPANTS
+from tertulia.core.group import Dynamic, GroupSettings, RoundRobin
+from tertulia.core.state import ConversationState
+from tertulia.core.status import status_of
 from tests.unit.strategies import EVERYBODY, MANAGER, Happening, happenings, makers, play
 from tests.unit.world import World, ref
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from groups.errors import InvalidDefinition
-from groups.group import Dynamic, Group, GroupSettings, RoundRobin, Standby
-from groups.ids import AgentId, GroupId
-from groups.patches import GroupPatch, patched
+from tertulia.core.errors import InvalidDefinition
+from tertulia.core.group import Dynamic, Group, GroupSettings, RoundRobin, Standby
+from tertulia.core.ids import AgentId, GroupId
+from tertulia.core.patches import GroupPatch, patched
 
 GROUP = Group(
     id=GroupId("g"),

@@ -2,8 +2,8 @@
 
 import pytest
 
-from groups.ids import KeyId, OrganisationId
-from starter.service.principal import SCOPES, Principal, Scope
+from tertulia.core.ids import KeyId, OrganisationId
+from tertulia.service.principal import SCOPES, Principal, Scope
 
 
 def holder(*scopes: Scope) -> Principal:

@@ -2,10 +2,10 @@
 
 from itertools import takewhile
 
-from groups.agents import Agent, MemoryBlock
-from groups.ids import AgentId
-from groups.prompt import ChatMessage, Company, Utterance, manager_prompt, participant_prompt
-from groups.window import window
+from tertulia.core.agents import Agent, MemoryBlock
+from tertulia.core.context_window import window
+from tertulia.core.ids import AgentId
+from tertulia.core.prompt import ChatMessage, Company, Utterance, manager_prompt, participant_prompt
 
 VELMA = Agent(
     id=AgentId("a1"),

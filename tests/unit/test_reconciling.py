@@ -6,10 +6,10 @@ from contextlib import suppress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groups.errors import CommandRefused
-from groups.group import Dynamic, GroupSettings, RoundRobin, Standby
-from groups.ids import AgentId
-from groups.reconciling import told_of
+from tertulia.core.errors import CommandRefused
+from tertulia.core.group import Dynamic, GroupSettings, RoundRobin, Standby
+from tertulia.core.group_sync import told_of
+from tertulia.core.ids import AgentId
 from tests.unit.world import World, ref
 
 

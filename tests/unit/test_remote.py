@@ -15,8 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configuration import Configuration, ConfigurationError
-from groups.errors import (
+from tertulia.api.events import encode
+from tertulia.client import sse
+from tertulia.client.http_connection import Connection, api_address
+from tertulia.client.http_errors import ApiAway, Unauthorized, WrongAddress, refusal
+from tertulia.client.occurrences import Interrupted, Occurrence
+from tertulia.client.sse import Unpacking, follow
+from tertulia.configuration import Configuration, ConfigurationError
+from tertulia.core.errors import (
     CommandRefused,
     Conflict,
     ConversationClosed,
@@ -25,14 +31,8 @@ from groups.errors import (
     PayloadUnreadable,
     Unavailable,
 )
-from groups.records import ConversationEvent, LiveDelta
-from starter.api.events import encode
-from starter.occurrences import Interrupted, Occurrence
-from starter.remote import stream
-from starter.remote.connection import Connection, api_address
-from starter.remote.problems import ApiAway, Unauthorized, WrongAddress, refusal
-from starter.remote.stream import Unpacking, follow
-from starter.service.principal import Forbidden
+from tertulia.core.records import ConversationEvent, LiveDelta
+from tertulia.service.principal import Forbidden
 
 URL = "http://api.example"
 SECRET = "tertulia_never-to-be-told"
@@ -124,8 +124,8 @@ async def test_a_key_is_never_told() -> None:
 def test_the_command_line_loads_neither_temporal_nor_a_database_to_speak_with_the_api() -> None:
     script = """
 import sys
-import starter.cli.following, starter.cli.tables
-from starter.cli.app import run
+import tertulia.starter.cli.follow, tertulia.starter.cli.tables
+from tertulia.starter.cli.app import run
 for command in (["list"], ["watch", "c"], ["apply", "examples/dynamic.yaml"], ["keys", "list"], ["stop", "c"]):
     assert run(command) == 1
 print(*{name.split('.')[0] for name in sys.modules})
@@ -209,7 +209,7 @@ async def followed(connection: Connection, after: int = 0) -> list[Occurrence]:
 async def test_a_reader_that_is_cut_off_anywhere_sees_every_event_once(
     first: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "REST_SECONDS", 0.01)
+    monkeypatch.setattr(sse, "REST_SECONDS", 0.01)
     server = Server([first + step * 37 for step in range(12)])
     async with asyncio.timeout(60), connected(server) as connection:
         found = await followed(connection)
@@ -218,7 +218,7 @@ async def test_a_reader_that_is_cut_off_anywhere_sees_every_event_once(
 
 
 async def test_an_api_that_is_away_is_told_of_once_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "REST_SECONDS", 0.05)
+    monkeypatch.setattr(sse, "REST_SECONDS", 0.05)
     server = Server([])
     async with connected(server) as connection:
         port = int(connection.url.rpartition(":")[2])

@@ -3,7 +3,7 @@
 import pytest
 from temporalio.converter import WorkflowSerializationContext
 
-from workflows.encryption import data_converter
+from tertulia.temporal.encryption import data_converter
 
 
 @pytest.mark.parametrize("keys", [{}, {"new": bytes(32)}])

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groups.events import TurnCompleted
-from groups.group import FailureStep, GroupSettings, RoundRobin, Standby
-from groups.ids import AgentId
-from groups.roster import MemberRef
-from groups.selection import Floor
-from groups.status import status_of
+from tertulia.core.events import TurnCompleted
+from tertulia.core.group import FailureStep, GroupSettings, RoundRobin, Standby
+from tertulia.core.ids import AgentId
+from tertulia.core.roster import MemberRef
+from tertulia.core.selection import Floor
+from tertulia.core.status import status_of
 from tests.unit.strategies import MEMBERSHIP, Happening, Order, happenings, play, settings, standbys, weather
 from tests.unit.world import World, ref
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groups.decisions import AskManager, CloseRound, WaitForInput
-from groups.group import Dynamic
-from groups.ids import AgentId
-from groups.roster import Member, Roster
-from groups.selection import Ask, Floor, Nobody, Speak, dynamic, least_recently_heard, select
+from tertulia.core.decisions import AskManager, CloseRound, WaitForInput
+from tertulia.core.group import Dynamic
+from tertulia.core.ids import AgentId
+from tertulia.core.roster import Member, Roster
+from tertulia.core.selection import Ask, Floor, Nobody, Speak, dynamic, least_recently_heard, select
 from tests.unit.world import World, ref
 
 MANAGER = AgentId("manager")

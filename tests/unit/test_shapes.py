@@ -14,16 +14,10 @@ from letta_client.groups.client import GroupsClient
 from letta_client.groups.messages.client import MessagesClient
 from pydantic import BaseModel, ValidationError
 
-from groups.agents import ModelChoice, ModelSettings
-from groups.blocks import Block
-from groups.errors import NotFound
-from groups.group import Dynamic, Group
-from groups.ids import AgentId, BlockId, ConversationId, GroupId
-from groups.usage import Usage
-from starter.api.shapes.agents import AgentQuery, AgentState, CreateAgent, LlmConfigRequest, ModifyAgent, agent_state
-from starter.api.shapes.blocks import BlockQuery, BlockShape, CreateBlock, ModifyBlock, block_shape
-from starter.api.shapes.groups import CreateGroup, GroupQuery, GroupShape, ModifyGroup, group_shape
-from starter.api.shapes.messages import (
+from tertulia.api.schemas.agents import AgentQuery, AgentState, CreateAgent, LlmConfigRequest, ModifyAgent, agent_state
+from tertulia.api.schemas.blocks import BlockQuery, BlockShape, CreateBlock, ModifyBlock, block_shape
+from tertulia.api.schemas.groups import CreateGroup, GroupQuery, GroupShape, ModifyGroup, group_shape
+from tertulia.api.schemas.messages import (
     GroupAnswer,
     MessageQuery,
     MessageRequest,
@@ -36,10 +30,16 @@ from starter.api.shapes.messages import (
     stop_reason,
     usage_statistics,
 )
-from starter.api.shapes.requests import Body
-from store.agents import StoredAgent
-from store.groups import StoredGroup
-from store.transcript import Message
+from tertulia.api.schemas.requests import Body
+from tertulia.core.agents import ModelChoice, ModelSettings
+from tertulia.core.blocks import Block
+from tertulia.core.errors import NotFound
+from tertulia.core.group import Dynamic, Group
+from tertulia.core.ids import AgentId, BlockId, ConversationId, GroupId
+from tertulia.core.usage import Usage
+from tertulia.store.agents import StoredAgent
+from tertulia.store.groups import StoredGroup
+from tertulia.store.transcript import Message
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NOT_SENT = {"self", "request_options", "agent_id", "block_id", "group_id", "block_label"}

@@ -2,22 +2,22 @@
 
 from contextlib import suppress
 
-from groups.commands import COMMANDS, PostMessage, Receipt
-from groups.door import accept, reject
-from groups.errors import CommandRefused
-from groups.events import MembershipApplied, ProbeDue, TurnCompleted
-from groups.group import MAX_MEMBERS, Dynamic, GroupSettings, RoundRobin
-from groups.ids import AgentId, CommandId
-from groups.machine import apply
-from groups.roster import Member, MemberRef, Roster
-from groups.state import (
+from tertulia.core.admission import accept, reject
+from tertulia.core.commands import COMMANDS, PostMessage, Receipt
+from tertulia.core.errors import CommandRefused
+from tertulia.core.events import MembershipApplied, ProbeDue, TurnCompleted
+from tertulia.core.group import MAX_MEMBERS, Dynamic, GroupSettings, RoundRobin
+from tertulia.core.ids import AgentId, CommandId
+from tertulia.core.roster import Member, MemberRef, Roster
+from tertulia.core.state import (
     MAX_PENDING_CHANGES,
     REMEMBERED_COMMANDS,
     STATE_PREVIEW_CHARS,
     ConversationState,
     Round,
 )
-from groups.usage import Usage
+from tertulia.core.state_machine import apply
+from tertulia.core.usage import Usage
 from tests.unit.world import BEGINNING, World
 
 PAYLOAD_LIMIT = 2 * 1024 * 1024

@@ -1,8 +1,8 @@
 """What a conversation tells of itself; other programs rely on the names of these fields."""
 
-from groups.decisions import Finished, WaitForInput
-from groups.group import Dynamic, GroupSettings, Standby
-from groups.status import status_of
+from tertulia.core.decisions import Finished, WaitForInput
+from tertulia.core.group import Dynamic, GroupSettings, Standby
+from tertulia.core.status import status_of
 from tests.unit.strategies import DEPUTY, MANAGER
 from tests.unit.world import World, ref
 

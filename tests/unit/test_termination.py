@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from pydantic import ValidationError
 
-from groups.decisions import WaitForInput
-from groups.group import MAX_CONDITIONS, Dynamic, GroupSettings, RoundRobin
-from groups.ids import AgentId
-from groups.model import explain
-from groups.rounds import termination_tokens
-from groups.state import ConversationState
-from groups.status import status_of
-from groups.termination import (
+from tertulia.core.base import explain
+from tertulia.core.decisions import WaitForInput
+from tertulia.core.group import MAX_CONDITIONS, Dynamic, GroupSettings, RoundRobin
+from tertulia.core.ids import AgentId
+from tertulia.core.round_rules import termination_tokens
+from tertulia.core.state import ConversationState
+from tertulia.core.status import status_of
+from tertulia.core.termination import (
     AllOf,
     AnyOf,
     Condition,

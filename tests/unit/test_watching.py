@@ -8,22 +8,22 @@ from typing import Any, cast
 
 import pytest
 
-from groups.errors import NotFound, Unavailable
-from groups.ids import AgentId, ConversationId, GroupId
-from groups.phases import PublicPhase
-from groups.records import ConversationEvent, FinishedTurn, LiveDelta, MembershipChange
-from groups.state import Phase
-from groups.status import ConversationStatus, PendingStatus, RosterStatus, UsageStatus
-from starter import asking
-from starter.asking import NO_WORKER, Waiting
-from starter.cli.scene import Overhearing
-from starter.client import Tertulia
-from starter.conversing import Answer, Conversing, SourceAway
-from starter.occurrences import NO_DATABASE, Interrupted, Occurrence
-from starter.standing import beginning
-from starter.timeline import News, Overheard, RosterChanged, Said, Silent, Timeline, TookFloor, is_at_rest
-from starter.watching import Sighting, StatusSeen, watch
-from store.telling import EventKind
+from tertulia.client import asking
+from tertulia.client.asking import NO_WORKER, Waiting
+from tertulia.client.backend import Answer, Conversing, SourceAway
+from tertulia.client.client import Tertulia
+from tertulia.client.occurrences import NO_DATABASE, Interrupted, Occurrence
+from tertulia.client.standing import beginning
+from tertulia.client.timeline import News, Overheard, RosterChanged, Said, Silent, Timeline, TookFloor, is_at_rest
+from tertulia.client.watch import Sighting, StatusSeen, watch
+from tertulia.core.errors import NotFound, Unavailable
+from tertulia.core.ids import AgentId, ConversationId, GroupId
+from tertulia.core.phases import PublicPhase
+from tertulia.core.records import ConversationEvent, FinishedTurn, LiveDelta, MembershipChange
+from tertulia.core.state import Phase
+from tertulia.core.status import ConversationStatus, PendingStatus, RosterStatus, UsageStatus
+from tertulia.starter.cli.live_view import Overhearing
+from tertulia.store.event_log import EventKind
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

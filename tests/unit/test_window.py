@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groups.window import CHARS_PER_TOKEN, Window, window
+from tertulia.core.context_window import CHARS_PER_TOKEN, Window, window
 
 
 def shown(lengths: list[int], view: Window) -> list[int]:

@@ -9,15 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from activities import contracts
-from groups import commands, decisions, events, roster, selection, state, status, termination
-from groups.commands import AnyCommand
-from groups.events import AnyEvent
-from groups.group import Group, GroupSettings, ManagerConfig
-from groups.model import Definition, Record
-from groups.state import ConversationState
-from groups.status import status_of
-from groups.usage import Usage
+from tertulia.core import activity_contracts, commands, decisions, events, roster, selection, state, status, termination
+from tertulia.core.base import Definition, Record
+from tertulia.core.commands import AnyCommand
+from tertulia.core.events import AnyEvent
+from tertulia.core.group import Group, GroupSettings, ManagerConfig
+from tertulia.core.state import ConversationState
+from tertulia.core.status import status_of
+from tertulia.core.usage import Usage
 from tests.unit.strategies import Happening, conditions, happenings, makers, play, rules
 from tests.unit.strategies import settings as group_settings
 from tests.unit.world import World
@@ -100,7 +99,7 @@ def test_every_command_is_on_the_list() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    models(commands, decisions, events, roster, selection, state, status, termination, contracts),
+    models(commands, decisions, events, roster, selection, state, status, termination, activity_contracts),
     ids=lambda kind: f"{kind.__module__}.{kind.__name__}",
 )
 def test_all_that_crosses_a_wire_is_frozen_and_typed(kind: type[BaseModel]) -> None:
@@ -109,7 +108,7 @@ def test_all_that_crosses_a_wire_is_frozen_and_typed(kind: type[BaseModel]) -> N
     assert all(field.annotation not in (Any, None) for field in kind.model_fields.values())
 
 
-@pytest.mark.parametrize("kind", models(contracts, decisions, events, state), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", models(activity_contracts, decisions, events, state), ids=lambda kind: kind.__name__)
 def test_records_of_a_newer_version_can_be_read(kind: type[BaseModel]) -> None:
     assert kind.model_config.get("extra") == "ignore"
 

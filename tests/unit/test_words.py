@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groups.errors import brief
-from groups.words import clean, is_pass, preview, without_own_name
+from tertulia.core.errors import brief
+from tertulia.core.text import clean, is_pass, preview, without_own_name
 
 anything = st.text(st.characters(), max_size=80)
 """Lone surrogates and control characters included."""

@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Self
 
-from groups.announcing import next_phase
-from groups.boundary import revoked
-from groups.changes import AnyRosterChange, ManagerHealthChanged, MemberHealthChanged
-from groups.commands import COMMANDS, AnyCommand, Receipt
-from groups.decisions import (
+from tertulia.core.admission import accept, newcomer
+from tertulia.core.commands import COMMANDS, AnyCommand, Receipt
+from tertulia.core.decisions import (
     AnnouncePhase,
     ApplyMembership,
     AskManager,
@@ -27,9 +25,8 @@ from groups.decisions import (
     TakeTurn,
     WaitForInput,
 )
-from groups.door import accept, newcomer
-from groups.errors import CommandRefused
-from groups.events import (
+from tertulia.core.errors import CommandRefused
+from tertulia.core.events import (
     AnyEvent,
     ConversationEnded,
     ConversationLoaded,
@@ -45,14 +42,17 @@ from groups.events import (
     SpeakerChosen,
     TurnCompleted,
 )
-from groups.group import Dynamic, GroupSettings, ManagerConfig, RoundRobin, Standby
-from groups.ids import AgentId, CommandId, ConversationId, GroupId
-from groups.machine import apply, begin, decide
-from groups.phases import PhaseChange
-from groups.roster import MemberRef, Roster
-from groups.rounds import termination_tokens
-from groups.state import ConversationState
-from groups.usage import Usage
+from tertulia.core.group import Dynamic, GroupSettings, ManagerConfig, RoundRobin, Standby
+from tertulia.core.ids import AgentId, CommandId, ConversationId, GroupId
+from tertulia.core.pending_changes import revoked
+from tertulia.core.phase_announcements import next_phase
+from tertulia.core.phases import PhaseChange
+from tertulia.core.roster import MemberRef, Roster
+from tertulia.core.roster_changes import AnyRosterChange, ManagerHealthChanged, MemberHealthChanged
+from tertulia.core.round_rules import termination_tokens
+from tertulia.core.state import ConversationState
+from tertulia.core.state_machine import apply, begin, decide
+from tertulia.core.usage import Usage
 
 Outcome = Literal["spoke", "passed", "failed", "done", "rescued"]
 """What a member does with its turn; `done` = it says every termination token, `rescued` = a fallback model speaks."""

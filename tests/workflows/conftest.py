@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from devstack.offline_model import OfflineModelControl
-from devstack.stack import Stack
+from tertulia.devstack.offline_model import OfflineModelControl
+from tertulia.devstack.stack import Stack
 from tests.workflows.salon import Salon, open_salon
 
 

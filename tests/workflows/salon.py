@@ -5,19 +5,19 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from activities.peers import Peers
-from activities.provider import ModelProvider
-from configuration import Configuration
-from devstack.offline_model import OfflineModelControl
-from devstack.stack import Stack
-from groups.status import ConversationStatus
-from starter.client import Tertulia
-from starter.definitions import DefinitionFile, WrittenAgent, WrittenGroup
-from store.database import Database
-from store.transcript import Message
-from store.turns import FinishedTurn
+from tertulia.activities.provider import ModelProvider
+from tertulia.activities.worker_liveness import Peers
+from tertulia.client.client import Tertulia
+from tertulia.client.manifest import DefinitionFile, WrittenAgent, WrittenGroup
+from tertulia.configuration import Configuration
+from tertulia.core.status import ConversationStatus
+from tertulia.devstack.offline_model import OfflineModelControl
+from tertulia.devstack.stack import Stack
+from tertulia.store.database import Database
+from tertulia.store.transcript import Message
+from tertulia.store.turns import FinishedTurn
+from tertulia.worker import workers
 from tests.eventually import eventually
-from worker import workers
 
 FAST = {"retry_initial_seconds": 0.02, "model_attempts": 2}
 

@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from devstack.offline_model import Fault, FaultKind
+from tertulia.devstack.offline_model import Fault, FaultKind
 from tests.workflows.salon import Salon
 
 _OF_MANAGERS = "bad_choice"

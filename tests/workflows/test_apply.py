@@ -2,13 +2,13 @@
 
 import pytest
 
-from configuration import Configuration
-from devstack.stack import Stack
-from groups.errors import Unavailable
-from groups.ids import DEFAULT_ORGANISATION
-from starter.client import Tertulia
-from starter.definitions import DefinitionFile
-from store.groups import find_group
+from tertulia.client.client import Tertulia
+from tertulia.client.manifest import DefinitionFile
+from tertulia.configuration import Configuration
+from tertulia.core.errors import Unavailable
+from tertulia.core.ids import DEFAULT_ORGANISATION
+from tertulia.devstack.stack import Stack
+from tertulia.store.groups import find_group
 from tests.workflows.salon import Salon
 
 _NOBODY = "127.0.0.1:1"

@@ -2,10 +2,10 @@
 
 import pytest
 
-from groups.errors import InvalidDefinition
-from groups.ids import DEFAULT_ORGANISATION
-from starter.definitions import Applied, DefinitionFile
-from store.groups import find_group
+from tertulia.client.manifest import Applied, DefinitionFile
+from tertulia.core.errors import InvalidDefinition
+from tertulia.core.ids import DEFAULT_ORGANISATION
+from tertulia.store.groups import find_group
 from tests.workflows.salon import FAST, Salon
 
 

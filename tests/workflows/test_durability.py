@@ -8,9 +8,9 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHistory
 
-from groups.errors import TertuliaError
+from tertulia.core.errors import TertuliaError
+from tertulia.workflows.conversation import MOST_EVENTS
 from tests.workflows.salon import Salon
-from workflows.conversation import MOST_EVENTS
 
 TALK = {"manager_type": "round_robin", "max_turns": 100_000}
 

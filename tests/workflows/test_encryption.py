@@ -14,21 +14,21 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
-from devstack.offline_model import OfflineModelControl
-from devstack.stack import Stack
-from groups.errors import PayloadUnreadable, Unavailable
-from groups.ids import DEFAULT_ORGANISATION
-from groups.patches import GroupPatch
-from starter.changing import change_group
-from starter.client import Tertulia
-from store.groups import find_group
+from tertulia.client.client import Tertulia
+from tertulia.client.group_changes import change_group
+from tertulia.core.errors import PayloadUnreadable, Unavailable
+from tertulia.core.ids import DEFAULT_ORGANISATION
+from tertulia.core.patches import GroupPatch
+from tertulia.devstack.offline_model import OfflineModelControl
+from tertulia.devstack.stack import Stack
+from tertulia.store.groups import find_group
+from tertulia.temporal.encryption import ENCODING, KEY_ID
+from tertulia.workflows.plugin import TertuliaPlugin
 from tests.eventually import eventually
 from tests.leaks import leaks, phrases
 from tests.replay.scripts import SCRIPTS
 from tests.workflows.salon import Salon, open_salon
 from tests.workflows.test_durability import runs
-from workflows.encryption import ENCODING, KEY_ID
-from workflows.plugin import TertuliaPlugin
 
 SECRETS = {"a": os.urandom(32), "b": os.urandom(32)}
 OF_THE_SALON = ("A table in a café.", "thoughtful person")

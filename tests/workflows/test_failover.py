@@ -2,10 +2,10 @@
 
 from itertools import pairwise
 
-from devstack.offline_model import Fault, Match
-from groups.events import TurnOutcome
-from groups.status import ConversationStatus, MemberStatus
-from store.turns import FinishedTurn
+from tertulia.core.events import TurnOutcome
+from tertulia.core.status import ConversationStatus, MemberStatus
+from tertulia.devstack.offline_model import Fault, Match
+from tertulia.store.turns import FinishedTurn
 from tests.workflows.salon import Salon
 
 

@@ -5,19 +5,19 @@ import asyncio
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
-from activities.contracts import ChangeOfGroups, PatchGroup
-from groups.errors import CommandRefused, Conflict, InvalidDefinition, NotFound
-from groups.ids import DEFAULT_ORGANISATION, AgentId, ConversationId, GroupId
-from groups.patches import GroupPatch
-from groups.state import MAX_PENDING_CHANGES, ConversationState
-from groups.status import ConversationStatus
-from starter.changing import change_group, delete_agent_everywhere, delete_group
-from store.agents import find_agent
-from store.conversations import reserve_conversation
-from store.groups import find_group
+from tertulia.client.group_changes import change_group, delete_agent_everywhere, delete_group
+from tertulia.core.activity_contracts import ChangeOfGroups, PatchGroup
+from tertulia.core.errors import CommandRefused, Conflict, InvalidDefinition, NotFound
+from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, ConversationId, GroupId
+from tertulia.core.patches import GroupPatch
+from tertulia.core.state import MAX_PENDING_CHANGES, ConversationState
+from tertulia.core.status import ConversationStatus
+from tertulia.store.agents import find_agent
+from tertulia.store.conversations import reserve_conversation
+from tertulia.store.groups import find_group
+from tertulia.workflows.conversation import GroupConversation
+from tertulia.workflows.group_change import GroupChange
 from tests.workflows.salon import Salon
-from workflows.conversation import GroupConversation
-from workflows.group_change import GroupChange
 
 
 def short(status: ConversationStatus) -> list[str]:

@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from groups.commands import PostMessage
-from groups.errors import CommandRefused, NotFound
-from groups.ids import DEFAULT_ORGANISATION, GroupId
-from starter.service.conversations import Conversations, NewFork
-from starter.service.talking import GroupAnswer, reset_group, say_to_group, until_answered
-from store.agents import find_agent
-from store.groups import find_group
-from store.listening import Listener
+from tertulia.core.commands import PostMessage
+from tertulia.core.errors import CommandRefused, NotFound
+from tertulia.core.ids import DEFAULT_ORGANISATION, GroupId
+from tertulia.service.conversations import Conversations, NewFork
+from tertulia.service.group_messages import GroupAnswer, reset_group, say_to_group, until_answered
+from tertulia.store.agents import find_agent
+from tertulia.store.groups import find_group
+from tertulia.store.notifications import Listener
 from tests.workflows.salon import Salon
 
 

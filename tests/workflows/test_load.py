@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import bindparam, select
 from temporalio.api.workflow.v1 import PendingActivityInfo
 
-from activities.contracts import ActivityName
-from devstack.offline_model import OfflineModelControl
-from devstack.stack import Stack
-from groups.errors import CommandRefused
-from groups.ids import ConversationId
-from store.tables import turns
+from tertulia.core.activity_contracts import ActivityName
+from tertulia.core.errors import CommandRefused
+from tertulia.core.ids import ConversationId
+from tertulia.devstack.offline_model import OfflineModelControl
+from tertulia.devstack.stack import Stack
+from tertulia.store.tables import turns
 from tests.eventually import eventually
 from tests.workflows.salon import Salon, open_salon
 

@@ -2,7 +2,7 @@
 
 import itertools
 
-from devstack.offline_model import Fault, Match
+from tertulia.devstack.offline_model import Fault, Match
 from tests.workflows.salon import Salon
 
 

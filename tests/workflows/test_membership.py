@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
 
-from groups.commands import Receipt
-from groups.errors import CommandRefused, NotFound, TertuliaError
+from tertulia.core.commands import Receipt
+from tertulia.core.errors import CommandRefused, NotFound, TertuliaError
 from tests.workflows.salon import Salon
 
 

@@ -6,18 +6,18 @@ from contextlib import AsyncExitStack
 from temporalio.api.enums.v1 import EventType
 from temporalio.worker import Replayer
 
-from activities.peers import Peers
-from activities.provider import ModelProvider
-from configuration import Configuration
-from devstack.offline_model import OfflineModelControl
-from devstack.stack import Stack
-from starter.client import Tertulia
-from store.database import Database
+from tertulia.activities.provider import ModelProvider
+from tertulia.activities.worker_liveness import Peers
+from tertulia.client.client import Tertulia
+from tertulia.configuration import Configuration
+from tertulia.devstack.offline_model import OfflineModelControl
+from tertulia.devstack.stack import Stack
+from tertulia.store.database import Database
+from tertulia.worker import connect, workers
+from tertulia.workflows.plugin import TertuliaPlugin
 from tests.eventually import eventually
 from tests.workflows.salon import Salon
 from tests.workflows.test_durability import runs
-from worker import connect, workers
-from workflows.plugin import TertuliaPlugin
 
 RESULTS = (EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES, EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
 

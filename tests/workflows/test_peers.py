@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy import func, select, text
 from temporalio.exceptions import ApplicationError
 
-from activities.peers import Peers
-from devstack.stack import Stack
-from groups.errors import ErrorType
-from store.claims import claim, new_worker_number
-from store.database import Database
-from store.tables import claims
+from tertulia.activities.worker_liveness import Peers
+from tertulia.core.errors import ErrorType
+from tertulia.devstack.stack import Stack
+from tertulia.store.database import Database
+from tertulia.store.leases import claim, new_worker_number
+from tertulia.store.tables import claims
 from tests.eventually import eventually
 from tests.store.pooled import PooledDatabase
 from tests.workflows.salon import Salon

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from devstack.offline_model import Fault, Match
-from groups.errors import CommandRefused, ConversationClosed, NotFound
+from tertulia.core.errors import CommandRefused, ConversationClosed, NotFound
+from tertulia.devstack.offline_model import Fault, Match
 from tests.workflows.salon import Salon
 
 

@@ -1,0 +1,258 @@
+"""What a provider sends back, whole or word by word, made into one completion.
+
+Law: whatever comes has one of two outcomes, a completion or a `ModelError`, and the same one whether it was streamed or
+not; nothing of any size gets past here.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from typing import TypeVar
+
+import httpx2
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from tertulia.activities.errors import ModelError, is_retryable
+from tertulia.core.errors import brief
+from tertulia.core.usage import Usage
+
+MAX_RESPONSE_BYTES = 8 * 2**20
+"""More is not read: no answer of that size could enter a transcript."""
+MAX_STREAM_BYTES = 4 * MAX_RESPONSE_BYTES
+"""In a stream each word comes in an envelope that is larger than itself."""
+_DRAIN_SECONDS = 0.2
+"""How long the end of a stream is waited for after its last event, so that the connection can be used again."""
+_DONE = b"[DONE]"
+
+OnWords = Callable[[str], None]
+"""Called with an answer's words as they come."""
+
+
+class ToolCall(BaseModel):
+    """A function that the model wants called; `arguments` is JSON text as the model wrote it."""
+
+    name: str
+    arguments: str
+
+
+class Completion(BaseModel):
+    """A model's answer."""
+
+    text: str
+    tool_calls: tuple[ToolCall, ...]
+    finish_reason: str | None
+    model: str
+    usage: Usage
+    note: str = ""
+    """What is the matter with it, though it can be used."""
+
+
+class _ToolCallEnvelope(BaseModel):
+    function: ToolCall
+
+
+class _Message(BaseModel):
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_ToolCallEnvelope] | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Usage(BaseModel):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class _ChatCompletion(BaseModel):
+    model: str | None = None
+    choices: list[_Choice]
+    usage: _Usage | None = None
+
+
+class _Delta(BaseModel):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _ChunkChoice(BaseModel):
+    index: int = 0
+    delta: _Delta = _Delta()
+    finish_reason: str | None = None
+
+
+class _Chunk(BaseModel):
+    model: str | None = None
+    choices: list[_ChunkChoice] = []
+    usage: _Usage | None = None
+    error: JsonValue = None
+
+
+async def read_answer(response: httpx2.Response, model: str, on_words: OnWords | None) -> Completion:
+    """Read the body, unless it is larger than anything that could be used; `on_words` hears a streamed one.
+
+    Raises:
+        ModelError: it is of no use.
+        httpx2.HTTPError: the connection broke.
+    """
+    try:
+        # Some endpoints answer in one piece though they were asked for a stream.
+        if on_words is None or "json" in response.headers.get("content-type", ""):
+            answer = _parsed(_ChatCompletion, await _whole(response))
+        else:
+            answer = await _streamed(response, on_words)
+    finally:
+        await response.aclose()
+    return _completion(answer, model)
+
+
+async def _whole(response: httpx2.Response) -> bytes:
+    content = bytearray()
+    async for part in _bounded(response, MAX_RESPONSE_BYTES):
+        content += part
+    return bytes(content)
+
+
+async def _bounded(response: httpx2.Response, limit: int) -> AsyncIterator[bytes]:
+    size = 0
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size > limit:
+            raise ModelError(f"the model's answer has more than {limit} bytes", retryable=True)
+        yield part
+
+
+async def _streamed(response: httpx2.Response, on_words: OnWords) -> _ChatCompletion:
+    so_far, events = _SoFar(on_words), _Events()
+    parts = _bounded(response, MAX_STREAM_BYTES)
+    async for part in parts:
+        for event in events.of(part):
+            so_far.take(event)
+        if so_far.done:
+            await _drain(parts)
+            break
+    return so_far.answer()
+
+
+class _Events:
+    """Cuts a stream into the data of its server-sent events; each is one line here, and other lines mean nothing."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def of(self, part: bytes) -> Iterator[bytes]:
+        """The events that this part completes."""
+        self._rest += part
+        if b"\n" not in part:
+            return
+        *lines, self._rest = self._rest.split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                yield bytes(line[5:].strip())
+
+
+async def _drain(parts: AsyncIterator[bytes]) -> None:
+    with suppress(TimeoutError, httpx2.HTTPError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for _ in parts:
+                pass
+
+
+class _SoFar:
+    """What a stream has brought so far."""
+
+    def __init__(self, on_words: OnWords) -> None:
+        self.done = False
+        self._on_words = on_words
+        self._seen = False
+        self._content: list[str] = []
+        self._refusal: list[str] = []
+        self._size = 0
+        self._finish_reason: str | None = None
+        self._model: str | None = None
+        self._usage: _Usage | None = None
+
+    def take(self, event: bytes) -> None:
+        """Add what an event holds.
+
+        Raises:
+            ModelError: it tells of an error, or there is too much.
+        """
+        if self.done or event == _DONE:
+            self.done = True
+            return
+        chunk = _parsed(_Chunk, event)
+        if chunk.error is not None:
+            raise _error_in_stream(chunk.error)
+        self._model = chunk.model or self._model
+        self._usage = chunk.usage or self._usage
+        for choice in chunk.choices:
+            if choice.index == 0:
+                self._seen = True
+                self._finish_reason = choice.finish_reason or self._finish_reason
+                self._add(choice.delta)
+
+    def _add(self, delta: _Delta) -> None:
+        self._refusal.append(delta.refusal or "")
+        if not delta.content:
+            return
+        self._content.append(delta.content)
+        self._size += len(delta.content)
+        if self._size > MAX_RESPONSE_BYTES:
+            raise ModelError(f"the model's answer has more than {MAX_RESPONSE_BYTES} bytes", retryable=True)
+        self._on_words(delta.content)
+
+    def answer(self) -> _ChatCompletion:
+        """The whole, as if it had come in one piece.
+
+        Raises:
+            ModelError: it broke off.
+        """
+        if not self._seen and not self.done:
+            raise ModelError("the model's answer is not a chat completion", retryable=True)
+        if not self.done and self._finish_reason is None:
+            raise ModelError("the model's answer broke off", retryable=True)
+        message = _Message(content="".join(self._content), refusal="".join(self._refusal))
+        choices = [_Choice(message=message, finish_reason=self._finish_reason)] if self._seen else []
+        return _ChatCompletion(model=self._model, choices=choices, usage=self._usage)
+
+
+def _error_in_stream(error: JsonValue) -> ModelError:
+    code = error.get("code") if isinstance(error, dict) else None
+    message = error.get("message") if isinstance(error, dict) else None
+    retryable = is_retryable(code) if isinstance(code, int) and code >= 400 else True
+    return ModelError(f"the model's provider broke off: {brief(str(message or error), 300)}", retryable=retryable)
+
+
+Shape = TypeVar("Shape", bound=BaseModel)
+
+
+def _parsed(shape: type[Shape], content: bytes) -> Shape:
+    try:
+        # Bytes that are no UTF-8 become replacement characters: the words around them stand.
+        return shape.model_validate_json(content.decode("utf-8", "replace"))
+    except ValidationError:
+        raise ModelError("the model's answer is not a chat completion", retryable=True) from None
+
+
+def _completion(answer: _ChatCompletion, model: str) -> Completion:
+    if not answer.choices:
+        raise ModelError("the model's answer holds no choice", retryable=True)
+    choice = answer.choices[0]
+    tokens = answer.usage or _Usage()
+    usage = Usage(prompt_tokens=tokens.prompt_tokens, completion_tokens=tokens.completion_tokens, model_calls=1)
+    if choice.finish_reason == "content_filter":
+        raise ModelError("the answer was withheld by the provider's filter", retryable=False, usage=usage)
+    if choice.message.refusal and not choice.message.content:
+        raise ModelError(f"the model refused: {brief(choice.message.refusal, 200)}", retryable=False, usage=usage)
+    return Completion(
+        text=choice.message.content or "",
+        tool_calls=tuple(call.function for call in choice.message.tool_calls or ()),
+        finish_reason=choice.finish_reason,
+        model=answer.model or model,
+        usage=usage,
+        note="cut off at the model's length limit" if choice.finish_reason == "length" else "",
+    )

@@ -1,0 +1,175 @@
+"""Reads and writes of the database that call no model: opening, membership, messages from outside, closing."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from temporalio import activity
+
+from tertulia.activities.failpoints import Failpoint, reached
+from tertulia.activities.turn_results import committed_result, record_of, result_of
+from tertulia.core.activity_contracts import (
+    ActivityName,
+    AnnouncePhase,
+    ApplyMembership,
+    CloseConversation,
+    ClosedConversation,
+    CloseRound,
+    FindNewcomer,
+    LoadConversation,
+    LoadedConversation,
+    LoadedGroup,
+    LoadGroup,
+    RecordedPosts,
+    RecordPosts,
+    RecordSilentTurn,
+    TurnResult,
+)
+from tertulia.core.agents import Agent
+from tertulia.core.errors import InvalidDefinition, NotFound
+from tertulia.core.group import Group, check_members
+from tertulia.core.ids import AgentId, OrganisationId
+from tertulia.core.roster import MemberRef
+from tertulia.core.state import Fork
+from tertulia.store.agents import agents_of, find_agent
+from tertulia.store.conversations import Opening, close_conversation, open_conversation
+from tertulia.store.database import Database
+from tertulia.store.forks import read_begun
+from tertulia.store.groups import find_group
+from tertulia.store.membership import apply_changes, read_members
+from tertulia.store.rounds import RoundRecord, announce_phase, close_round
+from tertulia.store.transcript import record_posts
+from tertulia.store.turns import TurnRecord, commit_turn
+
+
+class Keeping:
+    """The activities on the workflow's own queue."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @activity.defn(name=ActivityName.LOAD_CONVERSATION)
+    async def load_conversation(self, work: LoadConversation) -> LoadedConversation:
+        """Read the group and open the conversation; done again, it changes nothing."""
+        while True:
+            loaded = await self._read_group(work.organisation_id, work.group)
+            if work.fork:
+                loaded = loaded.model_copy(update={"roster": await self._forked_roster(work, work.fork)})
+            elif len(loaded.members) == len(loaded.standby):
+                raise InvalidDefinition(f"Empty group: {loaded.group_name!r} has no agents to talk")
+            opening = Opening(
+                organisation_id=work.organisation_id,
+                group_id=loaded.group_id,
+                revision=loaded.revision,
+                members=loaded.members if loaded.roster is None else loaded.roster,
+                standby=tuple(one.agent_id for one in loaded.standby),
+                catch_up=loaded.settings.catch_up,
+                fork=work.fork,
+            )
+            if await open_conversation(self._database, work.conversation_id, opening):
+                begun = await read_begun(self._database, work.conversation_id) if work.fork else None
+                return loaded.model_copy(update={"begun": begun})
+
+    async def _forked_roster(self, work: LoadConversation, fork: Fork) -> tuple[MemberRef, ...]:
+        """Who takes part in the fork: the agents it names, or those who take part in the conversation it comes from."""
+        if not fork.agent_ids:
+            here = await read_members(self._database, fork.source)
+            return tuple(
+                MemberRef(agent_id=AgentId(one.agent_id), name=one.name) for one in here if one.state != "removed"
+            )
+        agents = await agents_of(self._database, work.organisation_id, fork.agent_ids)
+        return tuple(MemberRef(agent_id=agent.id, name=agent.name) for agent in agents)
+
+    @activity.defn(name=ActivityName.LOAD_GROUP)
+    async def load_group(self, work: LoadGroup) -> LoadedGroup:
+        """Read the group as it is now. An agent that was deleted a moment later is left out: it leaves anyway."""
+        try:
+            group = await find_group(self._database, work.organisation_id, work.group_id)
+        except NotFound:
+            return LoadedGroup(group=None)
+        ids = (*group.member_ids, *group.manager_ids)
+        return LoadedGroup(group=_loaded(group, await agents_of(self._database, work.organisation_id, ids)))
+
+    async def _read_group(self, organisation_id: OrganisationId, which: str) -> LoadedConversation:
+        group = await find_group(self._database, organisation_id, which)
+        agents = await agents_of(self._database, organisation_id, (*group.member_ids, *group.manager_ids))
+        check_members(group, agents)
+        return _loaded(group, agents)
+
+    @activity.defn(name=ActivityName.FIND_NEWCOMER)
+    async def find_newcomer(self, work: FindNewcomer) -> MemberRef:
+        """The agent of that id or name."""
+        agent = await find_agent(self._database, work.organisation_id, work.who)
+        return MemberRef(agent_id=agent.id, name=agent.name)
+
+    @activity.defn(name=ActivityName.ANNOUNCE_PHASE)
+    async def announce_phase(self, work: AnnouncePhase) -> None:
+        """Tell those outside of the conversation's phase, once."""
+        await announce_phase(self._database, work.conversation_id, work.change)
+
+    @activity.defn(name=ActivityName.CLOSE_ROUND)
+    async def close_round(self, work: CloseRound) -> None:
+        """Keep what came of a round, and tell that it has ended; done again, it changes nothing."""
+        record = RoundRecord(
+            round=work.round,
+            turns=work.turns,
+            seq=work.seq,
+            stop_reason=work.change.reason,
+            explanation=work.change.explanation,
+            started_at=work.started_at,
+            **work.usage.model_dump(),
+        )
+        await close_round(self._database, work.conversation_id, record, work.change)
+
+    @activity.defn(name=ActivityName.APPLY_MEMBERSHIP)
+    async def apply_membership(self, work: ApplyMembership) -> None:
+        """Write changes of the roster and their audit; done again, it changes nothing."""
+        await reached(Failpoint.BEFORE_MEMBERSHIP_COMMIT)
+        await apply_changes(self._database, work.conversation_id, work.changes, work.first_epoch, work.roster)
+        await reached(Failpoint.AFTER_MEMBERSHIP_COMMIT)
+
+    @activity.defn(name=ActivityName.RECORD_POSTS)
+    async def record_posts(self, work: RecordPosts) -> RecordedPosts:
+        """Append messages from outside, each once."""
+        await reached(Failpoint.BEFORE_POSTS_COMMIT)
+        last_seq = await record_posts(
+            self._database, work.conversation_id, work.posts, round=work.round, begins=work.begins
+        )
+        return RecordedPosts(last_seq=last_seq)
+
+    @activity.defn(name=ActivityName.RECORD_SILENT_TURN)
+    async def record_silent_turn(self, work: RecordSilentTurn) -> TurnResult:
+        """Keep that nothing was said in a turn; if it was committed after all, the words stand."""
+        record = TurnRecord(
+            **record_of(work),
+            outcome=work.outcome,
+            error=work.error,
+            seq=work.seq,
+            attempt=work.attempts,
+            model_calls=0,
+            started_at=datetime.now(UTC),
+        )
+        earlier = await commit_turn(self._database, work.conversation_id, record, seq_before=work.seq, text=None)
+        return await committed_result(self._database, work) if earlier else result_of(work, record, "")
+
+    @activity.defn(name=ActivityName.CLOSE_CONVERSATION)
+    async def close_conversation(self, work: CloseConversation) -> ClosedConversation:
+        """Let every member's cursor catch up, and keep the final status."""
+        await reached(Failpoint.BEFORE_CLOSING_COMMIT)
+        last_seq = await close_conversation(self._database, work.conversation_id, work.change, work.final_status)
+        await reached(Failpoint.AFTER_CLOSING_COMMIT)
+        return ClosedConversation(last_seq=last_seq)
+
+
+def _loaded(group: Group, agents: Sequence[Agent]) -> LoadedConversation:
+    people = [MemberRef(agent_id=agent.id, name=agent.name) for agent in agents]
+    return LoadedConversation(
+        group_id=group.id,
+        group_name=group.name,
+        description=group.description,
+        manager_config=group.manager_config,
+        settings=group.settings,
+        members=tuple(one for one in people if one.agent_id not in group.manager_ids),
+        standby=group.standby,
+        managers=tuple(one for one in people if one.agent_id in group.manager_ids),
+        revision=group.revision,
+    )

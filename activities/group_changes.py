@@ -1,0 +1,139 @@
+"""Changes of groups: written, then told to each conversation that runs."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+from temporalio import activity
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from tertulia.activities.failpoints import Failpoint, reached
+from tertulia.core.activity_contracts import (
+    ActivityName,
+    ChangeOfGroups,
+    DeleteAgent,
+    DeleteGroup,
+    PatchGroup,
+    TellConversations,
+    Told,
+    WrittenChange,
+)
+from tertulia.core.errors import ErrorType
+from tertulia.core.ids import ConversationId
+from tertulia.core.patches import GroupPatch
+from tertulia.store.database import Database
+from tertulia.store.group_changes import (
+    Written,
+    conversations_with,
+    running_conversations,
+    write_agent_deletion,
+    write_deletion,
+    write_patch,
+)
+
+_PAGE = 100
+_AT_ONCE = 25
+_PATIENCE = timedelta(seconds=5)
+"""A page of conversations of which none answers takes four times as long."""
+
+
+class NoRoom(Exception):
+    """As many changes wait in a conversation as may; a moment later there is room."""
+
+
+class Changing:
+    """The activities that change groups; those that tell need a client of Temporal."""
+
+    def __init__(self, database: Database, client: Client) -> None:
+        self._database = database
+        self._client = client
+
+    @activity.defn(name=ActivityName.WRITE_CHANGE)
+    async def write_change(self, work: ChangeOfGroups) -> WrittenChange:
+        """Write the change; done again, it returns what was written."""
+        change_id = str(activity.info().workflow_id)
+        written = await self._write(change_id, work)
+        await reached(Failpoint.AFTER_GROUP_CHANGE_COMMIT)
+        return WrittenChange.model_validate(written.model_dump())
+
+    async def _write(self, change_id: str, work: ChangeOfGroups) -> Written:
+        owner = work.organisation_id
+        match work.change:
+            case PatchGroup(group_id=group_id, fields=fields, expected_revision=expected):
+                patch = GroupPatch.model_validate(fields)
+                return await write_patch(self._database, change_id, owner, group_id, patch, expected)
+            case DeleteGroup(group_id=group_id, closes=closes):
+                return await write_deletion(self._database, change_id, owner, group_id, closes=closes)
+            case DeleteAgent(agent_id=agent_id):
+                return await write_agent_deletion(self._database, change_id, owner, agent_id)
+
+    @activity.defn(name=ActivityName.TELL_CONVERSATIONS)
+    async def tell_conversations(self, work: TellConversations) -> Told:
+        """Tell one page of conversations; telling one twice does no harm."""
+        if work.only:
+            return Told(count=len(work.only), last=None, missed=await self._tell_all(work.only, work))
+        if work.group is not None:
+            ids = await running_conversations(self._database, work.group.group_id, after=work.after, limit=_PAGE)
+        else:
+            assert work.left is not None
+            ids = await conversations_with(
+                self._database, work.organisation_id, work.left, after=work.after, limit=_PAGE
+            )
+        missed = await self._tell_all(ids, work)
+        return Told(count=len(ids), last=ids[-1] if len(ids) == _PAGE else None, missed=missed)
+
+    async def _tell_all(self, ids: Sequence[ConversationId], work: TellConversations) -> tuple[ConversationId, ...]:
+        """Tell these; those that did not answer are returned."""
+        at_once = asyncio.Semaphore(_AT_ONCE)
+
+        async def answers(conversation_id: ConversationId) -> bool:
+            async with at_once:
+                try:
+                    await self._tell(conversation_id, work)
+                except (WorkflowUpdateRPCTimeoutOrCancelledError, RPCError, NoRoom):
+                    return False
+                return True
+
+        told = await asyncio.gather(*(answers(conversation_id) for conversation_id in ids))
+        return tuple(one for one, answered in zip(ids, told, strict=True) if not answered)
+
+    async def _tell(self, conversation_id: ConversationId, work: TellConversations) -> None:
+        """By update: a signal can be heard in another order by one who replays (docs/decisions/0020)."""
+        handle = self._client.get_workflow_handle(conversation_id)
+        change_id = activity.info().workflow_id
+        command = {"command_id": change_id}
+        await reached(Failpoint.BEFORE_TELLING)
+        try:
+            if work.group is None:
+                # Each try is an update of its own, for one that failed fails for ever; the command counts once.
+                await handle.execute_update("remove_member", command | {"agent": work.left}, rpc_timeout=_PATIENCE)
+            elif work.closes:
+                await handle.execute_update(
+                    "stop", command | {"reason": "the group was deleted"}, id=change_id, rpc_timeout=_PATIENCE
+                )
+            else:
+                await handle.execute_update("group_changed", work.group.revision, id=change_id, rpc_timeout=_PATIENCE)
+        except WorkflowUpdateFailedError as error:
+            if isinstance(error.cause, ApplicationError) and error.cause.type == ErrorType.FULL:
+                raise NoRoom from None
+            # It is closing, or the agent has left it meanwhile.
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND or await self._is_running(conversation_id):
+                raise
+
+    async def _is_running(self, conversation_id: ConversationId) -> bool:
+        """Whether it only moves on to a new run. The database may have one as open that Temporal has forgotten."""
+        try:
+            description = await self._client.get_workflow_handle(conversation_id).describe()
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return False
+            raise
+        return description.status is WorkflowExecutionStatus.RUNNING

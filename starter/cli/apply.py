@@ -1,0 +1,48 @@
+"""`apply`: agents and groups from YAML files."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tertulia.starter.cli.options import Data, Json
+from tertulia.starter.cli.session import with_client
+from tertulia.starter.cli.terminal import console, one_line, print_json
+
+if TYPE_CHECKING:
+    from tertulia.client.backend import Conversing
+    from tertulia.client.manifest import Applied
+
+_STYLES = {"created": "green", "updated": "yellow", "unchanged": "dim"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command("apply")(apply)
+
+
+def apply(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE.yaml", help="Files of agents and groups.")],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Create or update agents and groups; what is as written already stays as it is.
+
+    Example: tertulia apply examples/*.yaml
+    """
+    from tertulia.client.manifest import read_definitions
+
+    # All are read before the first is applied: a mistake in one changes nothing.
+    definitions = [read_definitions(path) for path in files]
+
+    async def apply_all(client: "Conversing") -> "list[Applied]":
+        return [line for one in definitions for line in await client.apply(one)]
+
+    applied = with_client(data, apply_all)
+    if as_json:
+        print_json([line.model_dump(mode="json") for line in applied])
+        return
+    out = console()
+    for line in applied:
+        out.print(f"{line.outcome:<9}", style=_STYLES[line.outcome], end=" ")
+        out.print(f"{line.kind} {one_line(line.name)} ({line.id})", soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Group conversations between AI agents as durable Temporal workflows."""

@@ -1,0 +1,92 @@
+"""The API as one ASGI application: composition, and nothing else."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import APIRouter, FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.middleware import Middleware
+
+from tertulia.api import (
+    agents,
+    blocks,
+    codec,
+    commands,
+    conversations,
+    events,
+    group_messages,
+    group_stream,
+    groups,
+    health,
+    keys,
+    openapi,
+    problems,
+)
+from tertulia.api.access_log import AccessLog
+from tertulia.api.limits import BodyLimit, Rates
+from tertulia.api.path_normalisation import Paths
+from tertulia.api.security import API, Door, require
+from tertulia.client.client import Tertulia
+from tertulia.configuration import Configuration
+from tertulia.temporal.encryption import EncryptionCodec
+
+_DESCRIPTION = """\
+Agents, memory blocks, groups and their conversations. Every request under `/v1`, except for its health, brings a key:
+`Authorization: Bearer tertulia_…` or `X-API-Key: tertulia_…`. Whoever holds a key sees and changes the rows of the
+key's organisation, and of no other. Errors have one shape, `Problem`.
+"""
+_CONNECTIONS = 10
+"""To the database, which are kept open; when all are busy there are more."""
+
+
+def create_app(configuration: Configuration) -> FastAPI:
+    """The API over the configured servers, which it connects to when it is started."""
+    app = FastAPIOffline(
+        title="Tertulia",
+        version=version("tertulia"),
+        description=_DESCRIPTION,
+        redoc_url=None,
+        static_url="/docs/assets",
+        lifespan=_connected(configuration),
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        swagger_ui_parameters={"persistAuthorization": True},
+    )
+    app.state.rates = Rates(configuration.requests_per_minute)
+    app.state.stopping = asyncio.Event()
+    app.state.default_model = agents.default_model(configuration)
+    app.include_router(health.router, prefix="/v1")
+    for router in _routers(configuration):
+        app.include_router(router, prefix="/v1", responses=problems.PROBLEMS)
+    problems.register(app)
+    document = app.openapi()
+    openapi.complete(document)
+    app.user_middleware = [
+        Middleware(AccessLog),
+        Middleware(codec.CodecCors, **codec.cors_settings(configuration.temporal_ui_url)),
+        Middleware(Paths, document["paths"]),
+        Middleware(Door),
+        Middleware(BodyLimit, configuration.max_body_bytes, {f"{API}codec/": codec.MAX_BODY_BYTES}),
+    ]
+    return app
+
+
+def _routers(configuration: Configuration) -> tuple[APIRouter, ...]:
+    encryption = EncryptionCodec(configuration.encryption_keys)
+    definitions = (agents.router, blocks.router, groups.router, group_messages.router, group_stream.router)
+    talks = (conversations.router, commands.router)
+    return (*definitions, *talks, keys.router, events.router, codec.codec_router(encryption, require("operate")))
+
+
+def _connected(configuration: Configuration) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # Lazy: an API that starts before Temporal answers what needs the database alone.
+        async with Tertulia.connect(configuration, lazy=True, connections=_CONNECTIONS) as client:
+            app.state.tertulia = client
+            async with events.listening(app, client.database):
+                yield
+
+    return lifespan

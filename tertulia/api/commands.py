@@ -1,0 +1,53 @@
+"""What can be told to a conversation that runs: one route for each command, with its receipt for an answer."""
+
+from collections.abc import Awaitable, Callable
+from inspect import getdoc
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header
+
+from tertulia.api.dependencies import Client
+from tertulia.api.security import require
+from tertulia.client.commands import PATHS
+from tertulia.core.commands import COMMANDS, Command, PostMessage, Receipt, UpdateSettings
+from tertulia.service.principal import Principal, Scope
+
+router = APIRouter(prefix="/conversations/{conversation_id}", tags=["commands"])
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x21-\x7e]+$",
+        description="As `command_id` in the body: with the same one, a command counts once.",
+    ),
+]
+
+
+def _route(kind: type[Command], scope: Scope) -> Callable[..., Awaitable[Receipt]]:
+    async def tell(
+        client: Client,
+        principal: Annotated[Principal, Depends(require(scope))],
+        conversation_id: str,
+        body: Any,
+        idempotency_key: IdempotencyKey = None,
+    ) -> Receipt:
+        command = body
+        if command.command_id is None and idempotency_key is not None:
+            command = command.model_copy(update={"command_id": idempotency_key})
+        return await client.within(principal.organisation_id).send(conversation_id, command)
+
+    tell.__annotations__["body"] = kind
+    tell.__doc__ = getdoc(kind)
+    return tell
+
+
+for _name, _kind in COMMANDS.items():
+    router.add_api_route(
+        f"/{PATHS[_name]}",
+        _route(_kind, "post" if _kind is PostMessage else "operate"),
+        methods=["PATCH" if _kind is UpdateSettings else "POST"],
+        status_code=202,
+        name=_kind.__name__,
+    )

@@ -1,0 +1,135 @@
+"""The events of a stream as the API's documentation shows them. Nothing is checked against them while a stream runs."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, GetJsonSchemaHandler, JsonValue, RootModel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from tertulia.core.phases import PublicPhase
+from tertulia.store.event_log import EventKind
+from tertulia.store.membership import MembershipChange
+
+
+class _Told(BaseModel):
+    created_at: datetime
+
+
+class MessageTold(_Told):
+    """`message`: a message entered the transcript, a participant's or one from outside."""
+
+    seq: int
+    turn: int | None
+    """The turn in which it was said; null for a message from outside."""
+    round: int | None
+    role: Literal["user", "assistant"]
+    sender_id: str | None
+    sender: str
+    text: str
+    chosen_by: str | None = None
+    """What chose the speaker. This and what follows: of a participant's message alone."""
+    reason: str | None = None
+    """Why that speaker was chosen."""
+    error: str | None = None
+    """What failed before there were these words, or what is the matter with them."""
+    attempt: int | None = None
+    model: str | None = None
+    fallback: int | None = None
+    """Which of the speaker's models answered: 0 = its own."""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class TurnStartedTold(_Told):
+    """`turn_started`: a participant has the floor."""
+
+    turn: int
+    round: int
+    speaker_id: str
+    speaker: str
+
+
+class SpeakerChosenTold(TurnStartedTold):
+    """`speaker_chosen`: who has the next turn, and why."""
+
+    chosen_by: str
+    reason: str
+
+
+class SilentTurnTold(TurnStartedTold):
+    """`turn_passed`, `turn_failed`, `turn_discarded`, `turn_cancelled`: a turn ended without a message."""
+
+    epoch: int
+    chosen_by: str
+    reason: str
+    outcome: Literal["passed", "failed", "discarded", "cancelled"]
+    error: str | None
+    seq: int
+    """The last message of the transcript after the turn."""
+    attempt: int
+    model: str | None
+    fallback: int
+    prompt_tokens: int
+    completion_tokens: int
+    model_calls: int
+    started_at: datetime
+    finished_at: datetime
+
+
+class SelectionFailedTold(_Told):
+    """`selection_failed`: a manager chose nobody."""
+
+    turn: int
+    round: int
+    manager_id: str
+    reason: str
+
+
+class PhaseTold(_Told):
+    """`phase`: a round begins or ends, the conversation is paused, goes on, or is closed; the last ends the stream."""
+
+    phase: PublicPhase
+    round: int
+    reason: str
+    """Why, in a word: a stop reason, or an operator's words for a pause."""
+    explanation: str
+
+
+class DeltaTold(BaseModel):
+    """`delta`: words as they are said. It has no id, and is not told again to one who was cut off."""
+
+    turn: int
+    attempt: int
+    """A turn that is begun anew has a higher one: what was told of it before does not count."""
+    offset: int
+    """How many characters of the turn's words come before these."""
+    text: str
+
+
+class StreamedEvent(BaseModel):
+    """One event: its lines `id`, `event` and `data`, of which the last is one of these objects as JSON."""
+
+    id: int | None = None
+    """The event's number: 1, 2, 3… without gaps. A `delta` has none."""
+    event: EventKind | Literal["delta"]
+    data: (
+        MessageTold
+        | SpeakerChosenTold
+        | TurnStartedTold
+        | SilentTurnTold
+        | SelectionFailedTold
+        | MembershipChange
+        | PhaseTold
+        | DeltaTold
+        | dict[str, JsonValue]
+    )
+
+
+class EventText(RootModel[str]):
+    """Server-sent events as they come: text, in which each event is one of `StreamedEvent`."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        events = handler(StreamedEvent.__pydantic_core_schema__)
+        return {"type": "string", "contentMediaType": "text/event-stream", "contentSchema": events}

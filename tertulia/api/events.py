@@ -1,0 +1,108 @@
+"""The events of a conversation as server-sent events, which a reader that was cut off resumes where it stopped."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, FastAPI, Header, Path, Query, Request, Response
+
+from tertulia.api.dependencies import Client, Listening
+from tertulia.api.event_shapes import EventText
+from tertulia.api.security import Reader
+from tertulia.api.sse import EventStream, Streams
+from tertulia.client.event_stream import events_of, is_left_to_read
+from tertulia.client.occurrences import Interrupted, Occurrence
+from tertulia.service.conversations import Conversations
+from tertulia.store.database import Database
+from tertulia.store.keys import is_valid
+from tertulia.store.notifications import Listener, LiveDelta
+
+RETRY_MILLISECONDS = 1_000
+"""After how long a reader that was cut off shall come back."""
+_LAST_NUMBER = 10**18
+
+router = APIRouter(prefix="/conversations", tags=["conversations"])
+
+
+@asynccontextmanager
+async def listening(app: FastAPI, database: Database) -> AsyncIterator[None]:
+    """While the block runs, the application's streams are woken."""
+    async with Listener(database) as listener:
+        app.state.listener = listener
+        app.state.streams = Streams()
+        yield
+
+
+_CONVERSATION = "The conversation's id."
+_AFTER = "Begin behind the event of this number; 0 = from the start."
+_LAST_EVENT_ID = "As `after`, and before it: what a reader that was cut off sends by itself."
+_DELTAS = "Whether to tell words as they are said, too. They are a foretaste: the message that follows is the truth."
+
+
+@router.get(
+    "/{conversation_id}/events",
+    response_model=None,
+    response_class=EventStream,
+    status_code=200,
+    responses={
+        200: {"model": EventText, "description": "The events, until the conversation is closed."},
+        204: {"description": "The conversation is closed, and its last event was seen: nothing follows."},
+    },
+)
+async def follow(
+    request: Request,
+    client: Client,
+    listener: Listening,
+    reader: Reader,
+    conversation_id: Annotated[str, Path(description=_CONVERSATION)],
+    after: Annotated[int, Query(ge=0, le=_LAST_NUMBER, description=_AFTER)] = 0,
+    last_event_id: Annotated[
+        int | None, Header(alias="Last-Event-ID", ge=0, le=_LAST_NUMBER, description=_LAST_EVENT_ID)
+    ] = None,
+    deltas: Annotated[bool, Query(description=_DELTAS)] = True,
+) -> Response:
+    """Follow a conversation: every event once and in order, as it happens, until it is closed.
+
+    Each event's `id` is its number, 1, 2, 3… without gaps. A reader that was cut off goes on behind the last one it has
+    seen, with `Last-Event-ID` or `after`. A reader that does not read is cut off.
+    """
+    await Conversations(client, reader.organisation_id).retrieve(conversation_id)
+    cursor = after if last_event_id is None else last_event_id
+    if not await is_left_to_read(client.database, conversation_id, cursor):
+        return Response(status_code=204)
+    streams: Streams = request.app.state.streams
+    streams.check(reader.key_id)
+
+    return EventStream(
+        _encoded(events_of(client.database, listener, conversation_id, cursor, deltas=deltas)),
+        stopping=request.app.state.stopping,
+        still_allowed=partial(is_valid, client.database, reader.key_id),
+        streams=streams,
+        key_id=reader.key_id,
+    )
+
+
+async def _encoded(occurrences: AsyncGenerator[Occurrence, None]) -> AsyncGenerator[bytes, None]:
+    yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
+    async with aclosing(occurrences):
+        async for occurrence in occurrences:
+            yield encode(occurrence)
+
+
+def encode(occurrence: Occurrence) -> bytes:
+    """One occurrence as it is sent. Only what is kept has an id: a reader resumes behind that."""
+    match occurrence:
+        case Interrupted():
+            return b": the database does not answer; what follows comes when it does\n\n"
+        case LiveDelta():
+            return _lines("delta", occurrence.model_dump(mode="json"))
+        case event:
+            told = {"created_at": event.model_dump(mode="json")["created_at"], **event.data}
+            return f"id: {event.number}\n".encode() + _lines(event.kind, told)
+
+
+def _lines(kind: str, data: object) -> bytes:
+    # JSON holds no line break of its own, so that one line is enough.
+    return f"event: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()

@@ -1,0 +1,105 @@
+"""`/v1/groups/{group_id}/messages`: talk with a group. All that is said to it is one conversation, until a reset."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from tertulia.api.dependencies import Client, GroupsToRead, Listening
+from tertulia.api.disconnect import unless_left
+from tertulia.api.schemas.messages import (
+    Accepted,
+    GroupAnswer,
+    GroupMessage,
+    MessageQuery,
+    SendMessages,
+    message_shape,
+    seq_of,
+    stop_reason,
+    usage_statistics,
+)
+from tertulia.api.security import Operator, Poster
+from tertulia.core.group import RoundRobin
+from tertulia.core.ids import ConversationId, GroupId
+from tertulia.service import group_messages
+from tertulia.service.group_messages import reset_group, say_to_group, until_answered
+from tertulia.store.spans import Span
+
+router = APIRouter(prefix="/groups", tags=["groups"])
+
+_ACCEPTED: dict[int | str, dict[str, Any]] = {202: {"model": Accepted, "description": "Accepted, with `background`."}}
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=100,
+        pattern=r"^[\x21-\x7e]+$",
+        description="The same request sent again with the same key is answered as the first, and said once.",
+    ),
+]
+
+
+@router.post("/{group_id}/messages", responses=_ACCEPTED)
+async def send(
+    request: Request,
+    client: Client,
+    listener: Listening,
+    principal: Poster,
+    group_id: str,
+    body: SendMessages,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> GroupAnswer | Accepted:
+    """Say something to the group, and wait until the round that it sets off is over.
+
+    The first message starts the group's default conversation, the next ones continue it. With `background`, the answer
+    comes at once; the conversation's events tell the rest. One who leaves ends the waiting, and not the round.
+    """
+    accepted = await say_to_group(
+        client,
+        principal.organisation_id,
+        GroupId(group_id),
+        [message.post for message in body.messages],
+        idempotency_key=idempotency_key,
+    )
+    if not body.background:
+        return group_answer(await unless_left(request.receive, until_answered(client, listener, accepted)))
+    response.status_code = 202
+    return Accepted(conversation_id=accepted.conversation_id, message_ids=[*accepted.message_ids])
+
+
+def group_answer(answer: group_messages.GroupAnswer) -> GroupAnswer:
+    """What came of messages to a group, in this shape."""
+    everyone_once = isinstance(answer.rules, RoundRobin) and answer.rules.max_turns is None
+    said = [message for message in answer.messages if message.role == "assistant"]
+    return GroupAnswer(
+        messages=[message_shape(answer.conversation_id, message) for message in said],
+        stop_reason=stop_reason(answer.stop_reason, everyone_once=everyone_once),
+        usage=usage_statistics(answer.usage, answer.turns),
+        conversation_id=answer.conversation_id,
+        message_ids=[*answer.message_ids],
+    )
+
+
+@router.get("/{group_id}/messages")
+async def messages(service: GroupsToRead, group_id: str, query: Annotated[MessageQuery, Query()]) -> list[GroupMessage]:
+    """A page of what was said to the group and in it, since it was reset."""
+    conversation_id = (await service.retrieve(group_id)).default_conversation_id
+    span = Span(
+        before=_seq(query.before, conversation_id, "before"),
+        after=_seq(query.after, conversation_id, "after"),
+        limit=query.limit,
+        order=query.order,
+    )
+    if conversation_id is None:
+        return []
+    return [message_shape(conversation_id, message) for message in await service.messages(conversation_id, span)]
+
+
+@router.patch("/{group_id}/reset-messages", status_code=204)
+async def reset(client: Client, principal: Operator, group_id: str) -> None:
+    """Let the next message to the group start a new conversation; the present one closes, and its transcript stays."""
+    await reset_group(client, principal.organisation_id, GroupId(group_id))
+
+
+def _seq(message_id: str | None, conversation_id: ConversationId | None, field: str) -> int | None:
+    return None if message_id is None else seq_of(message_id, conversation_id, field)

@@ -1,0 +1,128 @@
+"""`/v1/groups/{group_id}/messages/stream`: as a message to the group, and what the agents say comes as it is said."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+
+from tertulia.api.dependencies import Client, Listening
+from tertulia.api.group_messages import IdempotencyKey, group_answer
+from tertulia.api.schemas.messages import GroupEvents, SendMessages, message_shape
+from tertulia.api.security import Poster
+from tertulia.api.sse import EventStream, Streams
+from tertulia.client.event_stream import Occurrence, events_of
+from tertulia.core.ids import ConversationId, GroupId
+from tertulia.service import group_messages
+from tertulia.service.group_messages import say_to_group, until_answered
+from tertulia.service.groups import Groups
+from tertulia.store.database import Database
+from tertulia.store.events import ConversationEvent, last_event
+from tertulia.store.keys import is_valid
+from tertulia.store.transcript import Message, PostedMessage, find_posted
+
+router = APIRouter(prefix="/groups", tags=["groups"])
+
+_DONE = b"data: [DONE]\n\n"
+
+
+@router.post(
+    "/{group_id}/messages/stream",
+    response_model=None,
+    response_class=EventStream,
+    status_code=200,
+    responses={200: {"model": GroupEvents, "description": "The messages, why the round ended, and what it has cost."}},
+)
+async def stream(
+    request: Request,
+    client: Client,
+    listener: Listening,
+    principal: Poster,
+    group_id: str,
+    body: SendMessages,
+    idempotency_key: IdempotencyKey = None,
+) -> EventStream:
+    """Say something to the group, and read each answer when it has been said, until the round is over.
+
+    The stream ends with the reason, the cost, and `[DONE]`. Cut off, the round goes on: the same request with the same
+    `Idempotency-Key` tells it anew, and says nothing twice.
+    """
+    streams: Streams = request.app.state.streams
+    streams.check(principal.key_id)
+    organisation_id = principal.organisation_id
+    present = (await Groups(client, organisation_id).retrieve(group_id)).default_conversation_id
+    seen = await last_event(client.database, present) if present else 0
+    posts = [message.post for message in body.messages]
+    accepted = await say_to_group(client, organisation_id, GroupId(group_id), posts, idempotency_key=idempotency_key)
+    after = seen if accepted.conversation_id == present else 0
+    return EventStream(
+        _told(
+            _said(client.database, accepted, events_of(client.database, listener, accepted.conversation_id, after)),
+            partial(until_answered, client, listener, accepted),
+            accepted.conversation_id,
+        ),
+        stopping=request.app.state.stopping,
+        still_allowed=partial(is_valid, client.database, principal.key_id),
+        streams=streams,
+        key_id=principal.key_id,
+    )
+
+
+async def _told(
+    said: AsyncGenerator[Message, None],
+    answered: Callable[[], Coroutine[Any, Any, group_messages.GroupAnswer]],
+    conversation_id: ConversationId,
+) -> AsyncGenerator[bytes, None]:
+    """What the agents say as it happens, until there is an answer; then what is left of it."""
+    told: set[int] = set()
+    async with aclosing(said):
+        answer = asyncio.create_task(answered())
+        coming = asyncio.create_task(_next(said))
+        try:
+            while not answer.done():
+                await asyncio.wait((answer, coming), return_when=asyncio.FIRST_COMPLETED)
+                if not coming.done():
+                    continue
+                message = coming.result()
+                if message is None:
+                    break
+                told.add(message.seq)
+                yield _line(message_shape(conversation_id, message))
+                coming = asyncio.create_task(_next(said))
+            whole = group_answer(await answer)
+        finally:
+            coming.cancel()
+            answer.cancel()
+            await asyncio.wait((coming, answer))
+    for shape in whole.messages:
+        if shape.seq_id not in told:
+            yield _line(shape)
+    yield _line(whole.stop_reason)
+    yield _line(whole.usage)
+    yield _DONE
+
+
+async def _next(said: AsyncGenerator[Message, None]) -> Message | None:
+    return await anext(said, None)
+
+
+async def _said(
+    database: Database, accepted: group_messages.GroupAnswer, occurrences: AsyncGenerator[Occurrence, None]
+) -> AsyncGenerator[Message, None]:
+    """What agents say after the first of these messages."""
+    first: PostedMessage | None = None
+    async with aclosing(occurrences):
+        async for occurrence in occurrences:
+            if not isinstance(occurrence, ConversationEvent) or occurrence.data.get("role") != "assistant":
+                continue
+            first = first or await find_posted(database, accepted.conversation_id, accepted.message_ids[0])
+            message = Message.model_validate({**occurrence.data, "created_at": occurrence.created_at})
+            if first is not None and message.seq > first.seq:
+                yield message
+
+
+def _line(shape: BaseModel) -> bytes:
+    return f"data: {shape.model_dump_json()}\n\n".encode()

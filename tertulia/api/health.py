@@ -1,0 +1,89 @@
+"""Whether the API lives, and whether what it needs answers. Law: no key is needed, and no secret is told."""
+
+import asyncio
+from collections.abc import Awaitable
+from importlib.metadata import version
+from typing import Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
+
+from tertulia.api.problems import PROBLEMS
+from tertulia.client.client import Tertulia
+from tertulia.core.errors import Unavailable
+from tertulia.store.database import Database
+
+_PATIENCE_SECONDS = 3.0
+_VERSION = version("tertulia")
+
+router = APIRouter(prefix="/health", tags=["health"])
+
+
+class Health(BaseModel):
+    """A program that answers."""
+
+    version: str
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """What the API needs, all of which answers."""
+
+    status: Literal["ready"] = "ready"
+    database: Literal["ok"] = "ok"
+    migrations: Literal["ok"] = "ok"
+    temporal: Literal["ok"] = "ok"
+
+
+@router.get("/")
+async def health() -> Health:
+    """Whether the API lives; it asks nobody else."""
+    return Health(version=_VERSION)
+
+
+@router.get("/ready", responses={503: PROBLEMS[503]})
+async def ready(request: Request) -> Readiness:
+    """Whether the API can do its work: Postgres answers, its tables are those of this version, Temporal answers."""
+    tertulia: Tertulia = request.app.state.tertulia
+    checks = (_in_time("the database", _database(tertulia.database)), _in_time("Temporal", _temporal(tertulia)))
+    missing = [problem for problem in await asyncio.gather(*checks) if problem]
+    if missing:
+        raise Unavailable(f"not ready: {'; '.join(missing)}")
+    return Readiness()
+
+
+async def _database(database: Database) -> str | None:
+    needed = await asyncio.to_thread(_needed_version)
+    try:
+        row = await database.row(text("SELECT version_num FROM alembic_version"))
+    except ProgrammingError:
+        row = None
+    found = row[0] if row else "no tables"
+    if found == needed:
+        return None
+    return f"the database has {found}, this program needs version {needed}: `tertulia migrate` brings it up to date"
+
+
+def _needed_version() -> str:
+    # Imported when it is first asked for: alembic would delay every start of the API.
+    from tertulia.store.migrate import newest
+
+    return newest()
+
+
+async def _temporal(tertulia: Tertulia) -> str | None:
+    await tertulia.temporal.service_client.check_health()
+    return None
+
+
+async def _in_time(what: str, check: Awaitable[str | None]) -> str | None:
+    """What is missing, in words."""
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            return await check
+    except SQLAlchemyError as error:
+        return f"{what}: {type(getattr(error, 'orig', None) or error).__name__}"
+    except (TimeoutError, OSError, RuntimeError):
+        return f"{what} does not answer"

@@ -1,0 +1,241 @@
+"""Agents as Letta's V1 API has them. What it has and this house has not is told as it is: no tools, no embedding."""
+
+from datetime import datetime
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt
+
+from tertulia.api.schemas.blocks import BlockShape, CreateBlock, block_shape
+from tertulia.api.schemas.requests import Body, Paged
+from tertulia.core.agents import AgentPatch, Identifier, ModelSettings, Name, Tags
+from tertulia.core.group import MAX_BLOCKS, GroupSettings
+from tertulia.core.ids import BlockId
+from tertulia.service.agents import NewAgent
+from tertulia.store.agents import AgentFilter, StoredAgent
+from tertulia.store.paging import Page
+
+_OWN_ENDPOINT = "openai/"
+"""Letta names a model with its provider in front: this one is the endpoint that is configured here."""
+_IGNORED = frozenset(
+    """agent_type embedding embedding_config embedding_chunk_size context_window_limit max_reasoning_tokens
+    enable_reasoner reasoning from_template template project project_id template_id base_template_id identity_ids
+    tools tool_ids tool_rules source_ids include_base_tools include_multi_agent_tools include_base_tool_rules
+    include_default_source tool_exec_environment_variables memory_variables initial_message_sequence message_ids
+    message_buffer_autoclear enable_sleeptime response_format timezone max_files_open per_file_view_window_char_limit
+    hidden last_run_completion last_run_duration_ms""".split()
+)
+
+
+class LlmConfigRequest(Body):
+    """How the agent's model is called, as Letta says it."""
+
+    ignored: ClassVar[frozenset[str]] = frozenset(
+        """model_endpoint_type model_endpoint provider_name provider_category model_wrapper context_window
+        put_inner_thoughts_in_kwargs handle enable_reasoner max_reasoning_tokens compatibility_type tier""".split()
+    )
+
+    model: str = Field(min_length=1, max_length=200)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    max_tokens: PositiveInt | None = None
+    reasoning_effort: str | None = Field(default=None, max_length=20)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    verbosity: str | None = Field(default=None, max_length=20)
+
+    @property
+    def settings(self) -> ModelSettings:
+        """The same as this house says it."""
+        further = {name: getattr(self, name) for name in ("reasoning_effort", "frequency_penalty", "verbosity")}
+        extra: dict[str, JsonValue] = {name: value for name, value in further.items() if value is not None}
+        return ModelSettings(model=self.model, temperature=self.temperature, max_tokens=self.max_tokens, extra=extra)
+
+
+class _Described(Body):
+    """What a new agent and a change of one have in common."""
+
+    ignored: ClassVar[frozenset[str]] = _IGNORED
+
+    name: Name | None = None
+    description: str | None = Field(default=None, max_length=2_000)
+    system: str | None = Field(default=None, max_length=100_000, description="Its instructions: who it is.")
+    model: str | None = Field(
+        default=None, min_length=1, max_length=200, description="The model's name; a leading `openai/` is taken off."
+    )
+    llm_config: LlmConfigRequest | None = Field(default=None, description="Goes before `model`.")
+    model_settings: ModelSettings | None = Field(
+        default=None, description="All that this house knows of a model, its fallbacks included; goes before both."
+    )
+    tags: Tags | None = None
+    metadata: dict[str, JsonValue] | None = None
+    block_ids: tuple[BlockId, ...] | None = Field(default=None, max_length=MAX_BLOCKS)
+
+    @property
+    def model_name(self) -> str | None:
+        """The model as its endpoint knows it."""
+        return self.model.removeprefix(_OWN_ENDPOINT) or None if self.model else None
+
+
+class CreateAgent(_Described):
+    """An agent that is to be made."""
+
+    id: Identifier | None = Field(default=None, description="One is made where none is given, as for the name.")
+    memory_blocks: tuple[CreateBlock, ...] | None = Field(
+        default=None, max_length=MAX_BLOCKS, description="Blocks that are made with it, before those of `block_ids`."
+    )
+    max_tokens: PositiveInt | None = Field(default=None, description="The most tokens of one answer.")
+
+    @property
+    def new(self) -> NewAgent:
+        """What the service is asked for."""
+        return NewAgent(
+            id=self.id,
+            name=self.name,
+            description=self.description or "",
+            instructions=self.system or "",
+            model=self._model(),
+            tags=self.tags or (),
+            metadata=self.metadata or {},
+            blocks=tuple(block.draft for block in self.memory_blocks or ()),
+            block_ids=self.block_ids or (),
+        )
+
+    def _model(self) -> ModelSettings:
+        if self.model_settings:
+            return self.model_settings
+        if self.llm_config:
+            settings = self.llm_config.settings
+            return settings.model_copy(update={"max_tokens": self.max_tokens or settings.max_tokens})
+        return ModelSettings(model=self.model_name, max_tokens=self.max_tokens)
+
+
+class ModifyAgent(_Described):
+    """A change of an agent: what it does not name stays, and null makes empty."""
+
+    @property
+    def patch(self) -> AgentPatch:
+        """What the service is asked for."""
+        given = self.model_fields_set
+        values: dict[str, Any] = {name: getattr(self, name) for name in _SAME & given}
+        if "system" in given:
+            values["instructions"] = self.system
+        if self.model_settings:
+            values["model"] = self.model_settings
+        elif self.llm_config:
+            values["model"] = self.llm_config.settings
+        elif "model" in given:
+            values["model_name"] = self.model_name
+        return AgentPatch.model_validate(values)
+
+
+_SAME = {"name", "description", "tags", "metadata", "block_ids"}
+
+
+class AgentQuery(Paged):
+    """Which agents."""
+
+    ignored: ClassVar[frozenset[str]] = frozenset(
+        """project_id template_id base_template_id identity_id identifier_keys include_relationships sort_by
+        show_hidden_agents""".split()
+    )
+
+    name: str | None = None
+    query_text: str | None = Field(default=None, description="A part of the name, in whatever case.")
+    tags: list[str] = Field(default=[], max_length=50)
+    match_all_tags: bool = Field(default=False, description="All of the tags, not only one.")
+    ascending: bool = Field(default=True, description="As `order`, in Letta's words.")
+
+    @property
+    def page(self) -> Page:
+        """Which part of the list."""
+        page = super().page
+        return page if self.ascending or "order" in self.model_fields_set else page.model_copy(update={"order": "desc"})
+
+    @property
+    def only(self) -> AgentFilter:
+        """Which of them."""
+        return AgentFilter(
+            name=self.name, query_text=self.query_text, tags=tuple(self.tags), match_all_tags=self.match_all_tags
+        )
+
+
+class LlmConfig(BaseModel):
+    """How the agent's model is called."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model: str
+    model_endpoint_type: Literal["openai"] = "openai"
+    context_window: int
+    """About how many tokens of transcript a prompt holds, unless the group's settings say otherwise."""
+    handle: str
+    temperature: float | None
+    max_tokens: int | None
+
+
+class EmbeddingConfig(BaseModel):
+    """There is none: nothing here is embedded."""
+
+    embedding_endpoint_type: str = "none"
+    embedding_model: str = "none"
+    embedding_dim: int = 0
+    embedding_chunk_size: int = 0
+
+
+class Memory(BaseModel):
+    """An agent's own blocks."""
+
+    blocks: list[BlockShape]
+    file_blocks: list[JsonValue] = []
+    prompt_template: str = ""
+
+
+class AgentState(BaseModel):
+    """An agent."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    id: str
+    name: str
+    description: str
+    system: str
+    """Its instructions."""
+    agent_type: Literal["react_agent"] = "react_agent"
+    llm_config: LlmConfig
+    model_settings: ModelSettings
+    embedding_config: EmbeddingConfig = EmbeddingConfig()
+    memory: Memory
+    tools: list[JsonValue] = []
+    tool_rules: list[JsonValue] = []
+    sources: list[JsonValue] = []
+    identity_ids: list[str] = []
+    message_ids: list[str] = []
+    tags: list[str]
+    metadata: dict[str, JsonValue]
+    revision: int
+    """Grows with every change."""
+    created_at: datetime
+    updated_at: datetime
+
+
+def agent_state(agent: StoredAgent, default_model: str) -> AgentState:
+    """The agent in this shape."""
+    name = agent.model.model or default_model
+    return AgentState(
+        id=agent.id,
+        name=agent.name,
+        description=agent.description,
+        system=agent.instructions,
+        llm_config=LlmConfig(
+            model=name,
+            context_window=GroupSettings().context_tokens,
+            handle=f"{_OWN_ENDPOINT}{name}",
+            temperature=agent.model.temperature,
+            max_tokens=agent.model.max_tokens,
+        ),
+        model_settings=agent.model,
+        memory=Memory(blocks=[block_shape(block) for block in agent.blocks]),
+        tags=[*agent.tags],
+        metadata=agent.metadata,
+        revision=agent.revision,
+        created_at=agent.created_at,
+        updated_at=agent.updated_at,
+    )

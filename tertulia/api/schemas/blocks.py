@@ -1,0 +1,99 @@
+"""Memory blocks as Letta's V1 API has them, with a version."""
+
+from datetime import datetime
+from typing import ClassVar
+
+from pydantic import BaseModel, Field, JsonValue
+
+from tertulia.api.schemas.requests import Body, Paged
+from tertulia.core.agents import Name
+from tertulia.core.blocks import DEFAULT_BLOCK_LIMIT, Block, BlockDraft, BlockLimit, BlockPatch, BlockText
+from tertulia.store.blocks import BlockFilter
+
+_TEMPLATES = frozenset(
+    {
+        "project_id",
+        "name",
+        "is_template",
+        "base_template_id",
+        "template_id",
+        "deployment_id",
+        "entity_id",
+        "preserve_on_migration",
+        "read_only",
+        "template_name",
+    }
+)
+
+
+class CreateBlock(Body):
+    """A block that is to be made."""
+
+    ignored: ClassVar[frozenset[str]] = _TEMPLATES
+
+    label: Name
+    value: BlockText = ""
+    limit: BlockLimit | None = Field(default=None, description="The most characters that the value may have.")
+    description: str | None = Field(default=None, max_length=2_000)
+    metadata: dict[str, JsonValue] | None = None
+
+    @property
+    def draft(self) -> BlockDraft:
+        """What the service is asked for."""
+        return BlockDraft(
+            label=self.label,
+            value=self.value,
+            limit=self.limit or DEFAULT_BLOCK_LIMIT,
+            description=self.description or "",
+            metadata=self.metadata or {},
+        )
+
+
+class ModifyBlock(BlockPatch, Body):
+    """A change of a block; what it does not name, or names as null, stays."""
+
+    ignored: ClassVar[frozenset[str]] = _TEMPLATES
+
+
+class BlockQuery(Paged):
+    """Which blocks."""
+
+    ignored: ClassVar[frozenset[str]] = frozenset(
+        {"templates_only", "name", "identity_id", "identifier_keys", "project_id"}
+    )
+
+    label: str | None = None
+    label_search: str | None = Field(default=None, description="A part of the label, in whatever case.")
+    value_search: str | None = Field(default=None, description="A part of the value, in whatever case.")
+    description_search: str | None = Field(default=None, description="A part of the description, in whatever case.")
+
+    @property
+    def only(self) -> BlockFilter:
+        """Which of them."""
+        return BlockFilter(
+            label=self.label,
+            label_search=self.label_search,
+            value_search=self.value_search,
+            description_search=self.description_search,
+        )
+
+
+class BlockShape(BaseModel):
+    """A memory block."""
+
+    id: str
+    label: str
+    value: str
+    description: str
+    limit: int
+    version: int
+    """Counts the changes of the value."""
+    metadata: dict[str, JsonValue]
+    is_template: bool = False
+    created_at: datetime
+    updated_at: datetime
+
+
+def block_shape(block: Block) -> BlockShape:
+    """The block in this shape."""
+    return BlockShape.model_validate(block.model_dump())

@@ -1,0 +1,215 @@
+"""Messages to a group, and what comes of them, as Letta's V1 API has them."""
+
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, Field, RootModel, field_validator
+
+from tertulia.api.schemas.requests import Body, Paged
+from tertulia.core.agents import Name
+from tertulia.core.commands import DEFAULT_SENDER, PostMessage
+from tertulia.core.errors import NotFound
+from tertulia.core.ids import ConversationId
+from tertulia.core.usage import Usage
+from tertulia.store.transcript import Message
+
+_MAX_MESSAGES = 50
+_SYSTEM = "System"
+_PREFIX = "message-"
+_DIGITS = 18
+
+
+class TextPart(Body):
+    """A part of a message."""
+
+    ignored: ClassVar[frozenset[str]] = frozenset({"signature"})
+
+    type: Literal["text"] = "text"
+    text: str
+
+
+_Words = Annotated[str, Field(min_length=1, json_schema_extra={"pattern": r"\S"})]
+
+
+class MessageRequest(Body):
+    """Something to be said to the group."""
+
+    ignored: ClassVar[frozenset[str]] = frozenset({"type", "otid", "sender_id", "batch_item_id", "group_id"})
+
+    role: Literal["user", "system"] = Field(default="user", description="What a system says comes from `System`.")
+    content: _Words | Annotated[list[TextPart], Field(min_length=1, max_length=100)]
+    name: Name | None = Field(default=None, description="Who says it; none of the group's agents.")
+
+    @field_validator("content")
+    @classmethod
+    def _not_blank(cls, content: str | list[TextPart]) -> str | list[TextPart]:
+        if not _text(content).strip():
+            raise ValueError("a message has words")
+        return content
+
+    @property
+    def post(self) -> PostMessage:
+        """The command that says it."""
+        sender = self.name or (_SYSTEM if self.role == "system" else DEFAULT_SENDER)
+        return PostMessage(text=_text(self.content), sender=sender)
+
+
+def _text(content: str | list[TextPart]) -> str:
+    return content if isinstance(content, str) else "\n".join(part.text for part in content)
+
+
+class SendMessages(Body):
+    """Messages to a group."""
+
+    ignored: ClassVar[frozenset[str]] = frozenset(
+        """max_steps use_assistant_message assistant_message_tool_name assistant_message_tool_kwarg
+        include_return_message_types enable_thinking stream_tokens include_pings""".split()
+    )
+
+    messages: tuple[MessageRequest, ...] = Field(min_length=1, max_length=_MAX_MESSAGES)
+    background: bool = Field(default=False, description="Answer at once, and not when the round is over.")
+
+
+class MessageQuery(Paged):
+    """Which messages."""
+
+    ignored: ClassVar[frozenset[str]] = frozenset(
+        """use_assistant_message assistant_message_tool_name assistant_message_tool_kwarg""".split()
+    )
+
+
+class _Message(BaseModel):
+    id: str
+    date: datetime
+    name: str
+    """Who said it."""
+    content: str
+    seq_id: int
+    """Its number in the conversation: 1, 2, 3… without gaps."""
+    conversation_id: str
+
+
+class UserMessage(_Message):
+    """What was said to the group."""
+
+    message_type: Literal["user_message"] = "user_message"
+    sender_id: None = None
+
+
+class AssistantMessage(_Message):
+    """What an agent said."""
+
+    message_type: Literal["assistant_message"] = "assistant_message"
+    sender_id: str
+    turn: int
+
+
+GroupMessage = Annotated[UserMessage | AssistantMessage, Field(discriminator="message_type")]
+
+LettaReason = Literal["end_turn", "max_steps", "cancelled", "error"]
+
+
+class StopReason(BaseModel):
+    """Why the round ended."""
+
+    message_type: Literal["stop_reason"] = "stop_reason"
+    stop_reason: LettaReason
+    reason: str
+    """The same in this house's words: `max_turns`, `termination_token`, `stopped`, …"""
+
+
+class UsageStatistics(BaseModel):
+    """What the round has cost."""
+
+    message_type: Literal["usage_statistics"] = "usage_statistics"
+    completion_tokens: int
+    prompt_tokens: int
+    total_tokens: int
+    step_count: int
+    """Turns."""
+
+
+class GroupAnswer(BaseModel):
+    """What came of messages to a group, once the round was over."""
+
+    messages: list[GroupMessage]
+    """What the agents said."""
+    stop_reason: StopReason
+    usage: UsageStatistics
+    conversation_id: str
+    message_ids: list[str]
+    """The ids under which the messages were posted: sent again with the same `Idempotency-Key`, they count once."""
+
+
+class GroupEvents(RootModel[str]):
+    """Server-sent events, each with one JSON object as its `data`: an `assistant_message` for each that is said, then
+    the `stop_reason` and the `usage_statistics`; at last `[DONE]`."""
+
+
+class Accepted(BaseModel):
+    """That messages to a group were accepted, and are on their way."""
+
+    conversation_id: str
+    message_ids: list[str]
+
+
+_REASONS: dict[str, LettaReason] = {
+    "termination_token": "end_turn",
+    "manager_finish": "end_turn",
+    "all_passed": "end_turn",
+    "max_turns": "max_steps",
+    "operator_stop": "cancelled",
+    "paused": "cancelled",
+    "cancelled": "cancelled",
+}
+
+
+def stop_reason(reason: str | None, *, everyone_once: bool) -> StopReason:
+    """The reason in Letta's words.
+
+    Args:
+        reason: this house's; several that hold together have a `+` between them.
+        everyone_once: whether the round was to give everyone the floor once, so that its end is no limit.
+    """
+    first = (reason or "").partition("+")[0]
+    known = _REASONS.get(first, "max_steps" if "budget" in first else "error")
+    if first == "max_turns" and everyone_once:
+        known = "end_turn"
+    return StopReason(stop_reason=known, reason=reason or "")
+
+
+def usage_statistics(usage: Usage, turns: int) -> UsageStatistics:
+    """The cost in this shape."""
+    return UsageStatistics(
+        completion_tokens=usage.completion_tokens,
+        prompt_tokens=usage.prompt_tokens,
+        total_tokens=usage.total_tokens,
+        step_count=turns,
+    )
+
+
+def message_shape(conversation_id: str, message: Message) -> UserMessage | AssistantMessage:
+    """The message in this shape."""
+    common = {
+        "id": f"{_PREFIX}{conversation_id}-{message.seq}",
+        "date": message.created_at,
+        "name": message.sender,
+        "content": message.text,
+        "seq_id": message.seq,
+        "conversation_id": conversation_id,
+    }
+    if message.role == "user":
+        return UserMessage.model_validate(common)
+    return AssistantMessage.model_validate({**common, "sender_id": message.sender_id, "turn": message.turn})
+
+
+def seq_of(message_id: str, conversation_id: ConversationId | None, field: str) -> int:
+    """The number of the message of that id.
+
+    Raises:
+        NotFound: it is none of this conversation's.
+    """
+    own, _, number = message_id.removeprefix(_PREFIX).rpartition("-")
+    if own != conversation_id or not (number.isascii() and number.isdigit() and len(number) <= _DIGITS):
+        raise NotFound(f"{field}: no such message: {message_id!r}")
+    return int(number)

@@ -1,0 +1,69 @@
+"""What all requests have in common. Law: a field that means nothing here is ignored only if it is named as such."""
+
+from typing import Annotated, Any, ClassVar
+
+from fastapi import Depends, Header
+from pydantic import BaseModel, Field, model_validator
+from starlette.exceptions import HTTPException
+
+from tertulia.core.base import Definition
+from tertulia.store.paging import DEFAULT_PAGE, MAX_PAGE, Order, Page
+
+
+class Body(Definition):
+    """A request's body, or its query."""
+
+    ignored: ClassVar[frozenset[str]] = frozenset()
+    """Fields of Letta's that mean nothing here: they may be sent, and are not read."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_ignored(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        return {name: value for name, value in data.items() if name not in cls.ignored}
+
+
+class Paged(Body):
+    """The query of a list."""
+
+    before: str | None = Field(default=None, description="The id of a row: only what comes before it in the list.")
+    after: str | None = Field(default=None, description="The id of a row: only what comes after it in the list.")
+    limit: int = Field(default=DEFAULT_PAGE, ge=1, le=MAX_PAGE, description="How many, at most.")
+    order: Order = Field(default="asc", description="`asc`: the oldest first; `desc`: the newest first.")
+
+    @property
+    def page(self) -> Page:
+        """Which part of the list."""
+        return Page(before=self.before, after=self.after, limit=self.limit, order=self.order)
+
+
+class Deleted(BaseModel):
+    """That something has been deleted."""
+
+    message: str
+
+
+def _revision(
+    if_match: Annotated[
+        str | None,
+        Header(description="Change it only if this is still its revision, or its version: a number; 409 otherwise."),
+    ] = None,
+) -> int | None:
+    if if_match is None or if_match.strip() == "*":
+        return None
+    number = if_match.strip().removeprefix("W/").strip('"')
+    if not (number.isascii() and number.isdigit() and len(number) < _DIGITS):
+        raise HTTPException(400, "If-Match: a revision is a number, as in the last answer's `ETag`")
+    return int(number)
+
+
+_DIGITS = 10
+
+Expected = Annotated[int | None, Depends(_revision)]
+"""The revision, or the version, that the request is about; None = whatever it is."""
+
+
+def etag(revision: int) -> dict[str, str]:
+    """The header that tells the revision."""
+    return {"ETag": f'"{revision}"'}

@@ -1,0 +1,171 @@
+"""A response that goes on for as long as its reader reads: server-sent events, one by one.
+
+Law: a reader that does not read is dropped, and nothing is kept for it but the one event on its way.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager, suppress
+
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from tertulia.api.disconnect import left as client_left
+
+HEARTBEAT_SECONDS = 15.0
+"""How long a stream is silent at most: a comment tells proxies and readers that it lives."""
+PATIENCE_SECONDS = 20.0
+"""How long one event may wait for its reader to read on."""
+RECHECK_SECONDS = 60.0
+"""How often it is looked up whether the reader still may read."""
+STREAMS_PER_KEY = 100
+_RETRY_AFTER_SECONDS = 5
+_ABORT = "abort_connection"
+
+HEARTBEAT = b": still here\n\n"
+
+logger = logging.getLogger("tertulia.api")
+
+StillAllowed = Callable[[], Awaitable[bool]]
+
+
+class StreamProtocol(HttpToolsProtocol):
+    """HTTP/1.1 that lets a stream cut its connection: only so what its reader leaves unread is forgotten at once."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["state"][_ABORT] = self.transport.abort
+
+
+class Streams:
+    """How many streams are open in this process, by key."""
+
+    def __init__(self) -> None:
+        self._open: Counter[str] = Counter()
+
+    @property
+    def total(self) -> int:
+        return self._open.total()
+
+    @contextmanager
+    def opened(self, key_id: str) -> Iterator[None]:
+        """Count one more while the block runs."""
+        self._open[key_id] += 1
+        try:
+            yield
+        finally:
+            self._open[key_id] -= 1
+            if not self._open[key_id]:
+                del self._open[key_id]
+
+    def check(self, key_id: str) -> None:
+        """Whether there may be one more.
+
+        Raises:
+            HTTPException: 429, that key has too many.
+        """
+        if self._open[key_id] >= STREAMS_PER_KEY:
+            detail = f"too many streams with this key: {STREAMS_PER_KEY} at a time are allowed; close one first"
+            raise HTTPException(429, detail, {"Retry-After": str(_RETRY_AFTER_SECONDS)})
+
+
+class EventStream(Response):
+    """Sends what comes until that ends, the reader leaves or is too slow, may not read any more, or the server stops.
+
+    Args:
+        source: the encoded events.
+        stopping: set when the server stops.
+        still_allowed: whether the reader still may read.
+        streams: where it counts, under `key_id`.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        source: AsyncGenerator[bytes, None],
+        *,
+        stopping: asyncio.Event,
+        still_allowed: StillAllowed,
+        streams: Streams,
+        key_id: str,
+    ) -> None:
+        super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+        del self.headers["content-length"]
+        self._source = source
+        self._stopping = stopping
+        self._still_allowed = still_allowed
+        self._streams = streams
+        self._key_id = key_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream to its end, whichever comes first."""
+        with self._streams.opened(self._key_id):
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            pump = asyncio.create_task(self._pump(send))
+            left = asyncio.create_task(client_left(receive))
+            others = [asyncio.create_task(self._stopping.wait()), asyncio.create_task(self._forbidden())]
+            try:
+                await asyncio.wait({pump, left, *others}, return_when=asyncio.FIRST_COMPLETED)
+                if not left.done():
+                    await self._end(scope, send, pump, left)
+            finally:
+                for task in (pump, left, *others):
+                    task.cancel()
+                await asyncio.gather(pump, left, *others, return_exceptions=True)
+
+    async def _end(self, scope: Scope, send: Send, pump: asyncio.Task[None], left: asyncio.Task[None]) -> None:
+        """Say that nothing follows; to one who does not read even that, cut the connection."""
+        too_slow = False
+        if pump.done():
+            error = pump.exception()
+            too_slow = isinstance(error, TimeoutError)
+            if error is not None and not too_slow:
+                raise error
+        pump.cancel()
+        await asyncio.wait({pump})
+        try:
+            if not too_slow:
+                await _in_time(send({"type": "http.response.body", "body": b"", "more_body": False}))
+                return
+        except TimeoutError:
+            pass
+        abort = scope.get("state", {}).get(_ABORT)
+        if abort is not None:
+            logger.info("a stream was cut: its reader did not read for %.0f s", PATIENCE_SECONDS)
+            abort()
+            await asyncio.wait({left}, timeout=1)
+
+    async def _pump(self, send: Send) -> None:
+        async with aclosing(self._source) as source:
+            coming = asyncio.ensure_future(anext(source, None))
+            try:
+                while True:
+                    done, _ = await asyncio.wait({coming}, timeout=HEARTBEAT_SECONDS)
+                    chunk = coming.result() if done else HEARTBEAT
+                    if chunk is None:
+                        return
+                    await _in_time(send({"type": "http.response.body", "body": chunk, "more_body": True}))
+                    if done:
+                        coming = asyncio.ensure_future(anext(source, None))
+            finally:
+                coming.cancel()
+                await asyncio.wait({coming})
+
+    async def _forbidden(self) -> None:
+        """Returns once the reader may read no more. A database that does not answer forbids nothing."""
+        while True:
+            await asyncio.sleep(RECHECK_SECONDS)
+            with suppress(SQLAlchemyError, OSError, TimeoutError):
+                if not await self._still_allowed():
+                    return
+
+
+async def _in_time(sending: Awaitable[None]) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await sending

@@ -1,0 +1,142 @@
+"""One connection to the API: questions and answers. Law: every failure is an error that is meant to be read."""
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any, Self, TypeVar
+from urllib.parse import quote, urlsplit
+
+import httpx2
+from pydantic import TypeAdapter, ValidationError
+
+from tertulia.client.http_errors import KEY, URL, ApiAway, refusal, stranger
+from tertulia.configuration import Configuration, ConfigurationError
+from tertulia.core.errors import CommandRefused
+
+T = TypeVar("T")
+
+_CONNECT_SECONDS = 10.0
+_ANSWER_SECONDS = 90.0
+"""Longer than the API itself waits for anybody."""
+STREAM_SECONDS = 45.0
+"""How long a stream may be silent: the API says every 15 s that it lives."""
+_KEY_FORM = re.compile(r"[\x21-\x7e]+")
+_ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
+
+
+class Connection:
+    """The API at one address, asked with one key."""
+
+    def __init__(self, url: str, http: httpx2.AsyncClient, *, with_key: bool) -> None:
+        self.url = url
+        """The API's address as it is shown."""
+        self._http = http
+        self._with_key = with_key
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, configuration: Configuration) -> AsyncIterator[Self]:
+        """A connection to the configured API; nothing is asked yet.
+
+        Raises:
+            ConfigurationError: the address is none, or the key is none.
+        """
+        url = api_address(configuration.api_url or "")
+        key = _key(configuration)
+        headers = {"User-Agent": f"tertulia/{version('tertulia')}"}
+        if key is not None:
+            headers["Authorization"] = f"Bearer {key}"
+        async with httpx2.AsyncClient(
+            base_url=url,
+            headers=headers,
+            timeout=httpx2.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
+            # Certificates take a while to load, and nothing but an address of TLS has use for them.
+            verify=url.startswith("https:"),
+        ) as http:
+            yield cls(url, http, with_key=key is not None)
+
+    async def get(self, kind: TypeAdapter[T], path: str, **query: str | int | None) -> T:
+        """What there is at `path`, below `/v1`."""
+        given = {name: value for name, value in query.items() if value is not None}
+        return await self._ask(kind, "GET", path, params=given)
+
+    async def post(self, kind: TypeAdapter[T], path: str, body: Mapping[str, Any]) -> T:
+        """What comes of posting `body` to `path`."""
+        return await self._ask(kind, "POST", path, json=body)
+
+    async def patch(self, kind: TypeAdapter[T], path: str, body: Mapping[str, Any]) -> T:
+        """What comes of changing what is at `path`."""
+        return await self._ask(kind, "PATCH", path, json=body)
+
+    async def delete(self, path: str) -> Any:
+        """What the API says when what is at `path` has gone."""
+        return await self._ask(_ANYTHING, "DELETE", path)
+
+    @asynccontextmanager
+    async def stream(self, path: str, headers: Mapping[str, str], **query: str) -> AsyncIterator[httpx2.Response]:
+        """An answer that is read as it comes; also what fails while the block reads it is an error to be read."""
+        timeout = httpx2.Timeout(STREAM_SECONDS, connect=_CONNECT_SECONDS)
+        try:
+            async with self._http.stream(
+                "GET", f"/v1{path}", params=query, headers=dict(headers), timeout=timeout
+            ) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise self._refusal(response, path)
+                yield response
+        except httpx2.TransportError as error:
+            raise self._away(error) from None
+
+    async def _ask(self, kind: TypeAdapter[T], method: str, path: str, **options: Any) -> T:
+        try:
+            response = await self._http.request(method, f"/v1{path}", **options)
+        except httpx2.TransportError as error:
+            raise self._away(error) from None
+        except UnicodeEncodeError:
+            raise CommandRefused("a text holds half of a surrogate pair, which cannot be kept") from None
+        if not response.is_success:
+            raise self._refusal(response, path)
+        try:
+            return kind.validate_json(response.content)
+        except ValidationError:
+            raise stranger(self.url) from None
+
+    def _refusal(self, response: httpx2.Response, path: str) -> Exception:
+        return refusal(self.url, f"/v1{path}", response.status_code, response.content, with_key=self._with_key)
+
+    def _away(self, error: httpx2.TransportError) -> ApiAway:
+        words = str(error)
+        return ApiAway(self.url, f"does not answer: {words}") if "certificate" in words.lower() else ApiAway(self.url)
+
+
+def api_address(url: str) -> str:
+    """The API's address without `/v1` and without a slash at its end.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port is not None or ":" not in parts.netloc.rpartition("]")[2]
+    except ValueError:
+        raise ConfigurationError(f"{URL}: not an address; expected one such as http://127.0.0.1:8230") from None
+    if parts.username is not None or parts.password is not None:
+        raise ConfigurationError(f"{URL}: an address without a name or a password; the key belongs into {KEY}")
+    if parts.scheme not in ("http", "https") or not parts.hostname or not has_port or parts.query or parts.fragment:
+        raise ConfigurationError(f"{URL}: expected an address such as http://127.0.0.1:8230, got {url!r}")
+    return url.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+def segment(text: str) -> str:
+    """`text` as one part of a path."""
+    return quote(text, safe="")
+
+
+def _key(configuration: Configuration) -> str | None:
+    if configuration.api_key is None:
+        return None
+    key = configuration.api_key.get_secret_value()
+    if not _KEY_FORM.fullmatch(key):
+        raise ConfigurationError(f"{KEY}: this is no key: it has blanks or letters in it that none has")
+    return key

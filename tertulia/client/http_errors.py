@@ -1,0 +1,109 @@
+"""What an answer of the API that is none means to the user. Law: it names the address or the variable, never the key.
+
+Unavailable
+└── ApiAway                 nobody answers at the address, or only somebody in between
+Unauthorized                the key is missing, or not valid
+WrongAddress                what answers is not the API, or of another version
+"""
+
+from http import HTTPStatus
+
+from pydantic import BaseModel, ValidationError
+
+from tertulia.core.errors import (
+    CommandRefused,
+    Conflict,
+    ConversationClosed,
+    InvalidDefinition,
+    NotFound,
+    PayloadUnreadable,
+    TertuliaError,
+    Unavailable,
+)
+from tertulia.service.principal import Forbidden
+
+URL = "TERTULIA_URL"
+KEY = "TERTULIA_API_KEY"
+_KINDS: dict[str, type[TertuliaError]] = {
+    kind.__name__: kind
+    for kind in (InvalidDefinition, NotFound, Conflict, CommandRefused, ConversationClosed, PayloadUnreadable)
+}
+_NO_ROUTE = "Not Found"
+
+
+class ApiAway(Unavailable):
+    """Nobody answers at the API's address."""
+
+    def __init__(self, url: str, why: str = "does not answer") -> None:
+        self.reason = f"the API at {url} {why}"
+        super().__init__(f"{self.reason}; is it running, and is {URL} right?")
+
+
+class Unauthorized(TertuliaError):
+    """The API takes no requests with this key, or without one."""
+
+
+class WrongAddress(TertuliaError):
+    """What answers is not the API that this command knows."""
+
+
+class _Problem(BaseModel):
+    detail: str
+    type: str
+
+
+def refusal(url: str, path: str, status: int, body: bytes, *, with_key: bool) -> TertuliaError:
+    """The error that an answer of this status is; `path` is what was asked for."""
+    try:
+        problem = _Problem.model_validate_json(body)
+    except ValidationError:
+        return _of_a_stranger(url, status)
+    detail = problem.detail
+    match status:
+        case HTTPStatus.UNAUTHORIZED:
+            return Unauthorized(_no_key(url) if not with_key else _wrong_key(url))
+        case HTTPStatus.FORBIDDEN:
+            return Forbidden(f"{KEY}: {detail}")
+        case HTTPStatus.NOT_FOUND if detail == _NO_ROUTE:
+            return WrongAddress(f"{URL}: {url} has no {path}: is it the API's address, and of this command's version?")
+        case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return CommandRefused(f"{detail}; TERTULIA_MAX_BODY_BYTES of the API at {url} sets the limit")
+        case HTTPStatus.UNPROCESSABLE_ENTITY:
+            return InvalidDefinition(detail.replace("body.", ""))
+        case HTTPStatus.TOO_MANY_REQUESTS:
+            return Unavailable(f"the API at {url}: {detail}")
+        case HTTPStatus.SERVICE_UNAVAILABLE if problem.type == PayloadUnreadable.__name__:
+            return PayloadUnreadable(detail)
+        case HTTPStatus.SERVICE_UNAVAILABLE:
+            return Unavailable(f"the API at {url}: {detail}{'' if 'again' in detail else '; try again in a moment'}")
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Unavailable(f"the API at {url} answered {status}: {detail}")
+    return _KINDS.get(problem.type, CommandRefused)(detail)
+
+
+def stranger(url: str) -> TertuliaError:
+    """The error that an answer is which the API cannot have given."""
+    return WrongAddress(f"{URL}: what answers at {url} is not Tertulia's API, or of another version")
+
+
+def _of_a_stranger(url: str, status: int) -> TertuliaError:
+    """Somebody in between says that the API is away; or it is somebody else altogether."""
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return ApiAway(url, f"cannot be reached: something before it answered {status}")
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        return WrongAddress(f"{URL}: {url} sends one elsewhere ({status}): write the API's own address")
+    return stranger(url)
+
+
+def _no_key(url: str) -> str:
+    return (
+        f"{KEY} is not set, and the API at {url} wants a key: "
+        "`tertulia keys create NAME --scope operate` makes one where its servers are"
+    )
+
+
+def _wrong_key(url: str) -> str:
+    return (
+        f"{KEY}: the API at {url} does not take this key: it is mistyped or was revoked; "
+        "`tertulia keys list` shows, where its servers are, those that are there"
+    )

@@ -1,0 +1,100 @@
+"""An agent is a row, never code: who it is, what it is good at, and with which model it speaks."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, JsonValue, PositiveInt, StringConstraints
+
+from tertulia.core.base import Definition
+from tertulia.core.ids import AgentId, BlockId
+
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f:]")
+
+
+def _printable(name: str) -> str:
+    if _CONTROL_CHARACTERS.search(name):
+        raise ValueError("a name has no colon and no control characters: it stands before the words in the transcript")
+    return name
+
+
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=64),
+    AfterValidator(_printable),
+    Field(json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f:]+$"}),
+]
+"""A display name: 1 to 64 characters on one line, without a colon."""
+
+Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+"""An id: letters, digits, `.`, `_` and `-`, 128 characters at most."""
+
+
+MAX_BLOCK_CHARS = 100_000
+
+
+class MemoryBlock(Definition):
+    """A labelled text that stands in the prompt of its agent, or of all members of a group that shares it."""
+
+    label: Name
+    value: str = Field(default="", max_length=MAX_BLOCK_CHARS)
+
+
+class ModelChoice(Definition):
+    """A model, and how it is called."""
+
+    model: str | None = Field(default=None, min_length=1, max_length=200)
+    """The provider's name of the model; without one, the worker's `TERTULIA_MODEL`."""
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    max_tokens: PositiveInt | None = None
+    """The most tokens that one answer may have; without it, the provider's own limit."""
+    extra: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further fields of the request, passed on as they are (`reasoning_effort`, `top_p`, …)."""
+
+
+class ModelSettings(ModelChoice):
+    """How an agent's model is called, and which models answer when it fails."""
+
+    fallbacks: tuple[ModelChoice, ...] = Field(default=(), max_length=5)
+    """Asked in this order once all attempts with the models before them have failed."""
+
+    @property
+    def choices(self) -> tuple[ModelChoice, ...]:
+        """All models, in the order in which they are asked."""
+        return (self, *self.fallbacks)
+
+    def with_model(self, model: str | None) -> "ModelSettings":
+        """The same, with that model in the place of the agent's own."""
+        return self if model is None else self.model_copy(update={"model": model})
+
+
+class Agent(Definition):
+    """Someone who can take part in a group, or manage one."""
+
+    id: AgentId
+    name: Name
+    """Unique among all agents: the words in a transcript bear it."""
+    description: str = Field(default="", max_length=2_000)
+    """What it is good at, in a line: a manager and the other members read this."""
+    instructions: str = Field(default="", max_length=100_000)
+    """The persona: what the model is told about who it is."""
+    model: ModelSettings = ModelSettings()
+    memory: tuple[MemoryBlock, ...] = ()
+
+
+Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Tags = Annotated[tuple[Tag, ...], Field(max_length=50), AfterValidator(lambda tags: tuple(sorted(set(tags))))]
+
+
+class AgentPatch(Definition):
+    """A change of an agent. What it does not name stays; null = empty."""
+
+    name: Name | None = None
+    description: str | None = Field(default=None, max_length=2_000)
+    instructions: str | None = Field(default=None, max_length=100_000)
+    model: ModelSettings | None = None
+    model_name: str | None = Field(default=None, min_length=1, max_length=200)
+    """Another model alone; how it is called stays."""
+    tags: Tags | None = None
+    metadata: dict[str, JsonValue] | None = None
+    block_ids: tuple[BlockId, ...] | None = Field(default=None, max_length=100)
+    """All its blocks, in their new order."""

@@ -1,0 +1,86 @@
+"""A memory block: a labelled text with a row of its own, attached to agents and shared by groups.
+
+Law: `version` counts the changes of the value.
+"""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field, JsonValue, PositiveInt, StringConstraints
+
+from tertulia.core.agents import MAX_BLOCK_CHARS, Name
+from tertulia.core.base import Definition, Record
+from tertulia.core.errors import InvalidDefinition
+from tertulia.core.ids import BlockId
+
+DEFAULT_BLOCK_LIMIT = 20_000
+
+BlockText = Annotated[str, StringConstraints(strip_whitespace=False, max_length=MAX_BLOCK_CHARS)]
+BlockLimit = Annotated[PositiveInt, Field(le=MAX_BLOCK_CHARS)]
+
+
+class BlockDraft(Definition):
+    """A block that is to be made."""
+
+    label: Name
+    value: BlockText = ""
+    description: str = Field(default="", max_length=2_000)
+    limit: BlockLimit = DEFAULT_BLOCK_LIMIT
+    """The most characters that the value may have."""
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class BlockPatch(Definition):
+    """A change of a block: the fields that are set, and no others."""
+
+    label: Name | None = None
+    value: BlockText | None = None
+    append: BlockText | None = None
+    """Text that is added to the end of the value, whatever that is by then."""
+    description: str | None = Field(default=None, max_length=2_000)
+    limit: BlockLimit | None = None
+    metadata: dict[str, JsonValue] | None = None
+
+
+class Block(Record):
+    """A block as it is kept."""
+
+    id: BlockId
+    label: str
+    value: str
+    description: str = ""
+    limit: PositiveInt = DEFAULT_BLOCK_LIMIT
+    version: PositiveInt = 1
+    """Counts the changes of the value."""
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    created_at: datetime
+    updated_at: datetime
+
+
+def check_limit(label: str, value: str, limit: int) -> None:
+    """Refuse a value that is longer than its block allows.
+
+    Raises:
+        InvalidDefinition: with both lengths.
+    """
+    if len(value) > limit:
+        raise InvalidDefinition(f"value: {len(value)} characters, and the block {label!r} has a limit of {limit}")
+
+
+def patched_block(block: Block, patch: BlockPatch) -> Block:
+    """The block after `patch`; its version counts up if the value has become another.
+
+    Raises:
+        InvalidDefinition: the value would be longer than the limit, or `value` and `append` are both given.
+    """
+    given = patch.model_dump(exclude_unset=True, exclude_none=True)
+    addition = given.pop("append", None)
+    if addition is not None:
+        if "value" in given:
+            raise InvalidDefinition("append: give either `value` or `append`, not both")
+        given["value"] = block.value + addition
+    changed = block.model_copy(update=given)
+    if {"value", "limit"} & given.keys():
+        check_limit(changed.label, changed.value, changed.limit)
+    version = block.version + (changed.value != block.value)
+    return changed.model_copy(update={"version": version})

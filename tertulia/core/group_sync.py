@@ -1,0 +1,134 @@
+"""What a change of the group means for a conversation that runs.
+
+Law: a conversation takes over what the group has changed since it last read it, and keeps what its own operators have
+changed. A revision that is not newer than what it has changes nothing.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel
+
+from tertulia.core.admission import reject
+from tertulia.core.errors import CommandRefused
+from tertulia.core.events import ConversationLoaded, GroupRead
+from tertulia.core.group import Standby
+from tertulia.core.ids import AgentId, CommandId
+from tertulia.core.pending_changes import AUTOMATIC, expected_roster
+from tertulia.core.roster import Manager, Roster
+from tertulia.core.roster_changes import AnyRosterChange, MemberAdded, MemberRemoved, MembersReordered, changed_roster
+from tertulia.core.state import ConversationState, GroupBase
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def base_of(event: ConversationLoaded | GroupRead) -> GroupBase:
+    """What the group says now."""
+    on_standby = {one.agent_id for one in event.standby}
+    return GroupBase(
+        revision=event.revision,
+        agent_ids=tuple(one.agent_id for one in event.members if one.agent_id not in on_standby),
+        standby=event.standby,
+        manager_config=event.manager_config,
+        settings=event.settings,
+    )
+
+
+def told_of(state: ConversationState, revision: int) -> ConversationState:
+    """The state once it knows that the group has that revision; older ones than it knows of say nothing new."""
+    return state.model_copy(update={"told_revision": max(state.told_revision, revision)})
+
+
+def reconciled(state: ConversationState, event: GroupRead) -> ConversationState:
+    """The state with what the group has changed; changes of members wait, as those of operators do."""
+    before, now = state.base, base_of(event)
+    assert before is not None
+    if now.revision <= before.revision:
+        return state.model_copy(update={"told_revision": before.revision})
+    known = {one.agent_id: one for one in state.roster.managers}
+    managers = tuple(known.get(one.agent_id) or Manager(**one.model_dump()) for one in event.managers)
+    state = state.model_copy(
+        update={
+            "base": now,
+            "group_name": event.group_name,
+            "description": event.description,
+            "settings": _taken_over(state.settings, before.settings, now.settings),
+            "manager_config": _taken_over(state.manager_config, before.manager_config, now.manager_config),
+            "roster": state.roster.model_copy(update={"managers": managers}),
+        }
+    )
+    return _members_changed(state, before, now, event)
+
+
+def _taken_over(own: _Model, before: _Model, now: _Model) -> _Model:
+    """`own`, with each field that differs between `before` and `now` as it is now."""
+    if type(own) is not type(now):
+        return now
+    names = type(now).model_fields
+    changed = {name: getattr(now, name) for name in names if getattr(now, name) != getattr(before, name)}
+    return own.model_copy(update=changed)
+
+
+def _members_changed(
+    state: ConversationState, before: GroupBase, now: GroupBase, event: GroupRead
+) -> ConversationState:
+    refs = {one.agent_id: one for one in event.members}
+    order = [*now.agent_ids, *(one.agent_id for one in now.standby)]
+    seats_before, seats_now = _seats(before), _seats(now)
+    gone = [agent_id for agent_id, seat in seats_before.items() if seats_now.get(agent_id) != seat]
+    new = [agent_id for agent_id in order if seats_before.get(agent_id) != seats_now[agent_id]]
+    for agent_id in gone:
+        if member := expected_roster(state).find(agent_id):
+            state = _waiting(state, now, MemberRemoved(command_id=CommandId(""), member=member.ref))
+    for agent_id in new:
+        roster = expected_roster(state)
+        # One that was deleted while the group was read is not among those who were read.
+        if agent_id in refs and roster.find(agent_id) is None:
+            on_standby = next((one for one in now.standby if one.agent_id == agent_id), None)
+            joining = MemberAdded(
+                command_id=CommandId(""),
+                member=refs[agent_id],
+                position=_place(roster, order, agent_id),
+                state="standby" if on_standby else "active",
+                catch_up=state.settings.catch_up,
+                reserved_for=on_standby.stands_in_for if on_standby else None,
+            )
+            state = _waiting(state, now, joining)
+    return _reordered(state, before, now)
+
+
+def _seats(base: GroupBase) -> dict[AgentId, Standby | Literal["active"]]:
+    """Each member of the group, and whether it speaks for itself or stands by."""
+    return {**dict.fromkeys(base.agent_ids, "active"), **{one.agent_id: one for one in base.standby}}
+
+
+def _place(roster: Roster, order: Sequence[AgentId], agent_id: AgentId) -> int:
+    """Behind the nearest of those before it in the group's order who are here."""
+    here = [one.agent_id for one in roster.members]
+    before = [one for one in order[: order.index(agent_id)] if one in here]
+    return here.index(before[-1]) + 1 if before else 0
+
+
+def _reordered(state: ConversationState, before: GroupBase, now: GroupBase) -> ConversationState:
+    """The group's order for its members, if it has changed; those that operators added keep their places."""
+    stayed = [agent_id for agent_id in before.agent_ids if agent_id in now.agent_ids]
+    if stayed == [agent_id for agent_id in now.agent_ids if agent_id in before.agent_ids]:
+        return state
+    here = [one.agent_id for one in expected_roster(state).members]
+    in_order = iter([agent_id for agent_id in now.agent_ids if agent_id in here])
+    order = tuple(next(in_order) if agent_id in now.agent_ids else agent_id for agent_id in here)
+    if order == tuple(here):
+        return state
+    return _waiting(state, now, MembersReordered(command_id=CommandId(""), order=order))
+
+
+def _waiting(state: ConversationState, now: GroupBase, change: AnyRosterChange) -> ConversationState:
+    """The state with that change waiting; one that cannot be made is kept among the refusals."""
+    epoch = state.roster.epoch + len(state.pending_changes) + 1
+    command_id = CommandId(f"{AUTOMATIC}group-{now.revision}-{epoch}")
+    change = change.model_copy(update={"command_id": command_id})
+    try:
+        changed_roster(expected_roster(state), change, state.floor.turn)
+    except CommandRefused as refusal:
+        return reject(state, "group_changed", command_id, str(refusal))
+    return state.model_copy(update={"pending_changes": (*state.pending_changes, change)})

@@ -1,0 +1,99 @@
+"""What a change of a group says: the fields that it names, and no others.
+
+Law: a list is replaced as a whole; the manager's rules and the settings field by field, where null is the default
+again.
+"""
+
+from typing import Any, get_args
+
+from pydantic import Field, JsonValue, TypeAdapter, ValidationError
+
+from tertulia.core.agents import Name
+from tertulia.core.base import Definition, explain
+from tertulia.core.errors import InvalidDefinition
+from tertulia.core.group import Dynamic, Group, GroupSettings, ManagerConfig, RoundRobin, Standby
+from tertulia.core.ids import AgentId, BlockId
+
+_RULES: TypeAdapter[ManagerConfig] = TypeAdapter(ManagerConfig)
+
+
+class GroupPatch(Definition):
+    """A change of a group. What it does not name stays."""
+
+    name: Name | None = None
+    description: str | None = Field(default=None, max_length=10_000)
+    """Null = empty, as for all that follow."""
+    agent_ids: tuple[AgentId, ...] | None = None
+    """All members, in their new order."""
+    standby: tuple[Standby, ...] | None = None
+    manager_config: dict[str, JsonValue] | None = None
+    """Some of the manager's rules; null = all as they are when nobody says anything."""
+    shared_block_ids: tuple[BlockId, ...] | None = None
+    settings: dict[str, JsonValue] | None = None
+    metadata: dict[str, JsonValue] | None = None
+
+
+_EMPTY: dict[str, object] = {
+    "description": "",
+    "agent_ids": (),
+    "standby": (),
+    "shared_block_ids": (),
+    "metadata": {},
+}
+
+
+def patched(group: Group, patch: GroupPatch) -> Group:
+    """The group after the change; its revision is not counted up.
+
+    Raises:
+        InvalidDefinition: such a group cannot be; the message names the field.
+    """
+    values: dict[str, Any] = {name: getattr(group, name) for name in type(group).model_fields}
+    for name in patch.model_fields_set:
+        given = getattr(patch, name)
+        if name == "manager_config":
+            values[name] = _rules(group, given)
+        elif name == "settings":
+            values[name] = _merged(group.settings.model_dump(mode="json", exclude_unset=True), given)
+        elif name == "name" and given is None:
+            raise InvalidDefinition("name: a group has one")
+        else:
+            values[name] = _EMPTY[name] if given is None else given
+    try:
+        return Group.model_validate(values)
+    except ValidationError as error:
+        raise InvalidDefinition(explain(error)) from None
+
+
+def _rules(group: Group, given: dict[str, JsonValue] | None) -> ManagerConfig:
+    rules = group.manager_config
+    kind = (given or {}).get("manager_type", rules.manager_type)
+    if kind != rules.manager_type:
+        raise InvalidDefinition("Cannot change group pattern after creation")
+    present = rules.model_dump(mode="json", exclude_unset=True)
+    if given is None:
+        values = {name: value for name, value in present.items() if name == "manager_agent_id"}
+    else:
+        values = _merged(present, given)
+    values["manager_type"] = kind
+    try:
+        return _RULES.validate_python(values)
+    except ValidationError as error:
+        raise InvalidDefinition(explain(error, under=["manager_config"])) from None
+
+
+def _merged(present: dict[str, Any], given: dict[str, JsonValue] | None) -> dict[str, Any]:
+    """`present` with what is given; null lets a field be as it is when nobody says anything."""
+    if given is None:
+        return {}
+    merged = {**present, **given}
+    return {name: value for name, value in merged.items() if value is not None or name in _NULLABLE}
+
+
+_NULLABLE = {
+    name
+    for model in (RoundRobin, Dynamic, GroupSettings)
+    for name, field in model.model_fields.items()
+    if type(None) in get_args(field.annotation)
+}
+"""Fields of which null says something: no such limit."""

@@ -1,0 +1,255 @@
+"""How a roster changes: by an operator's command, or by itself when somebody fails or recovers.
+
+Law: every change has an epoch, an id and a headline, and is kept in the audit; a change that cannot be made is refused
+with nothing changed.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt
+
+from tertulia.core.base import Record
+from tertulia.core.errors import CommandRefused
+from tertulia.core.group import MAX_MEMBERS, CatchUp, InFlight
+from tertulia.core.health import HEALTHY, Health
+from tertulia.core.ids import AgentId, CommandId
+from tertulia.core.roster import Manager, Member, MemberRef, Roster
+
+
+class RosterChange(Record):
+    """Something that happened to a roster, with every name resolved. Kept in the audit under its epoch."""
+
+    command_id: CommandId
+
+    def applied(self, roster: Roster, turn: int) -> Roster:
+        """The roster after this change, one epoch on; refuses what cannot be."""
+        members = tuple(self.changed(list(roster.members), turn))
+        return roster.model_copy(update={"epoch": roster.epoch + 1, "members": members})
+
+    def changed(self, members: list[Member], turn: int) -> list[Member]:
+        """The members after this change."""
+        raise NotImplementedError
+
+    def headline(self) -> str:
+        """The change in a few words, for a reader."""
+        raise NotImplementedError
+
+
+class MemberAdded(RosterChange):
+    kind: Literal["add"] = "add"
+    member: MemberRef
+    position: NonNegativeInt | None = None
+    """Index in the order; without it, last."""
+    state: Literal["active", "muted", "standby"] = "active"
+    catch_up: CatchUp = "full"
+    reserved_for: AgentId | None = None
+
+    def headline(self) -> str:
+        return f"{self.member.name} joins" + (" on standby" if self.state == "standby" else "")
+
+    def changed(self, members: list[Member], turn: int) -> list[Member]:
+        _refuse_namesake(members, self.member)
+        if len(members) >= MAX_MEMBERS:
+            raise CommandRefused(f"a conversation has {MAX_MEMBERS} members at most")
+        joined = Member(**self.member.model_dump(), state=self.state, joined_turn=turn, reserved_for=self.reserved_for)
+        at = len(members) if self.position is None else self.position
+        return [*members[:at], joined, *members[at:]]
+
+
+class MemberRemoved(RosterChange):
+    kind: Literal["remove"] = "remove"
+    member: MemberRef
+    in_flight: InFlight = "finish"
+
+    def headline(self) -> str:
+        return f"{self.member.name} leaves"
+
+    def changed(self, members: list[Member], turn: int) -> list[Member]:
+        index = _index(members, self.member)
+        return _released(members[:index] + members[index + 1 :], self.member.agent_id)
+
+
+class MemberReplaced(RosterChange):
+    kind: Literal["replace"] = "replace"
+    member: MemberRef
+    replacement: MemberRef
+    """Takes the member's place in the order, active whatever the other's state was."""
+    catch_up: CatchUp = "full"
+    in_flight: InFlight = "finish"
+
+    def headline(self) -> str:
+        return f"{self.replacement.name} takes the place of {self.member.name}"
+
+    def changed(self, members: list[Member], turn: int) -> list[Member]:
+        index = _index(members, self.member)
+        others = members[:index] + members[index + 1 :]
+        _refuse_namesake(others, self.replacement)
+        joined = Member(**self.replacement.model_dump(), joined_turn=turn)
+        return _released([*members[:index], joined, *members[index + 1 :]], self.member.agent_id)
+
+
+class MembersReordered(RosterChange):
+    kind: Literal["reorder"] = "reorder"
+    order: tuple[AgentId, ...]
+
+    def headline(self) -> str:
+        return "a new order"
+
+    def changed(self, members: list[Member], turn: int) -> list[Member]:
+        by_id = {member.agent_id: member for member in members}
+        if len(self.order) != len(by_id) or set(self.order) != set(by_id):
+            names = ", ".join(member.name for member in members)
+            raise CommandRefused(f"agents: the new order must name every member once (members: {names})")
+        return [by_id[agent_id] for agent_id in self.order]
+
+
+class MemberMuted(RosterChange):
+    kind: Literal["mute"] = "mute"
+    member: MemberRef
+    reason: str = ""
+    """Why, where it was no operator's doing."""
+
+    def headline(self) -> str:
+        return f"{self.member.name} is muted" + (f": {self.reason}" if self.reason else "")
+
+    def changed(self, members: list[Member], turn: int) -> list[Member]:
+        index = _index(members, self.member)
+        if members[index].state == "muted":
+            raise CommandRefused(f"{self.member.name!r} is already muted")
+        return _released(_with(members, index, state="muted", in_place_of=None), self.member.agent_id)
+
+
+class MemberUnmuted(RosterChange):
+    kind: Literal["unmute"] = "unmute"
+    member: MemberRef
+
+    def headline(self) -> str:
+        return f"{self.member.name} may speak"
+
+    def changed(self, members: list[Member], turn: int) -> list[Member]:
+        index = _index(members, self.member)
+        if members[index].state == "active":
+            hint = "; reinstate_member ends its isolation" if members[index].standing == "isolated" else ""
+            raise CommandRefused(f"{self.member.name!r} is not muted (its state is {members[index].standing}){hint}")
+        return _with(members, index, state="active", in_place_of=None, reserved_for=None)
+
+
+class MemberReinstated(RosterChange):
+    kind: Literal["reinstate"] = "reinstate"
+    member: MemberRef
+
+    def headline(self) -> str:
+        return f"{self.member.name} is reinstated"
+
+    def changed(self, members: list[Member], turn: int) -> list[Member]:
+        index = _index(members, self.member)
+        if members[index].health.state == "healthy":
+            raise CommandRefused(f"{self.member.name!r} is healthy; there is nothing to reinstate")
+        return _released(_with(members, index, health=HEALTHY), self.member.agent_id)
+
+
+class MemberHealthChanged(RosterChange):
+    """A member failed, was isolated, is tried again or has recovered."""
+
+    kind: Literal["health"] = "health"
+    member: MemberRef
+    health: Health
+    stand_in: MemberRef | None = None
+    """Who has its seat while it is isolated."""
+
+    def headline(self) -> str:
+        return _headline(self.member.name, self.health, self.stand_in)
+
+    def changed(self, members: list[Member], turn: int) -> list[Member]:
+        members = _with(members, _index(members, self.member), health=self.health)
+        if self.health.state == "isolated":
+            members = _with(members, _index(members, self.member), in_place_of=None)
+        if self.stand_in is None or self.health.state != "isolated":
+            return _released(members, self.member.agent_id)
+        return _with(members, _index(members, self.stand_in), in_place_of=self.member.agent_id)
+
+
+class ManagerHealthChanged(RosterChange):
+    """As `MemberHealthChanged`, of an agent that manages."""
+
+    kind: Literal["manager_health"] = "manager_health"
+    manager: MemberRef
+    health: Health
+
+    def headline(self) -> str:
+        return f"the manager {_headline(self.manager.name, self.health, None)}"
+
+    def applied(self, roster: Roster, turn: int) -> Roster:
+        before = roster.find_manager(self.manager.agent_id)
+        if before and before.health == self.health:
+            raise CommandRefused(f"{self.manager.name!r} is healthy; there is nothing to reinstate")
+        managers = [one for one in roster.managers if one.agent_id != self.manager.agent_id]
+        index = next(
+            (i for i, one in enumerate(roster.managers) if one.agent_id == self.manager.agent_id), len(managers)
+        )
+        managers.insert(index, Manager(**self.manager.model_dump(), health=self.health))
+        return roster.model_copy(update={"epoch": roster.epoch + 1, "managers": tuple(managers)})
+
+
+AnyRosterChange = Annotated[
+    MemberAdded
+    | MemberRemoved
+    | MemberReplaced
+    | MembersReordered
+    | MemberMuted
+    | MemberUnmuted
+    | MemberReinstated
+    | MemberHealthChanged
+    | ManagerHealthChanged,
+    Field(discriminator="kind"),
+]
+
+
+def changed_roster(roster: Roster, change: AnyRosterChange, turn: int) -> Roster:
+    """The roster after `change`, one epoch on.
+
+    Raises:
+        CommandRefused: the change cannot be made; `roster` is as it was.
+    """
+    return change.applied(roster, turn)
+
+
+def _headline(name: str, health: Health, stand_in: MemberRef | None) -> str:
+    because = f": {health.reason}" if health.reason else ""
+    match health.state:
+        case "suspect":
+            return f"{name} is suspect{because}"
+        case "isolated":
+            substitute = f"; {stand_in.name} stands in" if stand_in else ""
+            return f"{name} is isolated{because}{substitute}"
+        case "probation":
+            return f"{name} is tried again{because}"
+        case "healthy":
+            return f"{name} is healthy again"
+
+
+def _index(members: list[Member], who: MemberRef) -> int:
+    for index, member in enumerate(members):
+        if member.agent_id == who.agent_id:
+            return index
+    raise CommandRefused(f"{who.name!r} is not a member of this conversation any more")
+
+
+def _refuse_namesake(members: list[Member], newcomer: MemberRef) -> None:
+    for member in members:
+        if member.agent_id == newcomer.agent_id:
+            raise CommandRefused(f"{newcomer.name!r} is already a member")
+        if member.name.casefold() == newcomer.name.casefold():
+            raise CommandRefused(f"another member ({member.agent_id!r}) already bears the name {newcomer.name!r}")
+
+
+def _with(members: list[Member], index: int, **update: object) -> list[Member]:
+    return [*members[:index], members[index].model_copy(update=update), *members[index + 1 :]]
+
+
+def _released(members: list[Member], agent_id: AgentId) -> list[Member]:
+    """The members, of whom nobody stands in for that one any more."""
+    return [
+        member.model_copy(update={"in_place_of": None}) if member.in_place_of == agent_id else member
+        for member in members
+    ]

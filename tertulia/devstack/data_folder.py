@@ -1,0 +1,152 @@
+"""The data folder: whose it is, what runs on it, and what a killed stack left behind. One stack at a time."""
+
+import asyncio
+import fcntl
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TextIO
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tertulia.configuration import STACK_FILE, StackFile
+from tertulia.devstack.errors import FolderTaken, FolderUnusable, embedded_extra
+
+with embedded_extra():
+    import psutil
+
+_POLITE_SECONDS = 10.0
+# The kernel's clock ticks and the wall clock drift against each other; process ids do not come round in two seconds.
+_CLOCK_TOLERANCE = 2.0
+
+
+class ProcessRecord(BaseModel):
+    """Names one process beyond doubt, so that it can be ended later without hitting a stranger with the same id."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    pid: int
+    create_time: float
+    """Seconds since the epoch."""
+    arguments: tuple[str, ...]
+    """The command line without the executable, whose path the system may rewrite."""
+    stop_signal: int
+
+    def find(self) -> psutil.Process | None:
+        """The process, if it still runs and is the same."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.create_time) < _CLOCK_TOLERANCE
+            return process if same and tuple(process.cmdline()[1:]) == self.arguments else None
+        except psutil.Error:
+            return None
+
+
+class StackRecord(StackFile):
+    """All that the stack file holds; clients read the part that `StackFile` names."""
+
+    ports: dict[str, int] = Field(default_factory=dict)
+    """The ports of the last start."""
+    processes: tuple[ProcessRecord, ...] = ()
+    """What runs now, in order of start."""
+
+
+class DataFolder:
+    """A stack's folder. `lock` it before anything else."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.expanduser().resolve()
+        self.logs = self.path / "logs"
+        self._stack_file = self.path / STACK_FILE
+        self._lock: TextIO | None = None
+        self._record = StackRecord()
+
+    @property
+    def record(self) -> StackRecord:
+        """What the stack file says."""
+        return self._record
+
+    def lock(self) -> None:
+        """Take the folder until `unlock` or the death of this process, and read its record.
+
+        Raises:
+            FolderTaken: another process has it.
+            FolderUnusable: it cannot be written, or its stack file makes no sense.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / "lock").open("a+")
+        except OSError as error:
+            raise FolderUnusable(f"{self.path} cannot hold a stack: {error.strerror}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            with lock:
+                raise FolderTaken(self.path, _holder(lock)) from error
+        self._lock = lock
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        self._record = self._read()
+
+    def unlock(self) -> None:
+        """Give the folder back."""
+        if self._lock is not None:
+            self._lock.truncate(0)
+            self._lock.close()
+            self._lock = None
+
+    def write(self, record: StackRecord) -> None:
+        """Replace the stack file in one step, so that nobody ever reads half of it."""
+        self._record = record
+        fresh = self._stack_file.with_suffix(".new")
+        fresh.write_text(record.model_dump_json(indent=2) + "\n")
+        fresh.replace(self._stack_file)
+
+    async def end_leftovers(self) -> bool:
+        """End what a killed stack left running, the last started first. Whether the last stack was killed."""
+        was_killed = bool(self._record.processes)
+        leftovers = [(record.stop_signal, record.find()) for record in reversed(self._record.processes)]
+        await end_processes([(number, process) for number, process in leftovers if process])
+        self.write(self._record.model_copy(update={"processes": (), "running": None}))
+        return was_killed
+
+    def _read(self) -> StackRecord:
+        try:
+            return StackRecord.model_validate_json(self._stack_file.read_bytes())
+        except FileNotFoundError:
+            return StackRecord()
+        except (ValidationError, OSError) as error:
+            raise FolderUnusable(f"{self._stack_file} cannot be read: remove it and try again") from error
+
+
+def record_of(name: str, pid: int, command: Sequence[str], stop_signal: signal.Signals) -> ProcessRecord | None:
+    """How to find this process again; None if it is gone already."""
+    with suppress(psutil.Error):
+        created = psutil.Process(pid).create_time()
+        return ProcessRecord(
+            name=name, pid=pid, create_time=created, arguments=tuple(command[1:]), stop_signal=stop_signal
+        )
+    return None
+
+
+async def end_processes(processes: Sequence[tuple[int, psutil.Process]]) -> None:
+    """Send each process its signal, wait a while, and SIGKILL those that stay."""
+    for number, process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+    remaining = [process for _, process in processes]
+    for limit in (_POLITE_SECONDS, _POLITE_SECONDS):
+        _, remaining = await asyncio.to_thread(psutil.wait_procs, remaining, limit)
+        for process in remaining:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def _holder(lock: TextIO) -> int | None:
+    lock.seek(0)
+    text = lock.read().strip()
+    return int(text) if text.isdigit() else None

@@ -1,0 +1,40 @@
+"""The embedded stack's own key: it lies in the data folder, readable for its owner alone, and is as good as the folder,
+which holds the database as well.
+"""
+
+import os
+from pathlib import Path
+
+from tertulia.core.ids import DEFAULT_ORGANISATION
+from tertulia.service.keys import NewKey, check_key, create_key
+from tertulia.store.database import Database
+
+KEY_FILE = "api-key"
+_OWNER_ONLY = 0o600
+
+
+async def local_key(database_url: str, data: Path) -> Path:
+    """Where the key lies. It is made anew where there is none, or the database does not know it (any more)."""
+    path = data / KEY_FILE
+    async with Database(database_url, pool_size=1) as database:
+        principal = await check_key(database, _read(path))
+        if principal is None or not principal.may("admin"):
+            made = await create_key(database, DEFAULT_ORGANISATION, NewKey(name="local", scopes=("admin",)))
+            _write(path, made.secret)
+    return path
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _write(path: Path, secret: str) -> None:
+    """Replace the file in one step: it is never half written, and never readable for others."""
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY), "w") as file:
+        file.write(f"{secret}\n")
+    fresh.replace(path)

@@ -1,0 +1,30 @@
+"""The offline model as one program of the stack: how to run it, and how to see that it answers."""
+
+from collections.abc import Mapping, Sequence
+
+from tertulia.devstack.http_probe import answers
+from tertulia.devstack.ports import HOST
+from tertulia.devstack.processes import Program
+
+
+class OfflineModel:
+    """The offline model's server on this machine."""
+
+    def __init__(self, command: Sequence[str], port: int) -> None:
+        self.base_url = f"http://{HOST}:{port}/v1"
+        self._command = command
+        self._port = port
+
+    def program(self, environment: Mapping[str, str]) -> Program:
+        """How to run the server."""
+        return Program(
+            name="model",
+            command=(*self._command, "--host", HOST, "--port", str(self._port)),
+            environment=environment,
+            ready=self._ready,
+            stop_limit=5.0,
+        )
+
+    async def _ready(self) -> bool:
+        """Whether it lists its models."""
+        return await answers(self._port, "/v1/models")

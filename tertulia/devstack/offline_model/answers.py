@@ -1,0 +1,97 @@
+"""What a request is answered with: a pure function of its body. A speech, or one call of a tool."""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import JsonValue
+
+from tertulia.devstack.offline_model.manager import CHOOSE, FINISH, candidates_of, choose, participant_field
+from tertulia.devstack.offline_model.phrases import topic_of
+from tertulia.devstack.offline_model.protocol import ChatRequest, Function
+from tertulia.devstack.offline_model.schemas import Synthesis
+from tertulia.devstack.offline_model.speech import speak
+from tertulia.devstack.offline_model.transcript import Conversation, read_conversation
+
+TERSE_MODEL = "offline-terse"
+CHARS_PER_TOKEN = 4
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+
+_USE_TOOL = re.compile(r"\buse the tool [\"'`“]?([\w.-]+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a function, its arguments as JSON text."""
+
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One choice of a completion."""
+
+    text: str | None
+    call: Call | None = None
+    finish_reason: FinishReason = "stop"
+
+
+def answer(request: ChatRequest, digest: bytes) -> tuple[Answer, str]:
+    """The answer, and the name of who gives it (empty when the request does not tell).
+
+    Raises:
+        InvalidRequest: a tool call is demanded that cannot be made.
+    """
+    seed = int.from_bytes(digest[:4], "big")
+    functions = request.must_call()
+    candidates = candidates_of(functions)
+    conversation = read_conversation(request, candidates)
+    functions = functions or _asked_for(request, conversation)
+    if functions:
+        return Answer(None, _call(functions, candidates, conversation, seed), "tool_calls"), conversation.me
+    return _within(_words(request, conversation, seed), request.token_limit), conversation.me
+
+
+def _words(request: ChatRequest, conversation: Conversation, seed: int) -> str:
+    wanted = request.response_format
+    if wanted is not None and wanted.type == "json_schema" and wanted.json_schema:
+        return _json(Synthesis(wanted.json_schema.schema_, topic_of(conversation.subject), seed).value())
+    if request.model == TERSE_MODEL:
+        return f"This is {conversation.me or 'the offline model'}, in brief: {seed:08x}."
+    speech = speak(conversation, seed)
+    return _json({"answer": speech}) if wanted is not None and wanted.type == "json_object" else speech
+
+
+def _within(text: str, token_limit: int | None) -> Answer:
+    if token_limit is None or len(text) <= token_limit * CHARS_PER_TOKEN:
+        return Answer(text)
+    return Answer(text[: token_limit * CHARS_PER_TOKEN], finish_reason="length")
+
+
+def _asked_for(request: ChatRequest, conversation: Conversation) -> list[Function]:
+    """A tool that is on offer, not forced, and asked for by name in the last words."""
+    if not request.tools or request.tool_choice == "none" or conversation.last is None:
+        return []
+    if request.messages[-1].role == "tool" or not (match := _USE_TOOL.search(conversation.last.text)):
+        return []
+    name = match[1].rstrip(".-")
+    return [tool.function for tool in request.tools if tool.function.name == name]
+
+
+def _call(functions: list[Function], candidates: tuple[str, ...], conversation: Conversation, seed: int) -> Call:
+    by_name = {function.name: function for function in functions}
+    if not candidates:
+        function = functions[0]
+        made = Synthesis(function.parameters, topic_of(conversation.subject), seed).value()
+        return Call(function.name, _json(made))
+    choice = choose(conversation, candidates, may_finish=FINISH in by_name)
+    if choice.name is None:
+        return Call(FINISH, _json({"reason": choice.reason}))
+    return Call(CHOOSE, _json({participant_field(functions): choice.name, "reason": choice.reason}))
+
+
+def _json(value: JsonValue) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,147 @@
+"""How the offline model misbehaves when it is told to. The first fault that matches strikes."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from tertulia.devstack.offline_model.answers import Answer, Call
+
+FaultKind = Literal[
+    "rate_limit",
+    "server_error",
+    "hang",
+    "garbage",
+    "empty",
+    "truncated",
+    "content_filter",
+    "bad_choice",
+    "slow",
+    "oversize",
+    "bad_unicode",
+    "disconnect",
+]
+
+NOBODY = "Nobody Of That Name"
+BROKEN = "\ue0ff"
+"""Stands in a text where the bytes on the wire are to be no UTF-8."""
+_DEFAULT_SIZE = 100_000
+
+
+class _Told(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Match(_Told):
+    """Which requests a fault strikes; what is not given matches all."""
+
+    model: str | None = None
+    speaker: str | None = None
+    """The name in "You are NAME" or "your turn, NAME"."""
+    tool: str | None = None
+    """The name of a tool on offer."""
+
+
+class Fault(_Told):
+    """One way to misbehave."""
+
+    kind: FaultKind
+    match: Match = Match()
+    times: PositiveInt | None = None
+    """How often it strikes; null = for ever."""
+    retry_after_s: NonNegativeFloat | None = None
+    """What a `rate_limit` says in its `retry-after` header, in seconds."""
+    delay_ms: NonNegativeInt | None = Field(default=None, le=3_600_000)
+    """A delay of its own, instead of the default one."""
+    size: PositiveInt | None = Field(default=None, le=200_000_000)
+    """How many bytes an `oversize` speech has; 100,000 without it."""
+
+
+class Behaviour(_Told):
+    """All that the offline model is told at once; it replaces what it was told before."""
+
+    delay_ms: NonNegativeInt | None = Field(default=None, le=3_600_000)
+    """The delay before each answer, in milliseconds; null = as at the start."""
+    faults: tuple[Fault, ...] = Field(default=(), max_length=1_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a fault is matched against."""
+
+    model: str
+    speaker: str
+    tools: frozenset[str]
+
+
+class Conduct:
+    """The behaviour in force, and how often each fault may still strike."""
+
+    def __init__(self, delay_ms: int = 0) -> None:
+        self._initial = Behaviour(delay_ms=delay_ms)
+        self.reset()
+
+    def reset(self) -> None:
+        """Behave as at the start."""
+        self.follow(self._initial)
+
+    def follow(self, behaviour: Behaviour) -> None:
+        """Behave so from now on."""
+        delay_ms = self._initial.delay_ms if behaviour.delay_ms is None else behaviour.delay_ms
+        self._delay_ms = delay_ms or 0
+        self._faults = list(behaviour.faults)
+
+    @property
+    def behaviour(self) -> Behaviour:
+        """What is in force, with the times that are left."""
+        return Behaviour(delay_ms=self._delay_ms, faults=tuple(self._faults))
+
+    def delay_seconds(self, fault: Fault | None) -> float:
+        own = fault.delay_ms if fault else None
+        return (self._delay_ms if own is None else own) / 1000
+
+    def strike(self, asked: Asked) -> Fault | None:
+        """The fault for this request, used up by one; none = behave."""
+        for place, fault in enumerate(self._faults):
+            if not _matches(fault.match, asked):
+                continue
+            if fault.times == 1:
+                del self._faults[place]
+            elif fault.times is not None:
+                self._faults[place] = fault.model_copy(update={"times": fault.times - 1})
+            return fault
+        return None
+
+
+def _matches(match: Match, asked: Asked) -> bool:
+    return (
+        (match.model is None or match.model == asked.model)
+        and (match.speaker is None or match.speaker.casefold() == asked.speaker.casefold())
+        and (match.tool is None or match.tool in asked.tools)
+    )
+
+
+def spoil(answer: Answer, fault: Fault, candidate_field: str) -> Answer:
+    """The answer as this fault leaves it; a fault that does not touch the words changes nothing."""
+    text = answer.text or ""
+    match fault.kind:
+        case "empty":
+            return Answer("")
+        case "truncated":
+            return replace(answer, text=text[: len(text) // 2], call=None, finish_reason="length")
+        case "content_filter":
+            return Answer("", finish_reason="content_filter")
+        case "bad_choice" if answer.call:
+            arguments = f'{{"{candidate_field}": "{NOBODY}", "reason": "told to"}}'
+            return replace(answer, call=Call(answer.call.name, arguments))
+        case "oversize":
+            return Answer(_long(text, fault.size or _DEFAULT_SIZE))
+        case "bad_unicode":
+            return Answer(f"{text[: len(text) // 2]}{BROKEN}{text[len(text) // 2 :]}")
+    return answer
+
+
+def _long(text: str, size: int) -> str:
+    words = f"{text or 'More words than anyone asked for.'} "
+    cut = (words * (size // len(words.encode()) + 1)).encode()[:size].decode(errors="ignore")
+    return cut + "." * (size - len(cut.encode()))

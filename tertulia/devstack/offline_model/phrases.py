@@ -1,0 +1,143 @@
+"""Words to take up from what was said: the subject of a talk as a noun phrase, and a few words worth quoting."""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tertulia.devstack.offline_model.vocabulary import (
+    ARTICLES,
+    FIRST_PERSON,
+    KEEP_ARTICLE,
+    OPENS_A_DEED,
+    POSSESSIVES,
+    PREDICATES,
+    STOP,
+    VERBS,
+    WEAK_END,
+    WEAK_START,
+)
+
+_VERBAL = ("ed", "ing")
+_MAX_DEED_WORDS = 11
+_WORD = re.compile(r"[^\W_][\w’'-]*|[.,;:!?()\"“”«»—–\n]")
+_TOKEN_LIKE = re.compile(r"\b(?:[A-Z]{4,}|[A-Z]{2,}!)")
+FALLBACK_TOPIC = "what we are discussing"
+
+_ASKS_HOW = re.compile(r"\W*(?:how|what|why|which|where|when|who)\b", re.IGNORECASE)
+_CUT = "\x00"
+_BREAK = re.compile(r"[;:,(]")
+_SENTENCE = re.compile(r"[^.!?\n]+[.!?]*")
+_QUOTED = re.compile(r"(?<!\w)['‘\"“].*?['’\"”](?!\w)")
+
+
+@lru_cache(maxsize=512)
+def topic_of(text: str) -> str:
+    """The subject of some words as a noun phrase that stands in the middle of a sentence ("the second shop")."""
+    phrases = _noun_phrases(_TOKEN_LIKE.sub(".", text[:600]))
+    if not phrases:
+        return FALLBACK_TOPIC
+    deed = deed_of(text)
+    return max(phrases, key=lambda phrase: (min(len(phrase.split()), 5), len(phrase) < 45, phrase in deed))
+
+
+@lru_cache(maxsize=512)
+def deed_of(text: str) -> str:
+    """What is to be done or not, as it stands after "to" ("close the main square to cars"); empty = nothing is."""
+    words = _WORD.findall(_TOKEN_LIKE.sub(".", text[:600]))
+    if words and words[0].istitle() and words[0].lower() in VERBS:
+        words = ["to", words[0].lower(), *words[1:]]
+    for at, word in enumerate(words):
+        if word.casefold() not in OPENS_A_DEED or words[at + 1 : at + 2] == ["it"]:
+            continue
+        if at and word == "do" and words[at - 1].casefold() == "why":
+            continue
+        reach = 2 if word.casefold() in ("to", "us") else 6
+        verb = next((place for place in range(at + 1, min(at + reach, len(words))) if words[place] in VERBS), 0)
+        if verb and all(words[place][0].isalnum() for place in range(at, verb)):
+            end = next((place for place in range(verb, len(words)) if not words[place][0].isalnum()), len(words))
+            if 2 <= end - verb <= _MAX_DEED_WORDS:
+                return " ".join("the" if word in POSSESSIVES else word for word in words[verb:end])
+    return ""
+
+
+def asks_whether(text: str) -> bool:
+    """Whether some words put something to a choice; "how" and "why" take it as settled."""
+    return not _ASKS_HOW.match(text)
+
+
+def _noun_phrases(text: str) -> list[str]:
+    words = _WORD.findall(text)
+    phrases: list[str] = []
+    at = 0
+    while at < len(words):
+        article = words[at].casefold() if words[at].casefold() in ARTICLES else ""
+        begin = at + bool(article)
+        begin += not article and words[at].casefold() in VERBS
+        end = _run(words, begin)
+        if end == begin:
+            at = max(begin, at + 1)
+            continue
+        last = end
+        if end < len(words) and words[end] == "of":
+            after = end + 1 + (words[end + 1 : end + 2] != [] and words[end + 1].casefold() in ARTICLES)
+            last = max(_run(words, after), end) if _run(words, after) > after else end
+        phrases.append(_phrase(article, words[begin:last]))
+        at = last
+    return [phrase for phrase in phrases if len(phrase) > 3 and (" " in phrase or not phrase.endswith("ed"))]
+
+
+def _run(words: list[str], begin: int) -> int:
+    end = begin
+    while end < len(words) and end - begin < 4 and words[end][0].isalnum() and words[end].casefold() not in STOP:
+        end += 1
+    while end - begin > 1 and (words[end - 1].endswith(_VERBAL) or words[end - 1] in PREDICATES):
+        end -= 1
+    return end
+
+
+def _phrase(article: str, words: list[str]) -> str:
+    first = words[0]
+    plain = first if first.isupper() or any(letter.isupper() for letter in first[1:]) else first.lower()
+    joined = " ".join([plain if article or len(words) > 1 else first, *words[1:]])
+    if not article:
+        return joined
+    if first.casefold() in KEEP_ARTICLE and article in ("a", "an"):
+        return f"{article} {joined}"
+    return f"the {joined}"
+
+
+@dataclass(frozen=True, slots=True)
+class Quotation:
+    """Words worth taking up, and the sentence they come from."""
+
+    words: str
+    sentence: str
+
+
+def quotations(text: str, avoided: frozenset[str]) -> tuple[list[Quotation], ...]:
+    """Three to ten words that carry a thought: whole sentences, then parts of some, then what is said about oneself.
+
+    Args:
+        avoided: folded names; what contains one is not quoted, so that nobody is addressed by accident.
+    """
+    tiers: tuple[list[Quotation], ...] = ([], [], [])
+    for sentence in _SENTENCE.findall(_QUOTED.sub(_CUT, text)):
+        if "?" in sentence or _CUT in sentence or any(name in sentence.casefold() for name in avoided):
+            continue
+        parts = _BREAK.split(sentence)
+        for place, piece in enumerate((sentence, *(parts if len(parts) > 1 else ()))):
+            words = _clean(piece)
+            if words is not None:
+                personal = words.split(" ", 1)[0].casefold() in FIRST_PERSON
+                tiers[2 if personal else min(place, 1)].append(Quotation(words, sentence))
+    return tiers
+
+
+def _clean(piece: str) -> str | None:
+    words = piece.strip(" .!,;:-–—").split()
+    if not 3 <= len(words) <= 10 or _TOKEN_LIKE.search(piece) or "?" in piece:
+        return None
+    if words[0].casefold() in WEAK_START or words[-1].casefold() in WEAK_END:
+        return None
+    first = words[0] if words[0] == "I" or words[0].startswith(("I'", "I’")) else words[0][0].lower() + words[0][1:]
+    return " ".join([first, *words[1:]])

@@ -1,0 +1,122 @@
+"""An answer as bytes: the body of a completion, the events of a stream, OpenAI's shape of an error."""
+
+import json
+from collections.abc import Iterator
+
+from pydantic import JsonValue
+
+from tertulia.devstack.offline_model.answers import CHARS_PER_TOKEN, TERSE_MODEL, Answer
+from tertulia.devstack.offline_model.protocol import ChatRequest, InvalidRequest
+
+_MODEL: dict[str, JsonValue] = {"object": "model", "created": 0, "owned_by": "tertulia"}
+_PIECE = 24
+"""Characters of a call's arguments in one event of a stream."""
+
+_LONG = 50_000
+_MOST_PIECES = 2_000
+
+
+def completion(request: ChatRequest, identity: str, answer: Answer) -> bytes:
+    """The body of an answer that is given at once."""
+    message: dict[str, JsonValue] = {"role": "assistant", "content": answer.text, "refusal": None}
+    if answer.call:
+        message["tool_calls"] = [_tool_call(identity, answer.call.name, answer.call.arguments)]
+    choice: JsonValue = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
+    return _bytes(
+        {
+            **_envelope(request, identity, "chat.completion"),
+            "choices": [choice],
+            "usage": _usage(request, answer),
+        }
+    )
+
+
+def stream(request: ChatRequest, identity: str, answer: Answer) -> Iterator[bytes]:
+    """The server-sent events of an answer, word by word."""
+    envelope = _envelope(request, identity, "chat.completion.chunk")
+    with_usage = request.stream_options is not None and request.stream_options.include_usage
+    if with_usage:
+        envelope["usage"] = None
+    for delta in _deltas(identity, answer):
+        yield _event({**envelope, "choices": [_chunk(delta, None)]})
+    yield _event({**envelope, "choices": [_chunk({}, answer.finish_reason)]})
+    if with_usage:
+        yield _event({**envelope, "choices": [], "usage": _usage(request, answer)})
+    yield b"data: [DONE]\n\n"
+
+
+def pieces(answer: Answer) -> list[str]:
+    """The words of an answer as a stream brings them: one by one, a very long text in larger pieces."""
+    text = answer.text or ""
+    if len(text) > _LONG:
+        size = -(-len(text) // _MOST_PIECES)
+        return [text[begin : begin + size] for begin in range(0, len(text), size)]
+    first, *others = text.split(" ")
+    return [piece for piece in (first, *(f" {word}" for word in others)) if piece]
+
+
+def error_body(message: str, kind: str, *, param: str | None = None, code: str | None = None) -> bytes:
+    """The body of an error."""
+    return _bytes({"error": {"message": message, "type": kind, "param": param, "code": code}})
+
+
+def invalid(error: InvalidRequest) -> bytes:
+    """The body for a request that is not valid."""
+    return error_body(str(error), "invalid_request_error", param=error.param)
+
+
+def models() -> bytes:
+    """The body of the list of models; any other name is accepted as well."""
+    names = ("offline", TERSE_MODEL)
+    return _bytes({"object": "list", "data": [{**_MODEL, "id": name} for name in names]})
+
+
+def _envelope(request: ChatRequest, identity: str, kind: str) -> dict[str, JsonValue]:
+    return {
+        "id": f"chatcmpl-{identity}",
+        "object": kind,
+        "created": 0,
+        "model": request.model,
+        "system_fingerprint": "offline",
+    }
+
+
+def _usage(request: ChatRequest, answer: Answer) -> JsonValue:
+    said = len(answer.text or "") + (len(answer.call.name) + len(answer.call.arguments) if answer.call else 0)
+    prompt = max(1, request.prompt_chars // CHARS_PER_TOKEN)
+    completion_tokens = -(-said // CHARS_PER_TOKEN)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt + completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": 0},
+    }
+
+
+def _deltas(identity: str, answer: Answer) -> Iterator[dict[str, JsonValue]]:
+    if answer.call is None:
+        yield {"role": "assistant", "content": ""}
+        for piece in pieces(answer):
+            yield {"content": piece}
+        return
+    first = _tool_call(identity, answer.call.name, "")
+    yield {"role": "assistant", "content": None, "tool_calls": [{"index": 0, **first}]}
+    arguments = answer.call.arguments
+    for begin in range(0, len(arguments), _PIECE):
+        yield {"tool_calls": [{"index": 0, "function": {"arguments": arguments[begin : begin + _PIECE]}}]}
+
+
+def _tool_call(identity: str, name: str, arguments: str) -> dict[str, JsonValue]:
+    return {"id": f"call_{identity[:24]}", "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def _chunk(delta: dict[str, JsonValue], finish_reason: str | None) -> JsonValue:
+    return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+
+
+def _event(content: JsonValue) -> bytes:
+    return b"data: " + _bytes(content) + b"\n\n"
+
+
+def _bytes(content: JsonValue) -> bytes:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,109 @@
+"""Reading a system prompt: who the agent is, who else is here and what they do, and which wishes it carries."""
+
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from tertulia.devstack.offline_model.directives import Wishes, read_wishes
+
+_NAME = r"[^\n,.;:!?()\"“”—–]{1,64}?"
+_YOU_ARE = re.compile(
+    rf"\b(?:You are|Your name is|your name is|You play)\s+({_NAME})(?=[\n,.;:!?()—–]|\s+(?:a|an|the|in|at)\s|$)"
+)
+_YOUR_TURN = re.compile(
+    r"\byour turn(?: to speak)?(?: now)?,\s*([^\n,;:!?]{1,64}?)(?=\.?\s*$|[\n,;:!?]|\.\s)", re.IGNORECASE
+)
+_HEADER = re.compile(
+    r"^[#*\s]*(?P<title>[^:\n]{0,60}\b(?:here|present|participants?|members?|roster|table|room|others?|people|candidates?)\b"
+    r"[^:\n]{0,40}):[*\s]*(?P<names>.*)$",
+    re.IGNORECASE,
+)
+_BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+(?P<entry>.+)$")
+_ENTRY = re.compile(
+    r"^[*_`]*(?P<name>[^:(—–*`\n]{1,64}?)[*_`]*\s*(?:\((?P<aside>[^)]*)\))?\s*(?:(?::|—|–|\s-\s|,)\s*(?P<about>.*))?$"
+)
+_LISTED = re.compile(r"[^,;(]+(?:\([^)]*\))?")
+_NOT_A_NAME = frozenset("a an the in one now part taking also not expected free here you me nobody".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """What a system prompt says, as far as the offline model understands it."""
+
+    me: str | None = None
+    persona: str = ""
+    """The words that describe the agent, without the list of who is here."""
+    roster: dict[str, str] = field(default_factory=dict)
+    """Names of those who are here, in order, each with what is said about them."""
+    wishes: Wishes = field(default_factory=Wishes)
+
+
+@lru_cache(maxsize=256)
+def read_brief(prompt: str) -> Brief:
+    """Read a system prompt. The result is shared: do not change its roster."""
+    lines = prompt.splitlines()
+    roster, listing_begins = _read_roster(lines)
+    match = _YOU_ARE.search(prompt)
+    begins = match.start() if match else 0
+    before_listing = sum(len(line) + 1 for line in lines[:listing_begins])
+    persona = prompt[begins : max(before_listing, begins)] or prompt[begins:]
+    return Brief(_own_name(prompt, roster), persona[:1_000], roster, read_wishes(prompt))
+
+
+def name_in_turn_notice(text: str) -> str | None:
+    """The name in words such as "It is your turn, Velma."."""
+    match = _YOUR_TURN.search(text)
+    return match[1].strip() if match else None
+
+
+def _own_name(prompt: str, roster: dict[str, str]) -> str | None:
+    if called := name_in_turn_notice(prompt):
+        return called
+    for match in _YOU_ARE.finditer(prompt):
+        name = match[1].strip()
+        first = name.split(" ", 1)[0]
+        if name in roster or (first.casefold() not in _NOT_A_NAME and (first[:1].isupper() or " " not in name)):
+            return name
+    return None
+
+
+def _read_roster(lines: list[str]) -> tuple[dict[str, str], int]:
+    """The names listed under a heading, and the line at which the list begins."""
+    for number, line in enumerate(lines):
+        header = _HEADER.match(line)
+        if header is None or _BULLET.match(line):
+            continue
+        entries = _LISTED.findall(header["names"].rstrip(" .")) if header["names"] else _bullets(lines[number + 1 :])
+        roster = _people(entries)
+        if roster:
+            return roster, number
+    bullets = [match["entry"] for line in lines if (match := _BULLET.match(line))]
+    named = [entry for entry in bullets if ":" in entry and _looks_like_a_name(entry.split(":", 1)[0])]
+    return (_people(named) if len(named) > 1 else {}), len(lines)
+
+
+def _bullets(lines: list[str]) -> list[str]:
+    entries: list[str] = []
+    for line in lines:
+        match = _BULLET.match(line)
+        if match:
+            entries.append(match["entry"])
+        elif line.strip() or entries:
+            break
+    return entries
+
+
+def _people(entries: list[str]) -> dict[str, str]:
+    people: dict[str, str] = {}
+    for listed in entries:
+        for entry in re.split(r"\s+and\s+", listed) if "(" not in listed and ":" not in listed else [listed]:
+            match = _ENTRY.match(entry.strip().removeprefix("and ").strip())
+            name = match["name"].strip() if match else ""
+            if match and name and name.casefold() not in _NOT_A_NAME and len(name.split()) <= 5:
+                people[name] = " ".join(filter(None, (match["aside"], match["about"])))
+    return people
+
+
+def _looks_like_a_name(text: str) -> bool:
+    words = text.strip(" *_`").split()
+    return 0 < len(words) <= 4 and all(word[:1].isupper() for word in words)

@@ -1,0 +1,131 @@
+"""The stock of lines, read once from the YAML files beside this module: one file a voice, and one for the table."""
+
+import re
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib.resources import files
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+_FIELD = re.compile(r"\{(\w*)\}")
+_FIELDS = frozenset({"topic", "deed", "name", "last", "quote"})
+_PIECES = re.compile(r"\{\w*\}|(?<=[.?!])\s")
+_TELLING = 12
+NEUTRAL = "neutral"
+TABLE = "table"
+# A temper colours a trade: "a sceptical economist" speaks as an economist.
+TEMPERS = frozenset({"sceptic", "host"})
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line with places for names and words."""
+
+    template: str
+    marker: str
+    """Its longest piece without a place: by this it is recognised in what was said."""
+
+    def filled(self, words: dict[str, str]) -> str:
+        return self.template.format_map(words)
+
+
+def _line(template: object) -> Line:
+    if not isinstance(template, str):
+        raise TypeError(f"a line must be text, not {template!r}")
+    if unknown := set(_FIELD.findall(template)) - _FIELDS:
+        raise ValueError(f"unknown places {sorted(unknown)} in {template!r}")
+    return Line(template, max(_FIELD.sub("\n", template).split("\n"), key=len))
+
+
+Lines = tuple[Annotated[Line, BeforeValidator(_line)], ...]
+
+
+class _Stock(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Voice(_Stock):
+    """How one kind of person speaks."""
+
+    name: str
+    words: tuple[str, ...]
+    """Words in a description that call for this voice."""
+    openings: Annotated[Lines, Field(min_length=3)]
+    arguments: Annotated[Lines, Field(min_length=12)]
+    stories: Annotated[Lines, Field(min_length=3)]
+    questions: Annotated[Lines, Field(min_length=3)]
+    proposals: Annotated[Lines, Field(min_length=3)]
+    asked: Annotated[Lines, Field(min_length=3)]
+    """How others turn to such a person."""
+
+
+class Table(_Stock):
+    """What anyone may say, whatever their voice."""
+
+    answers_outsider: Lines
+    returns_to_outsider: Lines
+    agrees: Lines
+    doubts: Lines
+    concedes: Lines
+    plain: Lines
+    late: Lines
+    goes_on: Lines
+    converges: Lines
+    hands_over: Lines
+    asides: Lines
+    ties: Lines
+    """What binds a thought to the subject."""
+    deed_ties: Lines
+    """The same, where the subject is something to be done."""
+    choice_ties: Lines
+    """The same, where it is asked whether to do it; so are the verdicts."""
+    verdicts: Lines
+
+    def markers(self) -> tuple[str, ...]:
+        """By these a sentence of the table is known from a thought of the speaker's own."""
+        lines = (line for kind in type(self).model_fields for line in getattr(self, kind))
+        pieces = (piece.strip() for line in lines for piece in _PIECES.split(line.template))
+        return tuple(piece for piece in pieces if len(piece) >= _TELLING)
+
+
+@cache
+def voices() -> dict[str, Voice]:
+    """All voices by name."""
+    folder = files("tertulia.devstack.offline_model.voices")
+    names = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return {name: Voice.model_validate({"name": name} | _read(name)) for name in names if name != TABLE}
+
+
+@cache
+def table() -> Table:
+    """What anyone may say."""
+    return Table.model_validate(_read(TABLE))
+
+
+@lru_cache(maxsize=1_024)
+def voice_for(description: str) -> Voice | None:
+    """The voice of the first trade that a description names, or else of the first temper; none = it names neither."""
+    matches = [(match.group().casefold(), match.start()) for match in _calling_words().finditer(description)]
+    by_rank = sorted(matches, key=lambda match: (_voice_names()[match[0]] in TEMPERS, match[1]))
+    return voices()[_voice_names()[by_rank[0][0]]] if by_rank else None
+
+
+@cache
+def _voice_names() -> dict[str, str]:
+    return {word: name for name, voice in voices().items() for word in voice.words}
+
+
+@cache
+def _calling_words() -> re.Pattern[str]:
+    words = sorted(_voice_names(), key=len, reverse=True)
+    return re.compile(rf"\b(?:{'|'.join(map(re.escape, words))})(?=s?\b)", re.IGNORECASE)
+
+
+def _read(name: str) -> dict[str, object]:
+    text = files("tertulia.devstack.offline_model.voices").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    if not isinstance(content, dict):
+        raise TypeError(f"{name}.yaml must be a mapping")
+    return content

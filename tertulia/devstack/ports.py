@@ -1,0 +1,82 @@
+"""Which TCP ports the stack listens on: the ones asked for, or free ones that the folder remembers."""
+
+import asyncio
+import errno
+import random
+import socket
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from time import monotonic
+
+from tertulia.devstack.errors import PortTaken
+
+HOST = "127.0.0.1"
+_POLL = 0.02
+_UNCLAIMED = range(20_000, 32_000)
+"""Below the ports that kernels hand out by themselves (from 32,768 on with Linux, from 49,152 on by IANA)."""
+_TRIES = 20
+
+
+@dataclass(frozen=True)
+class PortWish:
+    """A port somebody needs."""
+
+    name: str
+    """What needs it, for the error."""
+    option: str
+    """The command line's option that changes it, for the error."""
+    port: int
+    """0 = any free one."""
+
+
+async def settle_ports(
+    wishes: Mapping[str, PortWish], remembered: Mapping[str, int], patience: float = 0.0
+) -> dict[str, int]:
+    """A free port for every wish. For a wish of 0, the remembered port if it is still free.
+
+    A port that is taken is waited for, for `patience` seconds in all.
+
+    Raises:
+        PortTaken: a port that was asked for by number is not free.
+    """
+    deadline = monotonic() + patience
+    with ExitStack() as held:
+        # All are held until all are chosen, so that no two wishes get the same one.
+        return {key: await _settle(wish, remembered.get(key, 0), deadline, held) for key, wish in wishes.items()}
+
+
+async def _settle(wish: PortWish, remembered: int, deadline: float, held: ExitStack) -> int:
+    wanted = wish.port or remembered
+    bound = _bind(wanted) if wanted else _bind_any()
+    while bound is None and monotonic() < deadline:
+        await asyncio.sleep(_POLL)
+        bound = _bind(wanted)
+    if bound is None and wish.port == 0:
+        bound = _bind_any()
+    if bound is None:
+        raise PortTaken(wish.port, wish.name, wish.option)
+    port: int = held.enter_context(bound).getsockname()[1]
+    return port
+
+
+def _bind_any() -> socket.socket | None:
+    """A free port that the kernel gives to nobody else meanwhile: neither to those who ask for any, nor to connections
+    on their way out."""
+    for port in random.sample(_UNCLAIMED, _TRIES):
+        if bound := _bind(port):
+            return bound
+    return _bind(0)
+
+
+def _bind(port: int) -> socket.socket | None:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+    except OSError as error:
+        listener.close()
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            return None
+        raise
+    return listener

@@ -1,0 +1,33 @@
+"""The API as one program of the stack: how to run it, and how to see that it answers."""
+
+from collections.abc import Mapping, Sequence
+
+from tertulia.devstack.http_probe import answers
+from tertulia.devstack.ports import HOST
+from tertulia.devstack.processes import Program
+
+_STOP_SECONDS = 15.0
+"""More than it gives the requests that run."""
+
+
+class ApiServer:
+    """The API's server on this machine."""
+
+    def __init__(self, command: Sequence[str], port: int) -> None:
+        self.url = f"http://{HOST}:{port}"
+        self._command = command
+        self._port = port
+
+    def program(self, environment: Mapping[str, str]) -> Program:
+        """How to run the server."""
+        return Program(
+            name="api",
+            command=(*self._command, "--host", HOST, "--port", str(self._port)),
+            environment=environment,
+            ready=self._ready,
+            stop_limit=_STOP_SECONDS,
+        )
+
+    async def _ready(self) -> bool:
+        """Whether it says that it lives."""
+        return await answers(self._port, "/v1/health/")

@@ -1,0 +1,285 @@
+"""Everything one machine needs to hold conversations: Temporal, Postgres, the offline model, workers and the API.
+
+A part the environment configures elsewhere is not started. A second start on the same folder resumes everything.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Self
+
+from tertulia.configuration import OFFLINE_MODEL, Configuration, RunningStack
+from tertulia.devstack.data_folder import DataFolder, record_of
+from tertulia.devstack.events import Report, StackEvent
+from tertulia.devstack.model_server import OfflineModel
+from tertulia.devstack.ports import PortWish, settle_ports
+from tertulia.devstack.postgres import EmbeddedPostgres
+from tertulia.devstack.processes import Program, SupervisedProcess
+from tertulia.devstack.programs import ApiServer
+from tertulia.devstack.signals import StopSignals
+from tertulia.devstack.temporal import NAMESPACE, EmbeddedTemporal
+
+_WORKER_STOP_MARGIN = 5.0
+_PORT_PATIENCE = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackOptions:
+    """What to run, and where. Ports: 0 = a free one, and the same again at the next start if it is still free."""
+
+    data: Path = Path(".tertulia")
+    """The folder that holds everything; created if need be."""
+    temporal_port: int = 7233
+    """Temporal's gRPC port."""
+    ui_port: int | None = 8233
+    """The port of Temporal's UI; None = no UI."""
+    model_port: int = 8234
+    """The offline model's port."""
+    api_port: int | None = None
+    """The API's port; None = no API."""
+    workers: int = 1
+    """How many worker processes."""
+    offline_model: bool = True
+    """Whether to run the offline model where no real endpoint is configured."""
+    worker_command: tuple[str, ...] = (sys.executable, "-m", "tertulia.worker")
+    """Runs one worker."""
+    model_command: tuple[str, ...] = (sys.executable, "-m", "tertulia.devstack.offline_model")
+    """Runs the offline model; gets `--host` and `--port` appended."""
+    api_command: tuple[str, ...] = (sys.executable, "-m", "tertulia.api")
+    """Runs the API; gets `--host` and `--port` appended."""
+    environment: Mapping[str, str] | None = None
+    """What the programs inherit, and what decides which parts are configured elsewhere; None = this process's own."""
+
+
+class Stack:
+    """The running stack, as an async context manager: entered when all servers answer, everything stopped on exit.
+
+    Enter it in the main thread. `prepare` (migrations, say) runs at every start, when the servers answer and before the
+    first worker and the API start. `report` gets every event, in the event loop's thread.
+
+    Raises (on entering):
+        StackError: the folder or a port is taken, something is not installed, or a program does not come up.
+        ConfigurationError: the environment is malformed.
+    """
+
+    def __init__(
+        self,
+        options: StackOptions,
+        *,
+        prepare: Callable[["Stack"], Awaitable[None]] | None = None,
+        report: Report | None = None,
+    ) -> None:
+        self.options = options
+        self._prepare = prepare
+        self._report = report or (lambda event: None)
+        self._folder = DataFolder(options.data)
+        self._signals = StopSignals()
+        self._postgres: EmbeddedPostgres | None = None
+        self._temporal: EmbeddedTemporal | None = None
+        self._model: OfflineModel | None = None
+        self._api: ApiServer | None = None
+        self._servers: list[SupervisedProcess] = []
+        self._workers: list[SupervisedProcess] = []
+        self._doors: list[SupervisedProcess] = []
+
+    async def __aenter__(self) -> Self:
+        began = monotonic()
+        self._folder.lock()
+        try:
+            await self._start()
+        except BaseException:
+            await self._stop()
+            raise
+        self._report(StackEvent("stack", "ready", monotonic() - began))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        began = monotonic()
+        await self._stop()
+        self._report(StackEvent("stack", "stopped", monotonic() - began))
+
+    @property
+    def addresses(self) -> RunningStack:
+        """What the embedded servers offer; the parts configured elsewhere are None."""
+        return RunningStack(
+            pid=os.getpid(),
+            database_url=self._postgres.url if self._postgres else None,
+            temporal_address=self._temporal.address if self._temporal else None,
+            temporal_namespace=NAMESPACE,
+            temporal_ui_url=self._temporal.ui_url if self._temporal else None,
+            model_base_url=self._model.base_url if self._model else None,
+            api_url=self._api.url if self._api else None,
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of a program that uses this stack, such as a worker."""
+        addresses = self.addresses
+        offered = {
+            "TERTULIA_DATA": str(self._folder.path),
+            "DATABASE_URL": addresses.database_url,
+            "TEMPORAL_ADDRESS": addresses.temporal_address,
+            "TEMPORAL_NAMESPACE": addresses.temporal_namespace if addresses.temporal_address else None,
+            "TERTULIA_TEMPORAL_UI": addresses.temporal_ui_url,
+            "OPENAI_BASE_URL": addresses.model_base_url,
+            "OPENAI_API_KEY": OFFLINE_MODEL if addresses.model_base_url else None,
+        }
+        return self._inherited | {name: text for name, text in offered.items() if text is not None}
+
+    @property
+    def configuration(self) -> Configuration:
+        """How this process reaches the stack, and the parts configured elsewhere."""
+        return Configuration.from_environment(self.environment)
+
+    @property
+    def worker_pids(self) -> tuple[int, ...]:
+        """The process ids of the workers that run at this moment."""
+        return tuple(worker.pid for worker in self._workers if worker.pid is not None)
+
+    async def kill_worker(self, index: int) -> None:
+        """SIGKILL one worker, counted from 0, and wait until it is gone. It is started anew."""
+        await self._workers[index].kill()
+
+    async def kill(self, name: str) -> None:
+        """SIGKILL the program of that name (`temporal`, `postgres`, `model`, `api`, `worker-1`…) and wait until it is
+        gone. It is started anew."""
+        programs = {process.program.name: process for process in self._all}
+        await programs[name].kill()
+
+    def request_stop(self) -> None:
+        """Let `wait` return."""
+        self._signals.asked.set()
+
+    async def wait(self) -> None:
+        """Wait until SIGINT, SIGTERM, SIGHUP or `request_stop`. From then on a second signal stops without patience.
+
+        Raises:
+            StartFailed: a program kept dying from its first start on.
+        """
+        self._signals.install()
+        waiting = [asyncio.create_task(process.failed()) for process in self._all]
+        asked = asyncio.create_task(self._signals.asked.wait())
+        try:
+            done, _ = await asyncio.wait({asked, *waiting}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (asked, *waiting):
+                task.cancel()
+
+    @property
+    def _all(self) -> tuple[SupervisedProcess, ...]:
+        return (*self._servers, *self._workers, *self._doors)
+
+    @cached_property
+    def _inherited(self) -> dict[str, str]:
+        return dict(os.environ if self.options.environment is None else self.options.environment)
+
+    @cached_property
+    def _configured(self) -> Configuration:
+        return Configuration.from_environment(self._inherited)
+
+    async def _start(self) -> None:
+        was_killed = await self._folder.end_leftovers()
+        # A process that the kernel kills may be gone from the list before it lets go of its ports.
+        await self._plan(_PORT_PATIENCE if was_killed else 0.0)
+        await self._start_servers()
+        if self._prepare is not None:
+            await self._prepare(self)
+        self._folder.write(self._folder.record.model_copy(update={"running": self.addresses}))
+        for number in range(1, self.options.workers + 1):
+            await self._supervise(self._workers, self._worker_program(number)).start()
+        if self._api:
+            await self._supervise(self._doors, self._api.program(self.environment)).start()
+
+    async def _plan(self, patience: float) -> None:
+        """Decide what to run and on which ports; nothing is started yet."""
+        remembered = self._folder.record.ports
+        ports = await settle_ports(self._port_wishes(), remembered, patience)
+        self._folder.write(self._folder.record.model_copy(update={"ports": remembered | ports}))
+        if not self._configured.database_configured:
+            self._postgres = EmbeddedPostgres(self._folder.path)
+        if "temporal" in ports:
+            self._temporal = EmbeddedTemporal(self._folder.path, ports["temporal"], ports.get("ui"))
+        if "model" in ports:
+            self._model = OfflineModel(self.options.model_command, ports["model"])
+        if "api" in ports:
+            self._api = ApiServer(self.options.api_command, ports["api"])
+
+    def _port_wishes(self) -> dict[str, PortWish]:
+        options = self.options
+        wishes: dict[str, PortWish] = {}
+        if not self._configured.temporal_configured:
+            wishes["temporal"] = PortWish("Temporal", "--temporal-port", options.temporal_port)
+            if options.ui_port is not None:
+                wishes["ui"] = PortWish("Temporal's UI", "--ui-port", options.ui_port)
+        if options.offline_model and not self._configured.model_configured:
+            wishes["model"] = PortWish("the offline model", "--model-port", options.model_port)
+        if options.api_port is not None:
+            wishes["api"] = PortWish("the API", "--api-port", options.api_port)
+        return wishes
+
+    async def _start_servers(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as starting:
+                if self._postgres:
+                    starting.create_task(self._start_postgres(self._postgres))
+                for server in (self._temporal, self._model):
+                    if server:
+                        program = server.program(self._inherited)
+                        starting.create_task(self._supervise(self._servers, program).start())
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
+
+    async def _start_postgres(self, postgres: EmbeddedPostgres) -> None:
+        await postgres.prepare()
+        await self._supervise(self._servers, postgres.program(self._inherited)).start()
+
+    def _worker_program(self, number: int) -> Program:
+        return Program(
+            name=f"worker-{number}",
+            command=self.options.worker_command,
+            environment=self.environment | _metrics_port(self._configured, number),
+            stop_limit=self._configured.graceful_shutdown_seconds + _WORKER_STOP_MARGIN,
+        )
+
+    def _supervise(self, tier: list[SupervisedProcess], program: Program) -> SupervisedProcess:
+        process = SupervisedProcess(program, self._folder.logs, self._report, self._record_processes)
+        tier.append(process)
+        return process
+
+    def _record_processes(self) -> None:
+        """Note what runs, so that the next start can end it should this process be killed."""
+        records = [
+            record_of(process.program.name, process.pid, process.program.command, process.program.stop_signal)
+            for process in self._all
+            if process.pid is not None
+        ]
+        processes = tuple(record for record in records if record)
+        self._folder.write(self._folder.record.model_copy(update={"processes": processes}))
+
+    async def _stop(self) -> None:
+        try:
+            # Each needs the next to finish what it is doing.
+            for tier in (self._doors, self._workers, self._servers):
+                await asyncio.gather(*(process.stop(self._signals.hurry) for process in tier))
+            if self._postgres:
+                self._postgres.clean_up()
+            self._folder.write(self._folder.record.model_copy(update={"processes": (), "running": None}))
+        finally:
+            self._signals.restore()
+            self._folder.unlock()
+
+
+def _metrics_port(configuration: Configuration, number: int) -> dict[str, str]:
+    """The first worker serves its metrics on the configured port, each further one on the next."""
+    first = configuration.metrics_port
+    return {} if first is None else {"TERTULIA_METRICS_PORT": str(first + number - 1)}

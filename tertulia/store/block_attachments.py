@@ -1,0 +1,154 @@
+"""Which blocks an agent, or a group, has, in order. A block's row is locked before it is changed: no change is lost."""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, delete, func, insert, select, update
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tertulia.core.agents import MemoryBlock
+from tertulia.core.blocks import DEFAULT_BLOCK_LIMIT, Block
+from tertulia.core.errors import Conflict, InvalidDefinition, NotFound
+from tertulia.core.ids import BlockId, OrganisationId
+from tertulia.store.tables import agents, agents_blocks, blocks, groups, groups_blocks
+
+BLOCK_FIELDS = (*Block.model_fields,)
+TEXT_FIELDS = ("label", "value")
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A kind of thing that has blocks."""
+
+    kind: str
+    table: Table
+    attached: Table
+
+    @property
+    def id(self) -> ColumnElement[str]:
+        """The column that names the owner of an attachment."""
+        return self.attached.c[f"{self.kind}_id"]
+
+
+AGENT = Owner("agent", agents, agents_blocks)
+GROUP = Owner("group", groups, groups_blocks)
+
+
+def blocks_of(owner: Owner, fields: Iterable[str] = BLOCK_FIELDS) -> ColumnElement[Any]:
+    """The owner's blocks as JSON, in order, for a query that reads rows of owners."""
+    pairs = [part for name in fields for part in (name, blocks.c[name])]
+    every = func.json_agg(aggregate_order_by(func.json_build_object(*pairs), owner.attached.c.position))
+    query = select(func.coalesce(every, func.json_build_array()))
+    own = query.select_from(owner.attached.join(blocks)).where(owner.id == owner.table.c.id)
+    return own.correlate(owner.table).scalar_subquery()
+
+
+def new_block_id() -> BlockId:
+    """An id that no block bears."""
+    return BlockId(f"block-{uuid.uuid4()}")
+
+
+async def attach(
+    connection: AsyncConnection, organisation_id: OrganisationId, owner: Owner, owner_id: str, ids: Sequence[BlockId]
+) -> bool:
+    """Let the owner have these blocks, in this order, and no others; say whether that changed anything.
+
+    Raises:
+        NotFound: there is no such block; the message names all that are missing.
+        Conflict: two of them bear one label.
+    """
+    query = select(owner.attached.c.block_id).where(owner.id == owner_id).order_by(owner.attached.c.position)
+    if [*(await connection.execute(query)).scalars()] == [*ids]:
+        return False
+    mine = select(blocks.c.id, blocks.c.label).where(blocks.c.organisation_id == organisation_id, blocks.c.id.in_(ids))
+    labels = {row.id: row.label for row in await connection.execute(mine.with_for_update(read=True, key_share=True))}
+    if missing := [one for one in ids if one not in labels]:
+        raise NotFound(f"no such block: {', '.join(map(repr, missing))}")
+    refuse_twice((labels[one] for one in ids), owner)
+    await connection.execute(delete(owner.attached).where(owner.id == owner_id))
+    rows = [{owner.id.name: owner_id, "block_id": one, "position": position} for position, one in enumerate(ids)]
+    if rows:
+        await connection.execute(insert(owner.attached), rows)
+    return True
+
+
+def refuse_twice(labels: Iterable[str], owner: Owner) -> None:
+    """Refuse two blocks of one label at one owner.
+
+    Raises:
+        Conflict: with the label.
+    """
+    seen: set[str] = set()
+    for label in labels:
+        if label in seen:
+            raise Conflict(f"Duplicate block labels: the {owner.kind} would have two blocks labelled {label!r}")
+        seen.add(label)
+
+
+async def write_memory(
+    connection: AsyncConnection,
+    organisation_id: OrganisationId,
+    owner: Owner,
+    owner_id: str,
+    memory: Sequence[MemoryBlock],
+) -> bool:
+    """Let the owner have exactly these texts; say whether that changed anything.
+
+    Raises:
+        InvalidDefinition: two of them bear one label.
+    """
+    ids, changed = await write_texts(connection, organisation_id, owner, owner_id, memory)
+    return await attach(connection, organisation_id, owner, owner_id, ids) or changed
+
+
+async def write_texts(
+    connection: AsyncConnection,
+    organisation_id: OrganisationId,
+    owner: Owner,
+    owner_id: str,
+    memory: Sequence[MemoryBlock],
+) -> tuple[list[BlockId], bool]:
+    """The blocks of these texts, in this order, and whether a value has changed; they are not attached yet.
+
+    A block that the owner has under the label gets the new value; a new label gets a block.
+
+    Raises:
+        InvalidDefinition: two of them bear one label.
+    """
+    labels = [block.label for block in memory]
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+        raise InvalidDefinition(f"memory: two blocks bear the label {twice[0]!r}")
+    query = select(blocks.c.id, blocks.c.label, blocks.c.value, owner.attached.c.position)
+    query = query.select_from(owner.attached.join(blocks)).where(owner.id == owner_id)
+    rows = (await connection.execute(query.order_by(blocks.c.id).with_for_update(of=blocks, key_share=True))).all()
+    present = {row.label: row for row in sorted(rows, key=lambda row: row.position, reverse=True)}
+    changed = False
+    for text in memory:
+        found = present.get(text.label)
+        if found is not None and found.value != text.value:
+            await connection.execute(update(blocks).where(blocks.c.id == found.id).values(_new_value(text.value)))
+            changed = True
+    drafts = {text.label: new_block_id() for text in memory if text.label not in present}
+    if drafts:
+        values = [_row(organisation_id, drafts[text.label], text) for text in memory if text.label in drafts]
+        await connection.execute(insert(blocks), values)
+    return [drafts.get(label) or present[label].id for label in labels], changed
+
+
+def _new_value(value: str) -> dict[str, Any]:
+    limit = func.greatest(blocks.c.limit, len(value))
+    return {"value": value, "version": blocks.c.version + 1, "limit": limit, "updated_at": func.now()}
+
+
+def _row(organisation_id: OrganisationId, block_id: BlockId, text: MemoryBlock) -> dict[str, Any]:
+    limit = max(DEFAULT_BLOCK_LIMIT, len(text.value))
+    return {
+        "id": block_id,
+        "organisation_id": organisation_id,
+        "label": text.label,
+        "value": text.value,
+        "limit": limit,
+    }

@@ -1,0 +1,189 @@
+"""The rows that conversations are: opened once, counted up by each turn, closed once."""
+
+from typing import Any
+
+from pydantic import JsonValue
+from sqlalchemy import Row, bindparam, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from tertulia.core.base import Record
+from tertulia.core.errors import CommandRefused, NotFound
+from tertulia.core.group import CatchUp, visible_from
+from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, ConversationId, GroupId, OrganisationId
+from tertulia.core.phases import PhaseChange
+from tertulia.core.records import ConversationRow as ConversationRow
+from tertulia.core.roster import MemberRef
+from tertulia.core.state import Fork
+from tertulia.store.database import Database
+from tertulia.store.forks import copy_beginning
+from tertulia.store.paging import Page, read_page
+from tertulia.store.rounds import change_phase
+from tertulia.store.tables import conversations, groups, members
+
+
+class Opening(Record):
+    """What a new conversation begins with."""
+
+    organisation_id: OrganisationId = DEFAULT_ORGANISATION
+    group_id: GroupId
+    revision: int = 1
+    """The group's, from which all else here was read."""
+    members: tuple[MemberRef, ...]
+    standby: tuple[AgentId, ...] = ()
+    catch_up: CatchUp = "full"
+    fork: Fork | None = None
+
+
+async def open_conversation(database: Database, conversation_id: ConversationId, opening: Opening) -> bool:
+    """Create the conversation and its members; done before, it changes nothing.
+
+    False if the group has changed meanwhile: whoever changes it tells the conversations that are open, so that one
+    opens with what the group is, or is told.
+    """
+    async with database.transaction() as connection:
+        found = select(groups.c.revision).where(groups.c.id == opening.group_id).with_for_update(read=True)
+        if (await connection.execute(found)).scalar_one() != opening.revision:
+            return False
+        values = {"id": conversation_id, "organisation_id": opening.organisation_id, "group_id": opening.group_id}
+        await connection.execute(insert(conversations).values(values).on_conflict_do_nothing())
+        own = conversations.c.id == conversation_id
+        begun = await connection.execute(select(conversations.c.last_event).where(own).with_for_update())
+        if begun.scalar_one():
+            return True
+        # An earlier attempt may have opened it with what the group was then.
+        await connection.execute(delete(members).where(members.c.conversation_id == conversation_id))
+        rows = [
+            {
+                "conversation_id": conversation_id,
+                "agent_id": member.agent_id,
+                "name": member.name,
+                "state": "standby" if member.agent_id in opening.standby else "active",
+                "position": position,
+                "visible_from": visible_from(opening.catch_up, 0),
+                "cursor": 0,
+            }
+            for position, member in enumerate(opening.members)
+        ]
+        if rows:
+            await connection.execute(insert(members), rows)
+        if opening.fork and opening.fork.seq:
+            await copy_beginning(connection, conversation_id, opening.fork)
+    return True
+
+
+async def close_conversation(
+    database: Database, conversation_id: ConversationId, change: PhaseChange, final_status: dict[str, JsonValue]
+) -> int:
+    """Let every member's cursor stand at the last message, write the end and tell of it; return the last `seq`."""
+    closed = (
+        update(conversations)
+        .where(conversations.c.id == conversation_id)
+        .values(
+            stop_reason=change.reason,
+            final_status=final_status,
+            closed_at=func.coalesce(conversations.c.closed_at, func.now()),
+        )
+        .returning(conversations.c.last_seq)
+    )
+    async with database.transaction() as connection:
+        last_seq: int = (await connection.execute(closed)).scalar_one()
+        await change_phase(connection, conversation_id, change)
+        caught_up = members.c.conversation_id == conversation_id, members.c.state != "removed"
+        await connection.execute(update(members).where(*caught_up).values(cursor=last_seq))
+        return last_seq
+
+
+async def reserve_conversation(
+    database: Database,
+    organisation_id: OrganisationId,
+    conversation_id: ConversationId,
+    group_id: GroupId,
+    fork: Fork | None = None,
+) -> None:
+    """Let the id belong to the organisation before the conversation runs; done before, it changes nothing.
+
+    Raises:
+        CommandRefused: it belongs to another conversation.
+    """
+    values: dict[str, object] = {
+        "id": conversation_id,
+        "organisation_id": organisation_id,
+        "group_id": group_id,
+    }
+    if fork:
+        values |= {"forked_from": fork.source, "forked_turn": fork.turn}
+    async with database.transaction() as connection:
+        await connection.execute(insert(conversations).values(values).on_conflict_do_nothing())
+        own = select(conversations.c.group_id).where(
+            conversations.c.id == conversation_id, conversations.c.organisation_id == organisation_id
+        )
+        if (await connection.execute(own)).scalar_one_or_none() != group_id:
+            raise CommandRefused(f"the id {conversation_id!r} is taken by another conversation")
+
+
+_COLUMNS = (
+    conversations.c.id.label("conversation_id"),
+    conversations.c.organisation_id,
+    conversations.c.group_id,
+    groups.c.name.label("group"),
+    conversations.c.phase,
+    conversations.c.last_seq,
+    conversations.c.last_turn,
+    conversations.c.stop_reason,
+    conversations.c.forked_from,
+    conversations.c.forked_turn,
+    conversations.c.created_at,
+    conversations.c.closed_at,
+)
+_joined = conversations.join(groups, groups.c.id == conversations.c.group_id)
+
+
+async def find_conversation(
+    database: Database, conversation_id: str, organisation_id: OrganisationId | None = None
+) -> ConversationRow:
+    """The conversation of that id, with its final status if it is closed; with an organisation, only one of it.
+
+    Raises:
+        NotFound: there is none.
+    """
+    query = select(*_COLUMNS, conversations.c.final_status).select_from(_joined)
+    query = query.where(conversations.c.id == conversation_id)
+    if organisation_id is not None:
+        query = query.where(conversations.c.organisation_id == organisation_id)
+    row = await database.row(query)
+    if row is None:
+        raise NotFound(f"no such conversation: {conversation_id!r}; `tertulia list` shows those there are")
+    return _conversation(row)
+
+
+_OWNED = select(conversations.c.id).where(
+    conversations.c.id == bindparam("id"), conversations.c.organisation_id == bindparam("organisation_id")
+)
+
+
+async def check_owner(database: Database, conversation_id: str, organisation_id: OrganisationId) -> None:
+    """Refuse a conversation that is not the organisation's.
+
+    Raises:
+        NotFound: for the organisation there is none of that id.
+    """
+    if await database.row(_OWNED, {"id": conversation_id, "organisation_id": organisation_id}) is None:
+        raise NotFound(f"no such conversation: {conversation_id!r}")
+
+
+async def list_conversations(
+    database: Database, organisation_id: OrganisationId, page: Page, *, group_id: str | None = None
+) -> list[ConversationRow]:
+    """One page of an organisation's conversations; with a group, of its alone.
+
+    Raises:
+        NotFound: the page begins or ends at a conversation that there is not.
+    """
+    query = select(*_COLUMNS).select_from(_joined).where(conversations.c.organisation_id == organisation_id)
+    if group_id is not None:
+        query = query.where(conversations.c.group_id == group_id)
+    return [_conversation(row) for row in await read_page(database, conversations, organisation_id, query, page)]
+
+
+def _conversation(row: Row[Any]) -> ConversationRow:
+    return ConversationRow.model_validate(dict(row._mapping))

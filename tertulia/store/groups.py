@@ -1,0 +1,245 @@
+"""The groups that people have defined. Saving the same definition twice changes nothing."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, delete, func, insert, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tertulia.core.agents import MemoryBlock
+from tertulia.core.base import Definition, Record
+from tertulia.core.errors import NotFound
+from tertulia.core.group import Group, Standby, check_members
+from tertulia.core.ids import AgentId, BlockId, ConversationId, GroupId, OrganisationId
+from tertulia.store.agents import AGENT_COLUMNS, agent_of, in_group
+from tertulia.store.block_attachments import GROUP, attach, blocks_of, write_memory, write_texts
+from tertulia.store.database import Database
+from tertulia.store.definition_rows import Outcome, by_id_or_name, living, refuse_taken, touch, unknown, write_row
+from tertulia.store.paging import Page, count, read_page
+from tertulia.store.tables import agents, group_members, groups
+
+_WRITTEN = ("id", "name", "description", "manager_config", "settings")
+_FIELDS = (*_WRITTEN, "metadata")
+
+
+def _members_column() -> ColumnElement[Any]:
+    member = group_members.c
+    one = func.json_build_array(member.agent_id, member.standby, member.stands_in_for)
+    query = select(func.coalesce(func.json_agg(aggregate_order_by(one, member.position)), func.json_build_array()))
+    return query.where(member.group_id == groups.c.id).correlate(groups).scalar_subquery()
+
+
+GROUP_COLUMNS = (
+    *(groups.c[name] for name in (*_FIELDS, "revision")),
+    _members_column().label("members"),
+    blocks_of(GROUP, ("id", "label", "value")).label("blocks"),
+)
+"""What a `Group` is made of."""
+
+
+async def save_group(
+    database: Database, organisation_id: OrganisationId, group: Group, *, keep_memory: bool = False
+) -> Outcome:
+    """Create the group, or bring the one of that id, its ordered members included, up to date.
+
+    What its members share is its `shared_memory`, of which blocks are made, unless `keep_memory`. Its metadata stay.
+
+    Raises:
+        NotFound: a member or the manager does not exist.
+        Conflict: another group bears the name, or the id belongs to somebody else.
+        InvalidDefinition: two members bear one name, or two blocks of its memory one label.
+    """
+    async with database.transaction() as connection:
+        outcome = await _write(connection, organisation_id, group, _WRITTEN)
+        memory_changed = not keep_memory and await write_memory(
+            connection, organisation_id, GROUP, group.id, group.shared_memory
+        )
+        return await _counted(connection, group, outcome, changed=memory_changed)
+
+
+async def replace_group(connection: AsyncConnection, organisation_id: OrganisationId, group: Group) -> Outcome:
+    """As `save_group`, its metadata included; what its members share are the blocks of its `shared_block_ids`.
+
+    Raises:
+        NotFound: an agent or a block does not exist.
+        Conflict: another group bears the name, two blocks bear one label, or the id belongs to somebody else.
+        InvalidDefinition: two members bear one name.
+    """
+    outcome = await _write(connection, organisation_id, group, _FIELDS)
+    attached = await attach(connection, organisation_id, GROUP, group.id, group.shared_block_ids)
+    return await _counted(connection, group, outcome, changed=attached)
+
+
+async def write_shared_texts(
+    database: Database, organisation_id: OrganisationId, group_id: GroupId, memory: Sequence[MemoryBlock]
+) -> tuple[tuple[BlockId, ...], bool]:
+    """The blocks of what a group's members are to share, and whether a value has changed; see `write_texts`."""
+    async with database.transaction() as connection:
+        ids, changed = await write_texts(connection, organisation_id, GROUP, group_id, memory)
+        return tuple(ids), changed
+
+
+async def _write(
+    connection: AsyncConnection, organisation_id: OrganisationId, group: Group, fields: Iterable[str]
+) -> Outcome:
+    await check_agents(connection, organisation_id, group)
+    values = group.model_dump(mode="json", include=set(fields))
+    outcome = await write_row(connection, groups, organisation_id, values)
+    return await _counted(connection, group, outcome, changed=await write_members(connection, group))
+
+
+async def _counted(connection: AsyncConnection, group: Group, outcome: Outcome, *, changed: bool) -> Outcome:
+    if not changed or outcome != "unchanged":
+        return outcome
+    await touch(connection, groups, group.id)
+    return "updated"
+
+
+async def check_agents(connection: AsyncConnection, organisation_id: OrganisationId, group: Group) -> None:
+    """Refuse a group of agents that do not exist, or of whom two bear one name.
+
+    Raises:
+        NotFound: with the ids of the missing.
+        InvalidDefinition: with the names.
+    """
+    ids = (*group.member_ids, *group.manager_ids)
+    query = select(*AGENT_COLUMNS).where(living(agents, organisation_id), agents.c.id.in_(ids))
+    # An agent that is being deleted holds its row: what is found here stays until this is written.
+    found = await connection.execute(query.with_for_update(read=True, of=agents))
+    check_members(group, [agent_of(row) for row in found])
+
+
+async def write_members(connection: AsyncConnection, group: Group) -> bool:
+    """Let the group have these members, in this order, and no others; say whether that changed anything."""
+    columns = group_members.c.agent_id, group_members.c.standby, group_members.c.stands_in_for
+    own = group_members.c.group_id == group.id
+    present = await connection.execute(select(*columns).where(own).order_by(group_members.c.position))
+    if [tuple(row) for row in present] == _members(group):
+        return False
+    await connection.execute(delete(group_members).where(own))
+    rows = [
+        {
+            "group_id": group.id,
+            "agent_id": agent_id,
+            "position": position,
+            "standby": standby,
+            "stands_in_for": stands_in_for,
+        }
+        for position, (agent_id, standby, stands_in_for) in enumerate(_members(group))
+    ]
+    if rows:
+        await connection.execute(insert(group_members), rows)
+    return True
+
+
+def _members(group: Group) -> list[tuple[AgentId, bool, AgentId | None]]:
+    speakers = ((agent_id, False, None) for agent_id in group.agent_ids)
+    standby = ((one.agent_id, True, one.stands_in_for) for one in group.standby)
+    return [*speakers, *standby]
+
+
+async def find_group(database: Database, organisation_id: OrganisationId, which: str) -> Group:
+    """The group of that id or, else, of that name, whatever its case.
+
+    Raises:
+        NotFound: there is none.
+    """
+    row = await database.row(by_id_or_name(groups, organisation_id, GROUP_COLUMNS, which))
+    if row is None:
+        raise NotFound(f"{unknown('group', [which])}; `tertulia apply FILE.yaml` creates groups")
+    return group_of(row)
+
+
+def group_of(row: Row[Any]) -> Group:
+    """The group that was read with `GROUP_COLUMNS`."""
+    values = {name: row._mapping[name] for name in (*_FIELDS, "revision")}
+    return Group.model_validate(
+        {
+            **values,
+            "agent_ids": [agent_id for agent_id, standby, _ in row.members if not standby],
+            "standby": [Standby(agent_id=one, stands_in_for=other) for one, standby, other in row.members if standby],
+            "shared_block_ids": [block["id"] for block in row.blocks],
+            "shared_memory": [{"label": block["label"], "value": block["value"]} for block in row.blocks],
+        }
+    )
+
+
+class StoredGroup(Record):
+    """A group as it is kept."""
+
+    group: Group
+    default_conversation_id: ConversationId | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class GroupFilter(Definition):
+    """Which groups: those for which all of this holds."""
+
+    manager_type: str | None = None
+    name: str | None = None
+    agent_id: AgentId | None = None
+    """Somebody who is in it, or manages it."""
+
+
+_STORED = (*GROUP_COLUMNS, groups.c.default_conversation_id, groups.c.created_at, groups.c.updated_at)
+
+
+async def create_group(database: Database, organisation_id: OrganisationId, group: Group) -> StoredGroup:
+    """As `replace_group`, on its own, for a group that is new; `Conflict` also where there is one of that id."""
+    async with database.transaction() as connection:
+        refuse_taken(group.id, await replace_group(connection, organisation_id, group))
+        return await _read(connection, organisation_id, group.id)
+
+
+async def read_group(database: Database, organisation_id: OrganisationId, group_id: str) -> StoredGroup:
+    """The group of that id, with all that is kept of it.
+
+    Raises:
+        NotFound: there is none.
+    """
+    async with database.transaction() as connection:
+        return await _read(connection, organisation_id, group_id)
+
+
+async def _read(connection: AsyncConnection, organisation_id: OrganisationId, group_id: str) -> StoredGroup:
+    query = select(*_STORED).where(living(groups, organisation_id), groups.c.id == group_id)
+    row = (await connection.execute(query)).first()
+    if row is None:
+        raise NotFound(unknown("group", [group_id]))
+    return _stored(row)
+
+
+async def list_groups(
+    database: Database, organisation_id: OrganisationId, page: Page, only: GroupFilter | None = None
+) -> list[StoredGroup]:
+    """The groups on that page.
+
+    Raises:
+        NotFound: the page begins or ends at a group that does not exist.
+    """
+    only = only or GroupFilter()
+    query = select(*_STORED).where(living(groups, organisation_id))
+    if only.manager_type is not None:
+        query = query.where(groups.c.manager_config["manager_type"].astext == only.manager_type)
+    if only.name is not None:
+        query = query.where(func.lower(groups.c.name) == func.lower(only.name))
+    if only.agent_id is not None:
+        query = query.where(in_group(only.agent_id))
+    return [_stored(row) for row in await read_page(database, groups, organisation_id, query, page)]
+
+
+async def count_groups(database: Database, organisation_id: OrganisationId) -> int:
+    """How many groups there are."""
+    return await count(database, groups, living(groups, organisation_id))
+
+
+def _stored(row: Row[Any]) -> StoredGroup:
+    return StoredGroup(
+        group=group_of(row),
+        default_conversation_id=row.default_conversation_id,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )

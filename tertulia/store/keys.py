@@ -1,0 +1,111 @@
+"""API keys. Law: the key itself is never here, only its SHA-256: a key is random, so that nothing slower is needed."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import NamedTuple
+
+from sqlalchemy import RowMapping, Select, func, insert, select, tuple_, update
+
+from tertulia.core.errors import NotFound
+from tertulia.core.ids import KeyId, OrganisationId
+from tertulia.core.records import KeyRow as KeyRow
+from tertulia.store.database import Database
+from tertulia.store.tables import api_keys
+
+_USE_IS_NOTED_EVERY = timedelta(minutes=1)
+
+_COLUMNS = tuple(column for column in api_keys.c if column.name != "hash")
+
+
+class FoundKey(NamedTuple):
+    """A key that may be used."""
+
+    key: KeyRow
+    note_use: bool
+    """Whether its use has not been noted for a minute."""
+
+
+async def insert_key(
+    database: Database,
+    organisation_id: OrganisationId,
+    key_id: KeyId,
+    *,
+    name: str,
+    digest: bytes,
+    hint: str,
+    scopes: Sequence[str],
+) -> KeyRow:
+    """Keep a new key."""
+    values = {"id": key_id, "organisation_id": organisation_id, "name": name}
+    making = insert(api_keys).values(**values, hash=digest, hint=hint, scopes=list(scopes)).returning(*_COLUMNS)
+    (row,) = await database.rows(making)
+    return _key(row._mapping)
+
+
+async def find_key(database: Database, digest: bytes) -> FoundKey | None:
+    """The key of this SHA-256; None where there is none or it was revoked."""
+    unnoted = func.coalesce(api_keys.c.used_at < func.now() - _USE_IS_NOTED_EVERY, True)
+    finding = select(*_COLUMNS, unnoted.label("unnoted")).where(
+        api_keys.c.hash == digest, api_keys.c.revoked_at.is_(None)
+    )
+    row = await database.row(finding)
+    return FoundKey(_key(row._mapping), row.unnoted) if row else None
+
+
+async def note_use(database: Database, key_id: KeyId) -> None:
+    """Note that the key is used now."""
+    await database.rows(update(api_keys).where(api_keys.c.id == key_id).values(used_at=func.now()))
+
+
+async def is_valid(database: Database, key_id: KeyId) -> bool:
+    """Whether the key is there and was not revoked: for what goes on for long under a key."""
+    asking = select(api_keys.c.id).where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
+    return await database.row(asking) is not None
+
+
+async def list_keys(
+    database: Database, organisation_id: OrganisationId, *, after: str | None = None, limit: int = 50
+) -> list[KeyRow]:
+    """An organisation's keys, the oldest first, the revoked ones included; those that come after the key `after`.
+
+    Raises:
+        NotFound: the organisation has no key `after`.
+    """
+    listing = _of(organisation_id).order_by(api_keys.c.created_at, api_keys.c.id).limit(limit)
+    if after is not None:
+        last = await _find(database, organisation_id, after)
+        listing = listing.where(tuple_(api_keys.c.created_at, api_keys.c.id) > tuple_(last.created_at, last.id))
+    return [_key(row._mapping) for row in await database.rows(listing)]
+
+
+async def revoke_key(database: Database, organisation_id: OrganisationId, key_id: str) -> KeyRow:
+    """Make a key invalid, at once and for ever; done before, it changes nothing.
+
+    Raises:
+        NotFound: the organisation has no such key.
+    """
+    ours = (api_keys.c.organisation_id == organisation_id, api_keys.c.id == key_id)
+    moment = func.coalesce(api_keys.c.revoked_at, func.now())
+    row = await database.row(update(api_keys).where(*ours).values(revoked_at=moment).returning(*_COLUMNS))
+    if row is None:
+        raise _no_key(key_id)
+    return _key(row._mapping)
+
+
+def _of(organisation_id: OrganisationId) -> Select[tuple[object, ...]]:
+    return select(*_COLUMNS).where(api_keys.c.organisation_id == organisation_id)
+
+
+async def _find(database: Database, organisation_id: OrganisationId, key_id: str) -> KeyRow:
+    row = await database.row(_of(organisation_id).where(api_keys.c.id == key_id))
+    if row is None:
+        raise _no_key(key_id)
+    return _key(row._mapping)
+
+
+def _no_key(key_id: str) -> NotFound:
+    return NotFound(f"no key {key_id!r}")
+
+
+def _key(row: RowMapping) -> KeyRow:
+    return KeyRow.model_validate(dict(row))

@@ -1,0 +1,73 @@
+"""Lists in pages, by keys: what comes before or after a row that one has seen, however the list has grown meanwhile."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+from sqlalchemy import ColumnElement, Row, Select, Table, func, select, tuple_
+
+from tertulia.core.base import Definition
+from tertulia.core.errors import NotFound
+from tertulia.core.ids import OrganisationId
+from tertulia.store.database import Database
+
+MAX_PAGE = 200
+DEFAULT_PAGE = 50
+
+Order = Literal["asc", "desc"]
+
+
+class Page(Definition):
+    """Which part of a list: the oldest first, unless `order` says otherwise."""
+
+    before: str | None = None
+    """The id of a row: only what comes before it in the list, the nearest to it."""
+    after: str | None = None
+    """The id of a row: only what comes after it in the list, the nearest to it."""
+    limit: int = Field(default=DEFAULT_PAGE, ge=1, le=MAX_PAGE)
+    order: Order = "asc"
+
+
+async def read_page(
+    database: Database, table: Table, organisation_id: OrganisationId, query: Select[Any], page: Page
+) -> Sequence[Row[Any]]:
+    """The rows of `query`, which reads `table`, that are on the page.
+
+    Raises:
+        NotFound: there is no row of the id in `before` or `after`.
+    """
+    place = tuple_(table.c.created_at, table.c.id)
+    rising = page.order == "asc"
+    if page.after is not None:
+        seen = await _place_of(database, table, organisation_id, "after", page.after)
+        query = query.where(place > seen if rising else place < seen)
+    if page.before is not None:
+        seen = await _place_of(database, table, organisation_id, "before", page.before)
+        query = query.where(place < seen if rising else place > seen)
+    backwards = page.before is not None and page.after is None
+    columns = (table.c.created_at, table.c.id)
+    falling = rising == backwards
+    ordered = query.order_by(*(column.desc() if falling else column.asc() for column in columns))
+    rows = await database.rows(ordered.limit(page.limit))
+    return rows[::-1] if backwards else rows
+
+
+async def _place_of(
+    database: Database, table: Table, organisation_id: OrganisationId, field: str, row_id: str
+) -> ColumnElement[Any]:
+    own = table.c.id == row_id, table.c.organisation_id == organisation_id
+    row = await database.row(select(table.c.created_at, table.c.id).where(*own))
+    if row is None:
+        raise NotFound(f"{field}: no such {table.name.removesuffix('s')}: {row_id!r}")
+    return tuple_(row.created_at, row.id)
+
+
+async def count(database: Database, table: Table, condition: ColumnElement[bool]) -> int:
+    """How many rows there are."""
+    row = await database.row(select(func.count()).select_from(table).where(condition))
+    return int(row[0]) if row else 0
+
+
+def containing(column: ColumnElement[str], text: str) -> ColumnElement[bool]:
+    """Whether the column holds this text, in whatever case."""
+    return column.icontains(text, autoescape=True)

@@ -1,0 +1,252 @@
+"""Turns: read what one needs, and commit what came of it, once.
+
+Law: a turn's message, record, cursor and counters are written by one statement, guarded by the conversation's row. A
+second commit of the same turn writes nothing and finds the first.
+"""
+
+from typing import Any
+
+from pydantic import JsonValue
+from sqlalchemy import bindparam, func, literal, select, update
+from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
+
+from tertulia.core.agents import Agent
+from tertulia.core.base import Record
+from tertulia.core.ids import AgentId, ConversationId
+from tertulia.core.prompt import Company
+from tertulia.core.records import FinishedTurn as FinishedTurn
+from tertulia.core.records import TurnRecord as TurnRecord
+from tertulia.core.usage import Usage
+from tertulia.store.agents import AGENT_COLUMNS, agent_of
+from tertulia.store.block_attachments import GROUP, TEXT_FIELDS, blocks_of
+from tertulia.store.database import Database
+from tertulia.store.event_log import EVENTS_OF_BEGINNING, TURN_BEGUN, announced
+from tertulia.store.tables import agents, conversations, events, groups, members, messages, turns
+
+
+class Table(Record):
+    """All that a model call needs, beside the words: who is asked, who sits there, and where the transcript stands."""
+
+    agent: Agent
+    company: Company
+    visible_from: int
+    last_seq: int
+    last_turn: int
+    chars: int
+    watched: bool = False
+    """Whether somebody wants to see words as they are said."""
+
+
+class OutOfStep(Exception):
+    """The transcript is not where the workflow takes it to be. Cannot happen; going on would lose or double words."""
+
+
+_seated = (
+    select(
+        func.json_agg(
+            aggregate_order_by(func.json_build_array(members.c.name, agents.c.description), members.c.position)
+        )
+    )
+    .select_from(members.join(agents, agents.c.id == members.c.agent_id))
+    .where(members.c.conversation_id == conversations.c.id, members.c.state != "removed")
+    .scalar_subquery()
+)
+
+_TABLE = (
+    select(
+        *AGENT_COLUMNS,
+        groups.c.name.label("group_name"),
+        groups.c.description.label("group_description"),
+        blocks_of(GROUP, TEXT_FIELDS).label("shared_memory"),
+        func.coalesce(members.c.visible_from, 0).label("visible_from"),
+        conversations.c.last_seq,
+        conversations.c.last_turn,
+        conversations.c.chars,
+        func.coalesce(conversations.c.watched_until > func.now(), False).label("watched"),
+        _seated.label("seated"),
+    )
+    .select_from(
+        conversations.join(groups, groups.c.id == conversations.c.group_id)
+        .join(agents, agents.c.id == bindparam("agent_id"))
+        .outerjoin(members, (members.c.conversation_id == conversations.c.id) & (members.c.agent_id == agents.c.id))
+    )
+    .where(conversations.c.id == bindparam("conversation_id"))
+)
+
+
+async def read_table(database: Database, conversation_id: ConversationId, agent_id: AgentId) -> Table | None:
+    """What `agent_id` needs to speak, or to manage; None if the agent or the conversation does not exist."""
+    row = await database.row(_TABLE, {"conversation_id": conversation_id, "agent_id": agent_id})
+    if row is None:
+        return None
+    company = Company(
+        group_name=row.group_name,
+        description=row.group_description,
+        members=tuple((name, description) for name, description in row.seated or ()),
+        shared_memory=row.shared_memory,
+    )
+    return Table(
+        agent=agent_of(row),
+        company=company,
+        visible_from=row.visible_from,
+        last_seq=row.last_seq,
+        last_turn=row.last_turn,
+        chars=row.chars,
+        watched=row.watched,
+    )
+
+
+_RECORD_COLUMNS = (*TurnRecord.model_fields,)
+
+
+def _commit_statement() -> Any:
+    """The guard counts the conversation up by one turn, if it stands just before it; all else hangs on the guard.
+
+    A parameter named like a column of an updated table would be written into it: hence `of_conversation`.
+    """
+    own = conversations.c.id == bindparam("of_conversation")
+    in_step = (conversations.c.last_turn == bindparam("turn") - 1) & conversations.c.closed_at.is_(None)
+    guard = (
+        update(conversations)
+        .where(own, in_step, conversations.c.last_seq == bindparam("seq_before"))
+        .values(
+            last_turn=bindparam("turn"),
+            last_seq=bindparam("seq"),
+            last_event=conversations.c.last_event + 1,
+            chars=conversations.c.chars + func.coalesce(func.char_length(bindparam("text")), 0),
+        )
+        .returning(conversations.c.id, conversations.c.chars, conversations.c.last_event)
+        .cte("guard")
+    )
+    recorded = insert(turns).from_select(
+        ["conversation_id", *_RECORD_COLUMNS],
+        select(guard.c.id, *(bindparam(name, type_=turns.c[name].type) for name in _RECORD_COLUMNS)),
+    )
+    text = bindparam("text", type_=messages.c.text.type)
+    said = insert(messages).from_select(
+        ["conversation_id", "seq", "turn", "round", "role", "sender_id", "sender", "text", "chars_before"],
+        select(
+            guard.c.id,
+            bindparam("seq", type_=messages.c.seq.type),
+            bindparam("turn", type_=messages.c.turn.type),
+            bindparam("round", type_=messages.c.round.type),
+            literal("assistant"),
+            bindparam("speaker_id", type_=messages.c.sender_id.type),
+            bindparam("speaker", type_=messages.c.sender.type),
+            text,
+            guard.c.chars - func.char_length(text),
+        ).where(text.is_not(None)),
+    )
+    seen = (
+        update(members)
+        .where(members.c.conversation_id == guard.c.id, members.c.agent_id == bindparam("speaker_id"))
+        .values(cursor=bindparam("seq"))
+    )
+    told = insert(events).from_select(
+        ["conversation_id", "number", "kind", "subject"],
+        select(
+            guard.c.id,
+            guard.c.last_event,
+            bindparam("event_kind", type_=events.c.kind.type),
+            bindparam("event_subject", type_=events.c.subject.type),
+        ),
+    )
+    additions = [recorded.cte("recorded"), said.cte("said"), seen.cte("seen"), told.cte("told")]
+    return select(announced(guard)).add_cte(*additions)
+
+
+_COMMIT = _commit_statement()
+
+
+def _begin_statement() -> Any:
+    """As `_commit_statement`: all hangs on a guard that lets each turn begin once. Its row stands for two events."""
+    guard = (
+        update(conversations)
+        .where(
+            conversations.c.id == bindparam("of_conversation"), conversations.c.started_turn < bindparam("this_turn")
+        )
+        .values(started_turn=bindparam("this_turn"), last_event=conversations.c.last_event + len(EVENTS_OF_BEGINNING))
+        .returning(conversations.c.id, conversations.c.last_event)
+        .cte("guard")
+    )
+    told = insert(events).from_select(
+        ["conversation_id", "number", "kind", "subject", "detail"],
+        select(
+            guard.c.id,
+            guard.c.last_event,
+            literal(TURN_BEGUN),
+            bindparam("this_turn", type_=events.c.subject.type),
+            bindparam("begun", type_=events.c.detail.type),
+        ),
+    )
+    return select(announced(guard)).add_cte(told.cte("told"))
+
+
+_BEGIN = _begin_statement()
+
+
+async def begin_turn(
+    database: Database, conversation_id: ConversationId, turn: int, *, begun: dict[str, JsonValue]
+) -> None:
+    """Tell that a speaker was chosen for the turn, and that it has begun; told before, it changes nothing."""
+    await database.rows(_BEGIN, {"of_conversation": conversation_id, "this_turn": turn, "begun": begun})
+
+
+async def commit_turn(
+    database: Database, conversation_id: ConversationId, record: TurnRecord, *, seq_before: int, text: str | None
+) -> FinishedTurn | None:
+    """Write the turn; if it was committed before, by another attempt, return that one instead.
+
+    Args:
+        database: where.
+        conversation_id: whose turn it is.
+        record: what is kept of it.
+        seq_before: the transcript's last message when the turn began.
+        text: what was said; None if nothing enters the transcript.
+
+    Raises:
+        OutOfStep: the transcript does not stand at `seq_before`, and the turn is not there either.
+    """
+    parameters = {
+        **record.model_dump(),
+        "of_conversation": conversation_id,
+        "seq_before": seq_before,
+        "text": text,
+        "event_kind": "message" if record.outcome == "spoke" else f"turn_{record.outcome}",
+        "event_subject": record.seq if record.outcome == "spoke" else record.turn,
+    }
+    if await database.row(_COMMIT, parameters) is not None:
+        return None
+    earlier = await find_turn(database, conversation_id, record.turn)
+    if earlier is None:
+        raise OutOfStep(f"turn {record.turn} of {conversation_id!r} cannot follow message {seq_before}")
+    return earlier
+
+
+_TURN = select(*(turns.c[name] for name in FinishedTurn.model_fields)).where(
+    turns.c.conversation_id == bindparam("conversation_id"), turns.c.turn == bindparam("turn")
+)
+
+
+async def find_turn(database: Database, conversation_id: ConversationId, turn: int) -> FinishedTurn | None:
+    """The committed turn of that number."""
+    row = await database.row(_TURN, {"conversation_id": conversation_id, "turn": turn})
+    return FinishedTurn.model_validate(dict(row._mapping)) if row else None
+
+
+async def charge_turn(database: Database, conversation_id: ConversationId, turn: int, usage: Usage) -> None:
+    """Add what the call of a removed speaker has cost to its turn, which was recorded without it; done again, it
+    changes nothing."""
+    uncharged = turns.c.outcome.in_(("discarded", "cancelled")) & (turns.c.model_calls == 0)
+    statement = update(turns).where(turns.c.conversation_id == conversation_id, turns.c.turn == turn, uncharged)
+    await database.rows(statement.values(**usage.model_dump()))
+
+
+async def read_turns(
+    database: Database, conversation_id: str, *, after_turn: int = 0, limit: int = 1_000
+) -> list[FinishedTurn]:
+    """The turns after `after_turn`, oldest first."""
+    columns = (turns.c[name] for name in FinishedTurn.model_fields)
+    query = select(*columns).where(turns.c.conversation_id == conversation_id, turns.c.turn > after_turn)
+    rows = await database.rows(query.order_by(turns.c.turn).limit(limit))
+    return [FinishedTurn.model_validate(dict(row._mapping)) for row in rows]
