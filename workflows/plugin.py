@@ -12,8 +12,7 @@ from tertulia.workflows.group_change import GroupChange
 from tertulia.workflows.update_ordering import UpdatesLast
 
 _PURE = (
-    "groups",  # no I/O, no clock, no randomness, no state: loading it once a run would only cost time
-    "tertulia.core.activity_contracts",  # names and models alone
+    "tertulia.core",  # no I/O, no clock, no randomness, no state: loading it once a run would only cost time
     "tertulia.workflows.ui_details",  # pure functions of the state
     "tertulia.workflows.activity_calls",  # holds no state; activities are started through the SDK
     "tertulia.workflows.carry_out",
