@@ -19,8 +19,8 @@ from temporalio.client import Client
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.worker import Worker
 
-from tertulia.activities.heartbeat_interceptor import Claims, SignsOfLife
-from tertulia.activities.worker_liveness import Peers
+from tertulia.activities.heartbeat_interceptor import ActivityLeases, HeartbeatInterceptor
+from tertulia.activities.worker_liveness import WorkerLivenessMonitor
 from tertulia.configuration import Configuration, ConfigurationError
 from tertulia.store.database import Database
 from tertulia.temporal.search_attributes import register_search_attributes
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 _STICKY_TIMEOUT = timedelta(seconds=1)
 """How long a workflow task waits for a worker that may be dead before any other may take it."""
 _HEARTBEAT_THROTTLE = timedelta(seconds=0.5)
-_CONCURRENT_DATABASE_ACTIVITIES = 100
-_CONCURRENT_WORKFLOW_TASKS = 4
+_MAX_CONCURRENT_DATABASE_ACTIVITIES = 100
+_MAX_CONCURRENT_WORKFLOW_TASKS = 4
 """They share one interpreter: more at once only makes each of them late, and so replayed again, after a restart."""
 
 logger = logging.getLogger("tertulia.worker")
@@ -51,53 +51,53 @@ async def connect(configuration: Configuration) -> Client:
     )
 
 
-def workers(
+def build_workers(
     client: Client,
     configuration: Configuration,
     database: Database,
     provider: "ModelProvider",
-    claims: Claims,
+    leases: ActivityLeases,
 ) -> tuple[Worker, Worker]:
     """One worker for workflows and database activities, one for model calls."""
-    from tertulia.activities.choose_speaker import Choosing
-    from tertulia.activities.conversation_records import Keeping
-    from tertulia.activities.errors import BriefErrors
-    from tertulia.activities.group_changes import Changing
-    from tertulia.activities.take_turn import Speaking
+    from tertulia.activities.choose_speaker import SpeakerSelectionActivities
+    from tertulia.activities.conversation_records import ConversationRecordActivities
+    from tertulia.activities.errors import ErrorConversionInterceptor
+    from tertulia.activities.group_changes import GroupChangeActivities
+    from tertulia.activities.take_turn import TurnActivities
 
-    keeping, changing = Keeping(database), Changing(database, client)
+    records, group_changes = ConversationRecordActivities(database), GroupChangeActivities(database, client)
     shutdown = timedelta(seconds=configuration.graceful_shutdown_seconds)
-    interceptors = [BriefErrors(), SignsOfLife(claims)]
+    interceptors = [ErrorConversionInterceptor(), HeartbeatInterceptor(leases)]
     conversations = Worker(
         client,
         task_queue=configuration.task_queue,
         activities=[
-            keeping.load_conversation,
-            keeping.find_newcomer,
-            keeping.apply_membership,
-            keeping.record_posts,
-            keeping.record_silent_turn,
-            keeping.close_conversation,
-            keeping.load_group,
-            keeping.close_round,
-            keeping.announce_phase,
-            changing.write_change,
-            changing.tell_conversations,
+            records.load_conversation,
+            records.find_newcomer,
+            records.apply_membership,
+            records.record_posts,
+            records.record_silent_turn,
+            records.close_conversation,
+            records.load_group,
+            records.close_round,
+            records.announce_phase,
+            group_changes.write_change,
+            group_changes.notify_conversations,
         ],
         interceptors=interceptors,
         max_cached_workflows=configuration.max_cached_conversations,
-        max_concurrent_activities=_CONCURRENT_DATABASE_ACTIVITIES,
-        max_concurrent_workflow_tasks=_CONCURRENT_WORKFLOW_TASKS,
+        max_concurrent_activities=_MAX_CONCURRENT_DATABASE_ACTIVITIES,
+        max_concurrent_workflow_tasks=_MAX_CONCURRENT_WORKFLOW_TASKS,
         max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
         graceful_shutdown_timeout=shutdown,
     )
-    speaking, choosing = Speaking(database, provider), Choosing(database, provider)
+    turns, selection = TurnActivities(database, provider), SpeakerSelectionActivities(database, provider)
     models = Worker(
         client,
         task_queue=configuration.model_task_queue,
-        activities=[speaking.take_turn, choosing.choose_speaker],
+        activities=[turns.take_turn, selection.choose_speaker],
         interceptors=interceptors,
         max_concurrent_activities=configuration.max_concurrent_model_calls,
         max_task_queue_activities_per_second=configuration.model_calls_per_second,
@@ -114,13 +114,13 @@ async def run(configuration: Configuration, stop: asyncio.Event) -> None:
     endpoint = configuration.model_endpoint
     async with AsyncExitStack() as resources:
         database = await resources.enter_async_context(Database(configuration.database_url))
-        peers = await resources.enter_async_context(Peers(database, client))
-        _, provided = await asyncio.gather(
+        monitor = await resources.enter_async_context(WorkerLivenessMonitor(database, client))
+        _, provider_module = await asyncio.gather(
             register_search_attributes(client), asyncio.to_thread(import_module, "tertulia.activities.provider")
         )
-        provider = provided.ModelProvider(endpoint.base_url, endpoint.api_key, configuration.default_model)
+        provider = provider_module.ModelProvider(endpoint.base_url, endpoint.api_key, configuration.default_model)
         resources.push_async_callback(provider.close)
-        for worker in workers(client, configuration, database, provider, peers):
+        for worker in build_workers(client, configuration, database, provider, monitor):
             await resources.enter_async_context(worker)
         source = "the offline model" if endpoint.offline else endpoint.base_url or "the OpenAI API"
         logger.info("working on %r; models answered by %s", configuration.task_queue, source)
@@ -131,8 +131,8 @@ async def run(configuration: Configuration, stop: asyncio.Event) -> None:
 async def _serve() -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stop.set)
     configuration = Configuration.from_environment()
     logging.getLogger("tertulia").setLevel(configuration.log_level)
     await run(configuration, stop)
@@ -150,7 +150,7 @@ def main() -> int:
     return 0
 
 
-def _leave(code: int) -> NoReturn:
+def _exit_immediately(code: int) -> NoReturn:
     """End the process at once: Temporal's threads may call into a Python that shuts down, and so abort it
     (temporalio/sdk-python issue 300).
     """
@@ -161,4 +161,4 @@ def _leave(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    _leave(main())
+    _exit_immediately(main())

@@ -7,13 +7,13 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from temporalio import activity
 
 from tertulia.activities.errors import ModelError
-from tertulia.activities.failpoints import Failpoint, reached
-from tertulia.activities.model_retries import ModelsSpent, Struggle, failed
+from tertulia.activities.failpoints import Failpoint, hold_if_armed
+from tertulia.activities.model_retries import ModelsExhausted, RetryState, raise_next_attempt
 from tertulia.activities.provider import Completion, ModelProvider
-from tertulia.core.activity_contracts import ActivityName, ChooseSpeaker, SpeakerChoice
-from tertulia.core.context_window import window
-from tertulia.core.errors import NotFound, brief
-from tertulia.core.prompt import ChatMessage, manager_prompt
+from tertulia.core.activity_contracts import ActivityName, ChooseSpeakerInput, ChooseSpeakerResult
+from tertulia.core.context_window import compute_window
+from tertulia.core.errors import NotFound, truncate
+from tertulia.core.prompt import ChatMessage, build_manager_prompt
 from tertulia.core.roster import MemberRef
 from tertulia.core.usage import Usage
 from tertulia.store.database import Database
@@ -21,14 +21,14 @@ from tertulia.store.selections import SelectionKey, SelectionRecord, commit_sele
 from tertulia.store.transcript import read_window
 from tertulia.store.turns import Table, read_table
 
-CHOOSE = "choose_next_participant"
-FINISH = "finish"
-REASON_LIMIT = 300
+CHOOSE_TOOL = "choose_next_participant"
+FINISH_TOOL = "finish"
+MAX_REASON_CHARS = 300
 
-Outcome = Literal["chosen", "finished", "failed"]
+SelectionOutcome = Literal["chosen", "finished", "failed"]
 
 
-class BadAnswer(Exception):
+class InvalidChoice(Exception):
     """The manager's answer chooses nobody; the text is fed back to it."""
 
 
@@ -41,7 +41,7 @@ class _FinishArguments(BaseModel):
     reason: str = ""
 
 
-class Choosing:
+class SpeakerSelectionActivities:
     """The activities on the model queue that ask managers."""
 
     def __init__(self, database: Database, provider: ModelProvider) -> None:
@@ -49,129 +49,136 @@ class Choosing:
         self._provider = provider
 
     @activity.defn(name=ActivityName.CHOOSE_SPEAKER)
-    async def choose_speaker(self, work: ChooseSpeaker) -> SpeakerChoice:
+    async def choose_speaker(self, work: ChooseSpeakerInput) -> ChooseSpeakerResult:
         """Ask the manager, or return what it chose if this choice is committed already."""
         if activity.info().attempt > 1:
-            earlier = await find_selection(self._database, _key(work))
+            earlier = await find_selection(self._database, _selection_key(work))
             if earlier:
-                return _choice(work, earlier)
+                return _speaker_choice(work, earlier)
         table = await read_table(self._database, work.conversation_id, work.manager_id)
         if table is None:
             raise NotFound(f"the managing agent {work.manager_id!r} no longer exists")
-        struggle = Struggle.so_far(work.first_model)
+        retry_state = RetryState.current(work.first_model)
         try:
-            record = await self._ask(work, table, struggle)
-        except ModelsSpent as spent:
-            record = _failed(spent.struggle)
-        await reached(Failpoint.BEFORE_CHOICE_COMMIT)
-        return _choice(work, await commit_selection(self._database, _key(work), record))
+            record = await self._ask_manager(work, table, retry_state)
+        except ModelsExhausted as exhausted:
+            record = _failed_selection(exhausted.retry_state)
+        await hold_if_armed(Failpoint.BEFORE_CHOICE_COMMIT)
+        return _speaker_choice(work, await commit_selection(self._database, _selection_key(work), record))
 
-    async def _ask(self, work: ChooseSpeaker, table: Table, struggle: Struggle) -> SelectionRecord:
-        view = window(table.last_seq, table.chars, max_messages=work.context.messages, max_tokens=work.context.tokens)
-        heard = await read_window(self._database, work.conversation_id, view, table.last_seq)
+    async def _ask_manager(self, work: ChooseSpeakerInput, table: Table, retry_state: RetryState) -> SelectionRecord:
+        view = compute_window(
+            table.last_seq, table.chars, max_messages=work.context.messages, max_tokens=work.context.tokens
+        )
+        transcript = await read_window(self._database, work.conversation_id, view, table.last_seq)
         names = [candidate.name for candidate in work.candidates]
-        prompt = manager_prompt(table.agent, table.company, heard, names)
+        prompt = build_manager_prompt(table.agent, table.company, transcript, names)
         models = table.agent.model.with_model(work.model)
-        asking = _Asking(struggle, struggle.index(models))
+        progress = _SelectionProgress(retry_state, retry_state.current_index(models))
         for _ in range(work.max_selection_attempts):
             try:
                 completion = await self._provider.complete(
-                    struggle.choice(models), prompt, timeout_seconds=work.timeout_seconds, tools=_tools(names)
+                    retry_state.current_model(models),
+                    prompt,
+                    timeout_seconds=work.timeout_seconds,
+                    tools=_selection_tools(names),
                 )
             except ModelError as error:
-                so_far = struggle.model_copy(update={"usage": asking.usage})
-                failed(error, so_far, models, work.model_attempts, work.use_fallbacks)
-            asking.count(completion)
+                current = retry_state.model_copy(update={"usage": progress.usage})
+                raise_next_attempt(error, current, models, work.model_attempts, work.use_fallbacks)
+            progress.add_completion(completion)
             try:
-                return _read_answer(completion, work.candidates, asking)
-            except BadAnswer as bad:
-                asking.complaint = str(bad)
-                prompt = [*prompt, *_feedback(completion, asking.complaint, names)]
-        reason = f"after {work.max_selection_attempts} attempts nobody was chosen: {asking.complaint}"
-        return asking.record("failed", None, reason)
+                return _parse_answer(completion, work.candidates, progress)
+            except InvalidChoice as error:
+                progress.last_error = str(error)
+                prompt = [*prompt, *_feedback_messages(completion, progress.last_error, names)]
+        reason = f"after {work.max_selection_attempts} attempts nobody was chosen: {progress.last_error}"
+        return progress.record("failed", None, reason)
 
 
-class _Asking:
+class _SelectionProgress:
     """What came of asking so far: what it cost, and what was wrong with the last answer."""
 
-    def __init__(self, struggle: Struggle, model: int) -> None:
-        self.usage = struggle.usage
-        self.complaint = ""
-        self._trouble = struggle.trouble
-        self._model = model
-        self._answers = 0
+    def __init__(self, retry_state: RetryState, model: int) -> None:
+        self.usage = retry_state.usage
+        self.last_error = ""
+        self._model_error = retry_state.trouble
+        self._fallback_index = model
+        self._answer_count = 0
 
-    def count(self, completion: Completion) -> None:
+    def add_completion(self, completion: Completion) -> None:
         self.usage += completion.usage
-        self._answers += 1
+        self._answer_count += 1
 
-    def record(self, outcome: Outcome, candidate: MemberRef | None, reason: str) -> SelectionRecord:
+    def record(self, outcome: SelectionOutcome, candidate: MemberRef | None, reason: str) -> SelectionRecord:
         storable = reason.replace("\0", "").encode("utf-8", "replace").decode()
         return SelectionRecord(
             outcome=outcome,
             agent_id=candidate.agent_id if candidate else None,
-            reason=brief(storable, REASON_LIMIT),
-            error=self._trouble or None,
-            fallback=self._model,
-            attempts=self._answers,
+            reason=truncate(storable, MAX_REASON_CHARS),
+            error=self._model_error or None,
+            fallback=self._fallback_index,
+            attempts=self._answer_count,
             **self.usage.model_dump(),
         )
 
 
-def _failed(struggle: Struggle) -> SelectionRecord:
+def _failed_selection(retry_state: RetryState) -> SelectionRecord:
     """No model of the manager had an answer."""
     return SelectionRecord(
         outcome="failed",
-        reason=struggle.trouble,
-        error=struggle.trouble,
-        attempts=struggle.all_failures,
-        **struggle.usage.model_dump(),
+        reason=retry_state.trouble,
+        error=retry_state.trouble,
+        attempts=retry_state.all_failures,
+        **retry_state.usage.model_dump(),
     )
 
 
-def _key(work: ChooseSpeaker) -> SelectionKey:
+def _selection_key(work: ChooseSpeakerInput) -> SelectionKey:
     return SelectionKey(
         conversation_id=work.conversation_id, round=work.round, turn=work.turn, manager_id=work.manager_id
     )
 
 
-def _read_answer(completion: Completion, candidates: Sequence[MemberRef], asking: _Asking) -> SelectionRecord:
+def _parse_answer(
+    completion: Completion, candidates: Sequence[MemberRef], progress: _SelectionProgress
+) -> SelectionRecord:
     if not completion.tool_calls:
-        raise BadAnswer("no tool was called")
+        raise InvalidChoice("no tool was called")
     call = completion.tool_calls[0]
     try:
-        if call.name == FINISH:
+        if call.name == FINISH_TOOL:
             reason = _FinishArguments.model_validate_json(call.arguments).reason
-            return asking.record("finished", None, reason)
-        if call.name != CHOOSE:
-            raise BadAnswer(f"there is no tool {brief(call.name, 60)!r}")
+            return progress.record("finished", None, reason)
+        if call.name != CHOOSE_TOOL:
+            raise InvalidChoice(f"there is no tool {truncate(call.name, 60)!r}")
         answer = _ChooseArguments.model_validate_json(call.arguments)
     except ValidationError:
-        raise BadAnswer(f"the arguments of {call.name} do not fit its parameters") from None
+        raise InvalidChoice(f"the arguments of {call.name} do not fit its parameters") from None
     for candidate in candidates:
         if candidate.name.casefold() == answer.participant.strip().casefold():
-            return asking.record("chosen", candidate, answer.reason)
-    raise BadAnswer(f"{brief(answer.participant, 60)!r} cannot be chosen now")
+            return progress.record("chosen", candidate, answer.reason)
+    raise InvalidChoice(f"{truncate(answer.participant, 60)!r} cannot be chosen now")
 
 
-def _feedback(completion: Completion, complaint: str, names: Sequence[str]) -> list[ChatMessage]:
-    answered = completion.text or "; ".join(f"{call.name}({call.arguments})" for call in completion.tool_calls)
+def _feedback_messages(completion: Completion, last_error: str, names: Sequence[str]) -> list[ChatMessage]:
+    answer_text = completion.text or "; ".join(f"{call.name}({call.arguments})" for call in completion.tool_calls)
     return [
-        ChatMessage(role="assistant", content=brief(answered, 200) or "(nothing)"),
-        ChatMessage(role="user", content=f"That does not work: {complaint}. You can choose: {', '.join(names)}."),
+        ChatMessage(role="assistant", content=truncate(answer_text, 200) or "(nothing)"),
+        ChatMessage(role="user", content=f"That does not work: {last_error}. You can choose: {', '.join(names)}."),
     ]
 
 
-def _tools(names: Sequence[str]) -> list[dict[str, JsonValue]]:
+def _selection_tools(names: Sequence[str]) -> list[dict[str, JsonValue]]:
     reason: JsonValue = {"type": "string", "description": "why, in one short sentence"}
     participant: JsonValue = {"type": "string", "enum": list(names)}
     return [
-        _tool(CHOOSE, "Give the floor to a participant.", {"participant": participant, "reason": reason}),
-        _tool(FINISH, "End the round: all that was asked for is done.", {"reason": reason}),
+        _function_tool(CHOOSE_TOOL, "Give the floor to a participant.", {"participant": participant, "reason": reason}),
+        _function_tool(FINISH_TOOL, "End the round: all that was asked for is done.", {"reason": reason}),
     ]
 
 
-def _tool(name: str, description: str, properties: dict[str, JsonValue]) -> dict[str, JsonValue]:
+def _function_tool(name: str, description: str, properties: dict[str, JsonValue]) -> dict[str, JsonValue]:
     parameters: JsonValue = {
         "type": "object",
         "properties": properties,
@@ -181,7 +188,7 @@ def _tool(name: str, description: str, properties: dict[str, JsonValue]) -> dict
     return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
 
 
-def _choice(work: ChooseSpeaker, record: SelectionRecord) -> SpeakerChoice:
+def _speaker_choice(work: ChooseSpeakerInput, record: SelectionRecord) -> ChooseSpeakerResult:
     names = {candidate.agent_id: candidate.name for candidate in work.candidates}
     who = names.get(record.agent_id, str(record.agent_id)) if record.agent_id else f"({record.outcome})"
     usage = Usage(
@@ -189,7 +196,7 @@ def _choice(work: ChooseSpeaker, record: SelectionRecord) -> SpeakerChoice:
         completion_tokens=record.completion_tokens,
         model_calls=record.model_calls,
     )
-    return SpeakerChoice(
+    return ChooseSpeakerResult(
         who=who,
         why=record.reason,
         outcome=record.outcome,

@@ -13,7 +13,7 @@ import httpx2
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from tertulia.activities.errors import ModelError, is_retryable
-from tertulia.core.errors import brief
+from tertulia.core.errors import truncate
 from tertulia.core.usage import Usage
 
 MAX_RESPONSE_BYTES = 8 * 2**20
@@ -24,7 +24,7 @@ _DRAIN_SECONDS = 0.2
 """How long the end of a stream is waited for after its last event, so that the connection can be used again."""
 _DONE = b"[DONE]"
 
-OnWords = Callable[[str], None]
+TextCallback = Callable[[str], None]
 """Called with an answer's words as they come."""
 
 
@@ -91,8 +91,8 @@ class _Chunk(BaseModel):
     error: JsonValue = None
 
 
-async def read_answer(response: httpx2.Response, model: str, on_words: OnWords | None) -> Completion:
-    """Read the body, unless it is larger than anything that could be used; `on_words` hears a streamed one.
+async def read_completion(response: httpx2.Response, model: str, on_text: TextCallback | None) -> Completion:
+    """Read the body, unless it is larger than anything that could be used; `on_text` hears a streamed one.
 
     Raises:
         ModelError: it is of no use.
@@ -100,23 +100,23 @@ async def read_answer(response: httpx2.Response, model: str, on_words: OnWords |
     """
     try:
         # Some endpoints answer in one piece though they were asked for a stream.
-        if on_words is None or "json" in response.headers.get("content-type", ""):
-            answer = _parsed(_ChatCompletion, await _whole(response))
+        if on_text is None or "json" in response.headers.get("content-type", ""):
+            completion = _parse(_ChatCompletion, await _read_body(response))
         else:
-            answer = await _streamed(response, on_words)
+            completion = await _read_stream(response, on_text)
     finally:
         await response.aclose()
-    return _completion(answer, model)
+    return _build_completion(completion, model)
 
 
-async def _whole(response: httpx2.Response) -> bytes:
+async def _read_body(response: httpx2.Response) -> bytes:
     content = bytearray()
-    async for part in _bounded(response, MAX_RESPONSE_BYTES):
+    async for part in _limit_size(response, MAX_RESPONSE_BYTES):
         content += part
     return bytes(content)
 
 
-async def _bounded(response: httpx2.Response, limit: int) -> AsyncIterator[bytes]:
+async def _limit_size(response: httpx2.Response, limit: int) -> AsyncIterator[bytes]:
     size = 0
     async for part in response.aiter_bytes():
         size += len(part)
@@ -125,30 +125,30 @@ async def _bounded(response: httpx2.Response, limit: int) -> AsyncIterator[bytes
         yield part
 
 
-async def _streamed(response: httpx2.Response, on_words: OnWords) -> _ChatCompletion:
-    so_far, events = _SoFar(on_words), _Events()
-    parts = _bounded(response, MAX_STREAM_BYTES)
+async def _read_stream(response: httpx2.Response, on_text: TextCallback) -> _ChatCompletion:
+    accumulator, events = _StreamAccumulator(on_text), _EventSplitter()
+    parts = _limit_size(response, MAX_STREAM_BYTES)
     async for part in parts:
-        for event in events.of(part):
-            so_far.take(event)
-        if so_far.done:
+        for event in events.feed(part):
+            accumulator.add_event(event)
+        if accumulator.is_done:
             await _drain(parts)
             break
-    return so_far.answer()
+    return accumulator.completion()
 
 
-class _Events:
+class _EventSplitter:
     """Cuts a stream into the data of its server-sent events; each is one line here, and other lines mean nothing."""
 
     def __init__(self) -> None:
-        self._rest = bytearray()
+        self._buffer = bytearray()
 
-    def of(self, part: bytes) -> Iterator[bytes]:
+    def feed(self, part: bytes) -> Iterator[bytes]:
         """The events that this part completes."""
-        self._rest += part
+        self._buffer += part
         if b"\n" not in part:
             return
-        *lines, self._rest = self._rest.split(b"\n")
+        *lines, self._buffer = self._buffer.split(b"\n")
         for line in lines:
             if line.startswith(b"data:"):
                 yield bytes(line[5:].strip())
@@ -161,13 +161,13 @@ async def _drain(parts: AsyncIterator[bytes]) -> None:
                 pass
 
 
-class _SoFar:
+class _StreamAccumulator:
     """What a stream has brought so far."""
 
-    def __init__(self, on_words: OnWords) -> None:
-        self.done = False
-        self._on_words = on_words
-        self._seen = False
+    def __init__(self, on_text: TextCallback) -> None:
+        self.is_done = False
+        self._on_text = on_text
+        self._has_choice = False
         self._content: list[str] = []
         self._refusal: list[str] = []
         self._size = 0
@@ -175,27 +175,27 @@ class _SoFar:
         self._model: str | None = None
         self._usage: _Usage | None = None
 
-    def take(self, event: bytes) -> None:
+    def add_event(self, event: bytes) -> None:
         """Add what an event holds.
 
         Raises:
             ModelError: it tells of an error, or there is too much.
         """
-        if self.done or event == _DONE:
-            self.done = True
+        if self.is_done or event == _DONE:
+            self.is_done = True
             return
-        chunk = _parsed(_Chunk, event)
+        chunk = _parse(_Chunk, event)
         if chunk.error is not None:
-            raise _error_in_stream(chunk.error)
+            raise _stream_error(chunk.error)
         self._model = chunk.model or self._model
         self._usage = chunk.usage or self._usage
         for choice in chunk.choices:
             if choice.index == 0:
-                self._seen = True
+                self._has_choice = True
                 self._finish_reason = choice.finish_reason or self._finish_reason
-                self._add(choice.delta)
+                self._add_delta(choice.delta)
 
-    def _add(self, delta: _Delta) -> None:
+    def _add_delta(self, delta: _Delta) -> None:
         self._refusal.append(delta.refusal or "")
         if not delta.content:
             return
@@ -203,56 +203,56 @@ class _SoFar:
         self._size += len(delta.content)
         if self._size > MAX_RESPONSE_BYTES:
             raise ModelError(f"the model's answer has more than {MAX_RESPONSE_BYTES} bytes", retryable=True)
-        self._on_words(delta.content)
+        self._on_text(delta.content)
 
-    def answer(self) -> _ChatCompletion:
+    def completion(self) -> _ChatCompletion:
         """The whole, as if it had come in one piece.
 
         Raises:
             ModelError: it broke off.
         """
-        if not self._seen and not self.done:
+        if not self._has_choice and not self.is_done:
             raise ModelError("the model's answer is not a chat completion", retryable=True)
-        if not self.done and self._finish_reason is None:
+        if not self.is_done and self._finish_reason is None:
             raise ModelError("the model's answer broke off", retryable=True)
         message = _Message(content="".join(self._content), refusal="".join(self._refusal))
-        choices = [_Choice(message=message, finish_reason=self._finish_reason)] if self._seen else []
+        choices = [_Choice(message=message, finish_reason=self._finish_reason)] if self._has_choice else []
         return _ChatCompletion(model=self._model, choices=choices, usage=self._usage)
 
 
-def _error_in_stream(error: JsonValue) -> ModelError:
+def _stream_error(error: JsonValue) -> ModelError:
     code = error.get("code") if isinstance(error, dict) else None
     message = error.get("message") if isinstance(error, dict) else None
     retryable = is_retryable(code) if isinstance(code, int) and code >= 400 else True
-    return ModelError(f"the model's provider broke off: {brief(str(message or error), 300)}", retryable=retryable)
+    return ModelError(f"the model's provider broke off: {truncate(str(message or error), 300)}", retryable=retryable)
 
 
-Shape = TypeVar("Shape", bound=BaseModel)
+SchemaT = TypeVar("SchemaT", bound=BaseModel)
 
 
-def _parsed(shape: type[Shape], content: bytes) -> Shape:
+def _parse(schema: type[SchemaT], content: bytes) -> SchemaT:
     try:
         # Bytes that are no UTF-8 become replacement characters: the words around them stand.
-        return shape.model_validate_json(content.decode("utf-8", "replace"))
+        return schema.model_validate_json(content.decode("utf-8", "replace"))
     except ValidationError:
         raise ModelError("the model's answer is not a chat completion", retryable=True) from None
 
 
-def _completion(answer: _ChatCompletion, model: str) -> Completion:
-    if not answer.choices:
+def _build_completion(completion: _ChatCompletion, model: str) -> Completion:
+    if not completion.choices:
         raise ModelError("the model's answer holds no choice", retryable=True)
-    choice = answer.choices[0]
-    tokens = answer.usage or _Usage()
+    choice = completion.choices[0]
+    tokens = completion.usage or _Usage()
     usage = Usage(prompt_tokens=tokens.prompt_tokens, completion_tokens=tokens.completion_tokens, model_calls=1)
     if choice.finish_reason == "content_filter":
         raise ModelError("the answer was withheld by the provider's filter", retryable=False, usage=usage)
     if choice.message.refusal and not choice.message.content:
-        raise ModelError(f"the model refused: {brief(choice.message.refusal, 200)}", retryable=False, usage=usage)
+        raise ModelError(f"the model refused: {truncate(choice.message.refusal, 200)}", retryable=False, usage=usage)
     return Completion(
         text=choice.message.content or "",
         tool_calls=tuple(call.function for call in choice.message.tool_calls or ()),
         finish_reason=choice.finish_reason,
-        model=answer.model or model,
+        model=completion.model or model,
         usage=usage,
         note="cut off at the model's length limit" if choice.finish_reason == "length" else "",
     )

@@ -5,23 +5,23 @@ from datetime import UTC, datetime
 
 from temporalio import activity
 
-from tertulia.activities.failpoints import Failpoint, reached
-from tertulia.activities.turn_results import committed_result, record_of, result_of
+from tertulia.activities.failpoints import Failpoint, hold_if_armed
+from tertulia.activities.turn_results import base_record_fields, build_turn_result, read_committed_result
 from tertulia.core.activity_contracts import (
     ActivityName,
-    AnnouncePhase,
-    ApplyMembership,
-    CloseConversation,
-    ClosedConversation,
-    CloseRound,
-    FindNewcomer,
-    LoadConversation,
-    LoadedConversation,
-    LoadedGroup,
-    LoadGroup,
-    RecordedPosts,
-    RecordPosts,
-    RecordSilentTurn,
+    AnnouncePhaseInput,
+    ApplyMembershipInput,
+    CloseConversationInput,
+    CloseConversationResult,
+    CloseRoundInput,
+    FindNewcomerInput,
+    LoadConversationInput,
+    LoadConversationResult,
+    LoadGroupInput,
+    LoadGroupResult,
+    RecordPostsInput,
+    RecordPostsResult,
+    RecordSilentTurnInput,
     TurnResult,
 )
 from tertulia.core.agents import Agent
@@ -41,19 +41,19 @@ from tertulia.store.transcript import record_posts
 from tertulia.store.turns import TurnRecord, commit_turn
 
 
-class Keeping:
+class ConversationRecordActivities:
     """The activities on the workflow's own queue."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @activity.defn(name=ActivityName.LOAD_CONVERSATION)
-    async def load_conversation(self, work: LoadConversation) -> LoadedConversation:
+    async def load_conversation(self, work: LoadConversationInput) -> LoadConversationResult:
         """Read the group and open the conversation; done again, it changes nothing."""
         while True:
             loaded = await self._read_group(work.organisation_id, work.group)
             if work.fork:
-                loaded = loaded.model_copy(update={"roster": await self._forked_roster(work, work.fork)})
+                loaded = loaded.model_copy(update={"roster": await self._read_fork_roster(work, work.fork)})
             elif len(loaded.members) == len(loaded.standby):
                 raise InvalidDefinition(f"Empty group: {loaded.group_name!r} has no agents to talk")
             opening = Opening(
@@ -61,7 +61,7 @@ class Keeping:
                 group_id=loaded.group_id,
                 revision=loaded.revision,
                 members=loaded.members if loaded.roster is None else loaded.roster,
-                standby=tuple(one.agent_id for one in loaded.standby),
+                standby=tuple(member.agent_id for member in loaded.standby),
                 catch_up=loaded.settings.catch_up,
                 fork=work.fork,
             )
@@ -69,45 +69,49 @@ class Keeping:
                 begun = await read_begun(self._database, work.conversation_id) if work.fork else None
                 return loaded.model_copy(update={"begun": begun})
 
-    async def _forked_roster(self, work: LoadConversation, fork: Fork) -> tuple[MemberRef, ...]:
+    async def _read_fork_roster(self, work: LoadConversationInput, fork: Fork) -> tuple[MemberRef, ...]:
         """Who takes part in the fork: the agents it names, or those who take part in the conversation it comes from."""
         if not fork.agent_ids:
-            here = await read_members(self._database, fork.source)
+            participants = await read_members(self._database, fork.source)
             return tuple(
-                MemberRef(agent_id=AgentId(one.agent_id), name=one.name) for one in here if one.state != "removed"
+                MemberRef(agent_id=AgentId(member.agent_id), name=member.name)
+                for member in participants
+                if member.state != "removed"
             )
         agents = await agents_of(self._database, work.organisation_id, fork.agent_ids)
         return tuple(MemberRef(agent_id=agent.id, name=agent.name) for agent in agents)
 
     @activity.defn(name=ActivityName.LOAD_GROUP)
-    async def load_group(self, work: LoadGroup) -> LoadedGroup:
+    async def load_group(self, work: LoadGroupInput) -> LoadGroupResult:
         """Read the group as it is now. An agent that was deleted a moment later is left out: it leaves anyway."""
         try:
             group = await find_group(self._database, work.organisation_id, work.group_id)
         except NotFound:
-            return LoadedGroup(group=None)
+            return LoadGroupResult(group=None)
         ids = (*group.member_ids, *group.manager_ids)
-        return LoadedGroup(group=_loaded(group, await agents_of(self._database, work.organisation_id, ids)))
+        return LoadGroupResult(
+            group=_loaded_conversation(group, await agents_of(self._database, work.organisation_id, ids))
+        )
 
-    async def _read_group(self, organisation_id: OrganisationId, which: str) -> LoadedConversation:
-        group = await find_group(self._database, organisation_id, which)
+    async def _read_group(self, organisation_id: OrganisationId, id_or_name: str) -> LoadConversationResult:
+        group = await find_group(self._database, organisation_id, id_or_name)
         agents = await agents_of(self._database, organisation_id, (*group.member_ids, *group.manager_ids))
         check_members(group, agents)
-        return _loaded(group, agents)
+        return _loaded_conversation(group, agents)
 
     @activity.defn(name=ActivityName.FIND_NEWCOMER)
-    async def find_newcomer(self, work: FindNewcomer) -> MemberRef:
+    async def find_newcomer(self, work: FindNewcomerInput) -> MemberRef:
         """The agent of that id or name."""
         agent = await find_agent(self._database, work.organisation_id, work.who)
         return MemberRef(agent_id=agent.id, name=agent.name)
 
     @activity.defn(name=ActivityName.ANNOUNCE_PHASE)
-    async def announce_phase(self, work: AnnouncePhase) -> None:
+    async def announce_phase(self, work: AnnouncePhaseInput) -> None:
         """Tell those outside of the conversation's phase, once."""
         await announce_phase(self._database, work.conversation_id, work.change)
 
     @activity.defn(name=ActivityName.CLOSE_ROUND)
-    async def close_round(self, work: CloseRound) -> None:
+    async def close_round(self, work: CloseRoundInput) -> None:
         """Keep what came of a round, and tell that it has ended; done again, it changes nothing."""
         record = RoundRecord(
             round=work.round,
@@ -121,26 +125,26 @@ class Keeping:
         await close_round(self._database, work.conversation_id, record, work.change)
 
     @activity.defn(name=ActivityName.APPLY_MEMBERSHIP)
-    async def apply_membership(self, work: ApplyMembership) -> None:
+    async def apply_membership(self, work: ApplyMembershipInput) -> None:
         """Write changes of the roster and their audit; done again, it changes nothing."""
-        await reached(Failpoint.BEFORE_MEMBERSHIP_COMMIT)
+        await hold_if_armed(Failpoint.BEFORE_MEMBERSHIP_COMMIT)
         await apply_changes(self._database, work.conversation_id, work.changes, work.first_epoch, work.roster)
-        await reached(Failpoint.AFTER_MEMBERSHIP_COMMIT)
+        await hold_if_armed(Failpoint.AFTER_MEMBERSHIP_COMMIT)
 
     @activity.defn(name=ActivityName.RECORD_POSTS)
-    async def record_posts(self, work: RecordPosts) -> RecordedPosts:
+    async def record_posts(self, work: RecordPostsInput) -> RecordPostsResult:
         """Append messages from outside, each once."""
-        await reached(Failpoint.BEFORE_POSTS_COMMIT)
+        await hold_if_armed(Failpoint.BEFORE_POSTS_COMMIT)
         last_seq = await record_posts(
             self._database, work.conversation_id, work.posts, round=work.round, begins=work.begins
         )
-        return RecordedPosts(last_seq=last_seq)
+        return RecordPostsResult(last_seq=last_seq)
 
     @activity.defn(name=ActivityName.RECORD_SILENT_TURN)
-    async def record_silent_turn(self, work: RecordSilentTurn) -> TurnResult:
+    async def record_silent_turn(self, work: RecordSilentTurnInput) -> TurnResult:
         """Keep that nothing was said in a turn; if it was committed after all, the words stand."""
         record = TurnRecord(
-            **record_of(work),
+            **base_record_fields(work),
             outcome=work.outcome,
             error=work.error,
             seq=work.seq,
@@ -149,27 +153,27 @@ class Keeping:
             started_at=datetime.now(UTC),
         )
         earlier = await commit_turn(self._database, work.conversation_id, record, seq_before=work.seq, text=None)
-        return await committed_result(self._database, work) if earlier else result_of(work, record, "")
+        return await read_committed_result(self._database, work) if earlier else build_turn_result(work, record, "")
 
     @activity.defn(name=ActivityName.CLOSE_CONVERSATION)
-    async def close_conversation(self, work: CloseConversation) -> ClosedConversation:
+    async def close_conversation(self, work: CloseConversationInput) -> CloseConversationResult:
         """Let every member's cursor catch up, and keep the final status."""
-        await reached(Failpoint.BEFORE_CLOSING_COMMIT)
+        await hold_if_armed(Failpoint.BEFORE_CLOSING_COMMIT)
         last_seq = await close_conversation(self._database, work.conversation_id, work.change, work.final_status)
-        await reached(Failpoint.AFTER_CLOSING_COMMIT)
-        return ClosedConversation(last_seq=last_seq)
+        await hold_if_armed(Failpoint.AFTER_CLOSING_COMMIT)
+        return CloseConversationResult(last_seq=last_seq)
 
 
-def _loaded(group: Group, agents: Sequence[Agent]) -> LoadedConversation:
-    people = [MemberRef(agent_id=agent.id, name=agent.name) for agent in agents]
-    return LoadedConversation(
+def _loaded_conversation(group: Group, agents: Sequence[Agent]) -> LoadConversationResult:
+    refs = [MemberRef(agent_id=agent.id, name=agent.name) for agent in agents]
+    return LoadConversationResult(
         group_id=group.id,
         group_name=group.name,
         description=group.description,
         manager_config=group.manager_config,
         settings=group.settings,
-        members=tuple(one for one in people if one.agent_id not in group.manager_ids),
+        members=tuple(member for member in refs if member.agent_id not in group.manager_ids),
         standby=group.standby,
-        managers=tuple(one for one in people if one.agent_id in group.manager_ids),
+        managers=tuple(member for member in refs if member.agent_id in group.manager_ids),
         revision=group.revision,
     )

@@ -18,7 +18,15 @@ from temporalio.worker import (
     Interceptor,
 )
 
-from tertulia.core.errors import CommandRefused, Conflict, ErrorType, InvalidDefinition, NotFound, TertuliaError, brief
+from tertulia.core.errors import (
+    CommandRefused,
+    Conflict,
+    ErrorType,
+    InvalidDefinition,
+    NotFound,
+    TertuliaError,
+    truncate,
+)
 from tertulia.core.usage import Usage
 
 RETRYABLE_STATUS = frozenset({408, 409, 429})
@@ -44,16 +52,16 @@ def is_retryable(status: int) -> bool:
     return status in RETRYABLE_STATUS or status >= 500
 
 
-def classify(error: openai.APIError) -> ModelError:
+def classify_api_error(error: openai.APIError) -> ModelError:
     """What an error of the openai client means for a further attempt."""
     if isinstance(error, openai.APIStatusError):
         status = error.status_code
         retryable = is_retryable(status)
-        message = f"the model's provider answered {status}: {brief(_provider_message(error), 300)}"
+        message = f"the model's provider answered {status}: {truncate(_provider_message(error), 300)}"
         return ModelError(message, retryable=retryable, retry_after=_retry_after(error))
     if isinstance(error, openai.APITimeoutError):
         return ModelError("the model did not answer in time", retryable=True)
-    cause = f" ({brief(str(error.__cause__), 200)})" if error.__cause__ else ""
+    cause = f" ({truncate(str(error.__cause__), 200)})" if error.__cause__ else ""
     return ModelError(f"no connection to the model's provider{cause}", retryable=True)
 
 
@@ -73,7 +81,7 @@ def _retry_after(error: openai.APIStatusError) -> timedelta | None:
         elif (value := headers.get("retry-after")) is None:
             return None
         else:
-            delay = timedelta(seconds=float(value)) if _is_number(value) else _until(value)
+            delay = timedelta(seconds=float(value)) if _is_number(value) else _delay_until(value)
     except (ValueError, OverflowError):
         return None
     return min(max(delay, timedelta()), MAX_RETRY_AFTER)
@@ -83,35 +91,40 @@ def _is_number(value: str) -> bool:
     return value.replace(".", "", 1).isdigit()
 
 
-def _until(http_date: str) -> timedelta:
+def _delay_until(http_date: str) -> timedelta:
     when = parsedate_to_datetime(http_date)
     return (when if when.tzinfo else when.replace(tzinfo=UTC)) - datetime.now(UTC)
 
 
-class BriefErrors(Interceptor):
+class ErrorConversionInterceptor(Interceptor):
     """Turns what activities raise into short application errors: no statement, no prompt, no megabyte in a history."""
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
-        return _BriefErrors(next)
+        return _ErrorConversionInbound(next)
 
 
-class _BriefErrors(ActivityInboundInterceptor):
+class _ErrorConversionInbound(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         try:
             return await super().execute_activity(input)
         except TertuliaError as error:
-            raise ApplicationError(brief(str(error)), type=_type(error), non_retryable=True) from None
+            raise ApplicationError(truncate(str(error)), type=_error_type(error), non_retryable=True) from None
         except StatementError as error:
-            raise ApplicationError(brief(f"the database: {error.orig or error}"), type=ErrorType.DATABASE) from None
+            raise ApplicationError(
+                truncate(f"the database: {error.orig or error}"), type=ErrorType.DATABASE_UNAVAILABLE
+            ) from None
 
 
-_TYPES: dict[type[TertuliaError], ErrorType] = {
+_ERROR_TYPES: dict[type[TertuliaError], ErrorType] = {
     NotFound: ErrorType.NOT_FOUND,
-    InvalidDefinition: ErrorType.INVALID,
+    InvalidDefinition: ErrorType.INVALID_DEFINITION,
     Conflict: ErrorType.CONFLICT,
-    CommandRefused: ErrorType.REFUSED,
+    CommandRefused: ErrorType.COMMAND_REFUSED,
 }
 
 
-def _type(error: TertuliaError) -> ErrorType:
-    return next((kind for family, kind in _TYPES.items() if isinstance(error, family)), ErrorType.REFUSED)
+def _error_type(error: TertuliaError) -> ErrorType:
+    return next(
+        (error_type for error_class, error_type in _ERROR_TYPES.items() if isinstance(error, error_class)),
+        ErrorType.COMMAND_REFUSED,
+    )

@@ -10,9 +10,9 @@ import os
 from enum import StrEnum
 from pathlib import Path
 
-VARIABLE = "TERTULIA_FAILPOINTS"
+FAILPOINTS_ENV = "TERTULIA_FAILPOINTS"
 _POLL_SECONDS = 0.01
-_FOLDER = Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
+_FOLDER = Path(os.environ[FAILPOINTS_ENV]) if os.environ.get(FAILPOINTS_ENV) else None
 
 
 class Failpoint(StrEnum):
@@ -28,10 +28,10 @@ class Failpoint(StrEnum):
     BEFORE_CLOSING_COMMIT = "before_closing_commit"
     AFTER_CLOSING_COMMIT = "after_closing_commit"
     AFTER_GROUP_CHANGE_COMMIT = "after_group_change_commit"
-    BEFORE_TELLING = "before_telling"
+    BEFORE_NOTIFICATION = "before_telling"
 
 
-async def reached(failpoint: Failpoint) -> None:
+async def hold_if_armed(failpoint: Failpoint) -> None:
     """Wait here if the failpoint is armed."""
     if _FOLDER is None:
         return

@@ -14,16 +14,16 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from tertulia.activities.failpoints import Failpoint, reached
+from tertulia.activities.failpoints import Failpoint, hold_if_armed
 from tertulia.core.activity_contracts import (
     ActivityName,
-    ChangeOfGroups,
     DeleteAgent,
     DeleteGroup,
+    GroupChangeInput,
+    GroupChangeResult,
+    NotifyConversationsInput,
+    NotifyConversationsResult,
     PatchGroup,
-    TellConversations,
-    Told,
-    WrittenChange,
 )
 from tertulia.core.errors import ErrorType
 from tertulia.core.ids import ConversationId
@@ -38,17 +38,17 @@ from tertulia.store.group_changes import (
     write_patch,
 )
 
-_PAGE = 100
-_AT_ONCE = 25
-_PATIENCE = timedelta(seconds=5)
+_PAGE_SIZE = 100
+_MAX_CONCURRENT_UPDATES = 25
+_UPDATE_TIMEOUT = timedelta(seconds=5)
 """A page of conversations of which none answers takes four times as long."""
 
 
-class NoRoom(Exception):
+class PendingLimitReached(Exception):
     """As many changes wait in a conversation as may; a moment later there is room."""
 
 
-class Changing:
+class GroupChangeActivities:
     """The activities that change groups; those that tell need a client of Temporal."""
 
     def __init__(self, database: Database, client: Client) -> None:
@@ -56,14 +56,14 @@ class Changing:
         self._client = client
 
     @activity.defn(name=ActivityName.WRITE_CHANGE)
-    async def write_change(self, work: ChangeOfGroups) -> WrittenChange:
+    async def write_change(self, work: GroupChangeInput) -> GroupChangeResult:
         """Write the change; done again, it returns what was written."""
         change_id = str(activity.info().workflow_id)
-        written = await self._write(change_id, work)
-        await reached(Failpoint.AFTER_GROUP_CHANGE_COMMIT)
-        return WrittenChange.model_validate(written.model_dump())
+        stored = await self._write(change_id, work)
+        await hold_if_armed(Failpoint.AFTER_GROUP_CHANGE_COMMIT)
+        return GroupChangeResult.model_validate(stored.model_dump())
 
-    async def _write(self, change_id: str, work: ChangeOfGroups) -> Written:
+    async def _write(self, change_id: str, work: GroupChangeInput) -> Written:
         owner = work.organisation_id
         match work.change:
             case PatchGroup(group_id=group_id, fields=fields, expected_revision=expected):
@@ -74,55 +74,67 @@ class Changing:
             case DeleteAgent(agent_id=agent_id):
                 return await write_agent_deletion(self._database, change_id, owner, agent_id)
 
-    @activity.defn(name=ActivityName.TELL_CONVERSATIONS)
-    async def tell_conversations(self, work: TellConversations) -> Told:
+    @activity.defn(name=ActivityName.NOTIFY_CONVERSATIONS)
+    async def notify_conversations(self, work: NotifyConversationsInput) -> NotifyConversationsResult:
         """Tell one page of conversations; telling one twice does no harm."""
         if work.only:
-            return Told(count=len(work.only), last=None, missed=await self._tell_all(work.only, work))
+            return NotifyConversationsResult(
+                count=len(work.only), last=None, missed=await self._notify_all(work.only, work)
+            )
         if work.group is not None:
-            ids = await running_conversations(self._database, work.group.group_id, after=work.after, limit=_PAGE)
+            ids = await running_conversations(self._database, work.group.group_id, after=work.after, limit=_PAGE_SIZE)
         else:
             assert work.left is not None
             ids = await conversations_with(
-                self._database, work.organisation_id, work.left, after=work.after, limit=_PAGE
+                self._database, work.organisation_id, work.left, after=work.after, limit=_PAGE_SIZE
             )
-        missed = await self._tell_all(ids, work)
-        return Told(count=len(ids), last=ids[-1] if len(ids) == _PAGE else None, missed=missed)
+        missed = await self._notify_all(ids, work)
+        return NotifyConversationsResult(
+            count=len(ids), last=ids[-1] if len(ids) == _PAGE_SIZE else None, missed=missed
+        )
 
-    async def _tell_all(self, ids: Sequence[ConversationId], work: TellConversations) -> tuple[ConversationId, ...]:
+    async def _notify_all(
+        self, ids: Sequence[ConversationId], work: NotifyConversationsInput
+    ) -> tuple[ConversationId, ...]:
         """Tell these; those that did not answer are returned."""
-        at_once = asyncio.Semaphore(_AT_ONCE)
+        semaphore = asyncio.Semaphore(_MAX_CONCURRENT_UPDATES)
 
-        async def answers(conversation_id: ConversationId) -> bool:
-            async with at_once:
+        async def try_notify(conversation_id: ConversationId) -> bool:
+            async with semaphore:
                 try:
-                    await self._tell(conversation_id, work)
-                except (WorkflowUpdateRPCTimeoutOrCancelledError, RPCError, NoRoom):
+                    await self._notify(conversation_id, work)
+                except (WorkflowUpdateRPCTimeoutOrCancelledError, RPCError, PendingLimitReached):
                     return False
                 return True
 
-        told = await asyncio.gather(*(answers(conversation_id) for conversation_id in ids))
-        return tuple(one for one, answered in zip(ids, told, strict=True) if not answered)
+        results = await asyncio.gather(*(try_notify(conversation_id) for conversation_id in ids))
+        return tuple(
+            conversation_id for conversation_id, is_notified in zip(ids, results, strict=True) if not is_notified
+        )
 
-    async def _tell(self, conversation_id: ConversationId, work: TellConversations) -> None:
+    async def _notify(self, conversation_id: ConversationId, work: NotifyConversationsInput) -> None:
         """By update: a signal can be heard in another order by one who replays (docs/decisions/0020)."""
         handle = self._client.get_workflow_handle(conversation_id)
         change_id = activity.info().workflow_id
         command = {"command_id": change_id}
-        await reached(Failpoint.BEFORE_TELLING)
+        await hold_if_armed(Failpoint.BEFORE_NOTIFICATION)
         try:
             if work.group is None:
                 # Each try is an update of its own, for one that failed fails for ever; the command counts once.
-                await handle.execute_update("remove_member", command | {"agent": work.left}, rpc_timeout=_PATIENCE)
+                await handle.execute_update(
+                    "remove_member", command | {"agent": work.left}, rpc_timeout=_UPDATE_TIMEOUT
+                )
             elif work.closes:
                 await handle.execute_update(
-                    "stop", command | {"reason": "the group was deleted"}, id=change_id, rpc_timeout=_PATIENCE
+                    "stop", command | {"reason": "the group was deleted"}, id=change_id, rpc_timeout=_UPDATE_TIMEOUT
                 )
             else:
-                await handle.execute_update("group_changed", work.group.revision, id=change_id, rpc_timeout=_PATIENCE)
+                await handle.execute_update(
+                    "group_changed", work.group.revision, id=change_id, rpc_timeout=_UPDATE_TIMEOUT
+                )
         except WorkflowUpdateFailedError as error:
-            if isinstance(error.cause, ApplicationError) and error.cause.type == ErrorType.FULL:
-                raise NoRoom from None
+            if isinstance(error.cause, ApplicationError) and error.cause.type == ErrorType.PENDING_LIMIT:
+                raise PendingLimitReached from None
             # It is closing, or the agent has left it meanwhile.
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND or await self._is_running(conversation_id):

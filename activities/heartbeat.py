@@ -9,32 +9,32 @@ from pydantic import JsonValue
 from temporalio import activity
 
 
-class Pulse:
+class Heartbeater:
     """The heartbeats of one attempt."""
 
     def __init__(self) -> None:
         self._details = tuple(activity.info().heartbeat_details)
 
-    def beat(self) -> None:
+    def send(self) -> None:
         """Tell Temporal that the attempt is alive."""
         activity.heartbeat(*self._details)
 
-    def carry(self, value: JsonValue) -> None:
+    def save_heartbeat_details(self, value: JsonValue) -> None:
         """As the function of that name."""
         self._details = (value,)
-        self.beat()
+        self.send()
 
 
-pulse_of_attempt: ContextVar[Pulse] = ContextVar("pulse_of_attempt")
+current_heartbeater: ContextVar[Heartbeater] = ContextVar("current_heartbeater")
 
 
-def carry(value: JsonValue) -> None:
+def save_heartbeat_details(value: JsonValue) -> None:
     """Leave a small value to the next attempt of this activity."""
-    pulse = pulse_of_attempt.get(None) or Pulse()
-    pulse.carry(value)
+    heartbeater = current_heartbeater.get(None) or Heartbeater()
+    heartbeater.save_heartbeat_details(value)
 
 
-def carried() -> JsonValue:
+def load_heartbeat_details() -> JsonValue:
     """What an earlier attempt of this activity has left; None = nothing."""
     details = activity.info().heartbeat_details
     return details[0] if details else None

@@ -8,14 +8,14 @@ from typing import Any, Protocol
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from tertulia.activities.heartbeat import Pulse, pulse_of_attempt
+from tertulia.activities.heartbeat import Heartbeater, current_heartbeater
 
-HEARTBEAT_SECONDS = 0.5
-CLAIM_AFTER_SECONDS = 0.03
+HEARTBEAT_INTERVAL_SECONDS = 0.5
+LEASE_AFTER_SECONDS = 0.03
 """Most reads and writes are over by then, and are never claimed."""
 
 
-class Claims(Protocol):
+class ActivityLeases(Protocol):
     """Where this worker tells what it is at work on. Neither call raises: a claim only makes recovery quicker."""
 
     async def claim(self, token: bytes) -> None:
@@ -25,42 +25,42 @@ class Claims(Protocol):
         """It is over."""
 
 
-class SignsOfLife(Interceptor):
+class HeartbeatInterceptor(Interceptor):
     """Gives every activity its heartbeats and its claim."""
 
-    def __init__(self, claims: Claims) -> None:
-        self._claims = claims
+    def __init__(self, leases: ActivityLeases) -> None:
+        self._leases = leases
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
-        return _SignsOfLife(next, self._claims)
+        return _HeartbeatInbound(next, self._leases)
 
 
-class _SignsOfLife(ActivityInboundInterceptor):
-    def __init__(self, next: ActivityInboundInterceptor, claims: Claims) -> None:
+class _HeartbeatInbound(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, leases: ActivityLeases) -> None:
         super().__init__(next)
-        self._claims = claims
+        self._leases = leases
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        pulse, over = Pulse(), asyncio.Event()
-        pulse_of_attempt.set(pulse)
-        signs = asyncio.create_task(self._give_signs(pulse, activity.info().task_token, over))
+        heartbeater, done = Heartbeater(), asyncio.Event()
+        current_heartbeater.set(heartbeater)
+        heartbeat_task = asyncio.create_task(self._send_heartbeats(heartbeater, activity.info().task_token, done))
         try:
             return await super().execute_activity(input)
         finally:
-            over.set()
-            await signs
+            done.set()
+            await heartbeat_task
 
-    async def _give_signs(self, pulse: Pulse, token: bytes, over: asyncio.Event) -> None:
-        if await _within(CLAIM_AFTER_SECONDS, over):
+    async def _send_heartbeats(self, heartbeater: Heartbeater, token: bytes, done: asyncio.Event) -> None:
+        if await _is_done_within(LEASE_AFTER_SECONDS, done):
             return
-        await self._claims.claim(token)
-        while not await _within(HEARTBEAT_SECONDS, over):
-            pulse.beat()
-        await self._claims.release(token)
+        await self._leases.claim(token)
+        while not await _is_done_within(HEARTBEAT_INTERVAL_SECONDS, done):
+            heartbeater.send()
+        await self._leases.release(token)
 
 
-async def _within(seconds: float, over: asyncio.Event) -> bool:
+async def _is_done_within(seconds: float, done: asyncio.Event) -> bool:
     """Whether it is over before so many seconds have passed."""
     with suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(over.wait(), seconds)
-    return over.is_set()
+        await asyncio.wait_for(done.wait(), seconds)
+    return done.is_set()

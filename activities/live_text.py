@@ -12,24 +12,24 @@ from contextlib import contextmanager, suppress
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from tertulia.core.text import clean, without_own_name
+from tertulia.core.text import clean_text, strip_own_name
 from tertulia.store.database import Database
 from tertulia.store.notifications import LIVE_CHANNEL
 
-COLLECT_SECONDS = 0.1
+PUBLISH_INTERVAL_SECONDS = 0.1
 """How long words are collected before they are sent."""
-PIECE_CHARS = 1_000
+MAX_NOTIFICATION_CHARS = 1_000
 """In one notification, whose 8,000 bytes hold that many of the worst characters."""
-_DOUBTFUL_CHARS = 12
+_UNDECIDED_CHARS = 12
 """So much may still turn out to be nothing but a pass, with whatever models put around it."""
-_PATIENCE_SECONDS = 2.0
+_NOTIFY_TIMEOUT_SECONDS = 2.0
 
 _NOTIFY = select(func.pg_notify(LIVE_CHANNEL, bindparam("payload")))
 
 logger = logging.getLogger("tertulia.live")
 
 
-class Overture:
+class StreamPreview:
     """What may be shown of a speech that is not over: as much as its message will hold for sure.
 
     Args:
@@ -40,29 +40,29 @@ class Overture:
     def __init__(self, name: str, limit: int) -> None:
         self._name = name
         self._limit = limit
-        self._heard: list[str] = []
-        self._room = limit + len(name) + _DOUBTFUL_CHARS
-        self._shown = 0
+        self._parts: list[str] = []
+        self._remaining_chars = limit + len(name) + _UNDECIDED_CHARS
+        self._published_chars = 0
 
-    def hear(self, words: str) -> None:
+    def add_text(self, text: str) -> None:
         """Further words."""
-        if self._room > 0:
-            self._heard.append(words)
-            self._room -= len(words)
+        if self._remaining_chars > 0:
+            self._parts.append(text)
+            self._remaining_chars -= len(text)
 
-    def take(self) -> tuple[int, str]:
+    def take_new_text(self) -> tuple[int, str]:
         """What has not been shown yet, and how many characters came before it."""
-        begun = "".join(self._heard).lstrip()
-        if len(begun) <= len(self._name) + 1:
+        received = "".join(self._parts).lstrip()
+        if len(received) <= len(self._name) + 1:
             return 0, ""
-        text = clean(without_own_name(begun, self._name), self._limit)
-        if len(text) <= _DOUBTFUL_CHARS:
+        text = clean_text(strip_own_name(received, self._name), self._limit)
+        if len(text) <= _UNDECIDED_CHARS:
             return 0, ""
-        offset, self._shown = self._shown, max(self._shown, len(text))
+        offset, self._published_chars = self._published_chars, max(self._published_chars, len(text))
         return offset, text[offset:]
 
 
-class LiveWords:
+class LiveTextPublisher:
     """Lets those who watch hear what is said in this process.
 
     Args:
@@ -71,38 +71,40 @@ class LiveWords:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._sending: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @contextmanager
-    def of_turn(self, conversation_id: str, turn: int, attempt: int, overture: Overture) -> Iterator[None]:
+    def publish_turn(self, conversation_id: str, turn: int, attempt: int, preview: StreamPreview) -> Iterator[None]:
         """While the block runs, send on what the overture has to show."""
-        head: dict[str, str | int] = {"conversation_id": conversation_id, "turn": turn, "attempt": attempt}
-        over = asyncio.Event()
-        task = asyncio.create_task(self._send_on(head, overture, over))
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
+        turn_fields: dict[str, str | int] = {"conversation_id": conversation_id, "turn": turn, "attempt": attempt}
+        done = asyncio.Event()
+        task = asyncio.create_task(self._publish_until_done(turn_fields, preview, done))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         try:
             yield
         finally:
             # Not waited for and not cancelled: a statement under way ends by itself.
-            over.set()
+            done.set()
 
-    async def _send_on(self, head: dict[str, str | int], overture: Overture, over: asyncio.Event) -> None:
+    async def _publish_until_done(
+        self, turn_fields: dict[str, str | int], preview: StreamPreview, done: asyncio.Event
+    ) -> None:
         try:
-            while not over.is_set():
+            while not done.is_set():
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(COLLECT_SECONDS):
-                        await over.wait()
-                offset, text = overture.take()
-                for begin in range(0, len(text), PIECE_CHARS):
-                    if over.is_set():
+                    async with asyncio.timeout(PUBLISH_INTERVAL_SECONDS):
+                        await done.wait()
+                offset, text = preview.take_new_text()
+                for start in range(0, len(text), MAX_NOTIFICATION_CHARS):
+                    if done.is_set():
                         return
-                    piece = text[begin : begin + PIECE_CHARS]
-                    await self._send({**head, "offset": offset + begin, "text": piece})
+                    chunk = text[start : start + MAX_NOTIFICATION_CHARS]
+                    await self._send({**turn_fields, "offset": offset + start, "text": chunk})
         except Exception as error:
             logger.debug("words could not be sent: %s", type(error).__name__)
 
-    async def _send(self, told: dict[str, str | int]) -> None:
+    async def _send(self, payload: dict[str, str | int]) -> None:
         with suppress(SQLAlchemyError, OSError, TimeoutError):
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                await self._database.rows(_NOTIFY, {"payload": json.dumps(told, ensure_ascii=False)})
+            async with asyncio.timeout(_NOTIFY_TIMEOUT_SECONDS):
+                await self._database.rows(_NOTIFY, {"payload": json.dumps(payload, ensure_ascii=False)})

@@ -13,16 +13,16 @@ import openai
 from openai._constants import RAW_RESPONSE_HEADER
 from pydantic import JsonValue
 
-from tertulia.activities.completions import Completion, OnWords, ToolCall, read_answer
-from tertulia.activities.errors import ModelError, classify, is_retryable
+from tertulia.activities.completions import Completion, TextCallback, ToolCall, read_completion
+from tertulia.activities.errors import ModelError, classify_api_error, is_retryable
 from tertulia.core.agents import ModelChoice
 from tertulia.core.prompt import ChatMessage
 
 __all__ = ["Completion", "ModelProvider", "ToolCall"]
 
-_UNREAD = {RAW_RESPONSE_HEADER: "stream"}
+_RAW_STREAM_HEADER = {RAW_RESPONSE_HEADER: "stream"}
 """Lets the client hand over a response whose body has not been read."""
-_STREAMED: dict[str, JsonValue] = {"stream": True, "stream_options": {"include_usage": True}}
+_STREAM_OPTIONS: dict[str, JsonValue] = {"stream": True, "stream_options": {"include_usage": True}}
 
 
 class ModelProvider:
@@ -37,7 +37,7 @@ class ModelProvider:
     def __init__(self, base_url: str | None, api_key: str, default_model: str) -> None:
         self._client = openai.AsyncOpenAI(base_url=base_url, api_key=api_key, max_retries=0)
         self._default_model = default_model
-        self._unstreamed: set[str] = set()
+        self._models_without_streaming: set[str] = set()
         """The models that were seen to answer, but not word by word."""
 
     async def close(self) -> None:
@@ -51,11 +51,11 @@ class ModelProvider:
         *,
         timeout_seconds: float,
         tools: Sequence[Mapping[str, JsonValue]] = (),
-        on_words: OnWords | None = None,
+        on_text: TextCallback | None = None,
     ) -> Completion:
         """Ask for one completion; with `tools`, the model must call one of them.
 
-        `on_words` hears the answer's words as they come, where the endpoint can stream.
+        `on_text` hears the answer's words as they come, where the endpoint can stream.
 
         Raises:
             ModelError: there is no usable answer.
@@ -68,24 +68,24 @@ class ModelProvider:
             body["max_completion_tokens"] = settings.max_tokens
         if tools:
             body |= {"tools": tools, "tool_choice": "required"}
-        if tools or "stream" in body or model in self._unstreamed:
-            on_words = None
-        async with _classified(timeout_seconds):
-            if on_words is None:
+        if tools or "stream" in body or model in self._models_without_streaming:
+            on_text = None
+        async with _convert_errors(timeout_seconds):
+            if on_text is None:
                 response = await self._post(body, timeout_seconds)
             else:
-                response = await self._post_streamed(body, timeout_seconds)
-            return await read_answer(response, model, on_words)
+                response = await self._post_streaming(body, timeout_seconds)
+            return await read_completion(response, model, on_text)
 
-    async def _post_streamed(self, body: dict[str, Any], timeout_seconds: float) -> httpx2.Response:
+    async def _post_streaming(self, body: dict[str, Any], timeout_seconds: float) -> httpx2.Response:
         try:
-            return await self._post(body | _STREAMED, timeout_seconds)
+            return await self._post(body | _STREAM_OPTIONS, timeout_seconds)
         except openai.APIStatusError as error:
             if is_retryable(error.status_code):
                 raise
         # The request was refused. If it is not without the stream, that was the reason.
         response = await self._post(body, timeout_seconds)
-        self._unstreamed.add(body["model"])
+        self._models_without_streaming.add(body["model"])
         return response
 
     async def _post(self, body: dict[str, Any], timeout_seconds: float) -> httpx2.Response:
@@ -94,20 +94,20 @@ class ModelProvider:
             "/chat/completions",
             cast_to=httpx2.Response,
             body=body,
-            options={"timeout": timeout_seconds, "headers": _UNREAD},
+            options={"timeout": timeout_seconds, "headers": _RAW_STREAM_HEADER},
         )
 
 
 @asynccontextmanager
-async def _classified(timeout_seconds: float) -> AsyncIterator[None]:
+async def _convert_errors(timeout_seconds: float) -> AsyncIterator[None]:
     """Every way in which the call can fail becomes a `ModelError`."""
     try:
         async with asyncio.timeout(timeout_seconds):
             yield
     except openai.APIError as error:
-        raise classify(error) from error
+        raise classify_api_error(error) from error
     except TimeoutError:
         raise ModelError("the model did not answer in time", retryable=True) from None
     except httpx2.HTTPError as error:
-        broken = f"the connection to the model's provider broke ({type(error).__name__})"
-        raise ModelError(broken, retryable=True) from error
+        message = f"the connection to the model's provider broke ({type(error).__name__})"
+        raise ModelError(message, retryable=True) from error

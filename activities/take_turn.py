@@ -8,83 +8,85 @@ from pydantic import JsonValue
 from temporalio import activity
 
 from tertulia.activities.errors import ModelError
-from tertulia.activities.failpoints import Failpoint, reached
-from tertulia.activities.live_text import LiveWords, Overture
-from tertulia.activities.model_retries import ModelsSpent, Struggle, failed
+from tertulia.activities.failpoints import Failpoint, hold_if_armed
+from tertulia.activities.live_text import LiveTextPublisher, StreamPreview
+from tertulia.activities.model_retries import ModelsExhausted, RetryState, raise_next_attempt
 from tertulia.activities.provider import Completion, ModelProvider
-from tertulia.activities.turn_results import committed_result, record_of, result_of, usage_of
-from tertulia.core.activity_contracts import ActivityName, TakeTurn, TurnResult
+from tertulia.activities.turn_results import base_record_fields, build_turn_result, read_committed_result, turn_usage
+from tertulia.core.activity_contracts import ActivityName, TakeTurnInput, TurnResult
 from tertulia.core.agents import ModelChoice
-from tertulia.core.context_window import window
+from tertulia.core.context_window import compute_window
 from tertulia.core.errors import NotFound
-from tertulia.core.prompt import ChatMessage, participant_prompt
-from tertulia.core.text import clean, is_pass, without_own_name
+from tertulia.core.prompt import ChatMessage, build_member_prompt
+from tertulia.core.text import clean_text, is_pass, strip_own_name
 from tertulia.store.database import Database
 from tertulia.store.transcript import read_window
 from tertulia.store.turns import FinishedTurn, Table, TurnRecord, begin_turn, charge_turn, commit_turn, read_table
 
 
-class Speaking:
+class TurnActivities:
     """The activities on the model queue that let participants speak."""
 
     def __init__(self, database: Database, provider: ModelProvider) -> None:
         self._database = database
         self._provider = provider
-        self._live = LiveWords(database)
+        self._live_text = LiveTextPublisher(database)
 
     @activity.defn(name=ActivityName.TAKE_TURN)
-    async def take_turn(self, work: TakeTurn) -> TurnResult:
+    async def take_turn(self, work: TakeTurnInput) -> TurnResult:
         """Let the speaker take its turn, or return what it said if the turn is committed already."""
         started_at = datetime.now(UTC)
         table = await read_table(self._database, work.conversation_id, work.speaker.agent_id)
         if table is None:
             raise NotFound(f"the agent {work.speaker.agent_id!r} no longer exists")
         if table.last_turn >= work.turn:
-            return await committed_result(self._database, work)
-        struggle = Struggle.so_far(work.first_model)
+            return await read_committed_result(self._database, work)
+        retry_state = RetryState.current(work.first_model)
         try:
-            completion, text = await self._speak(work, table, struggle)
-        except ModelsSpent as spent:
-            return await self._commit(work, failed_turn(work, spent.struggle, started_at), None)
-        turn = _turn(work, table, completion, text, struggle, started_at)
+            completion, text = await self._generate_message(work, table, retry_state)
+        except ModelsExhausted as exhausted:
+            return await self._commit(work, failed_turn_record(work, exhausted.retry_state, started_at), None)
+        turn = _turn_record(work, table, completion, text, retry_state, started_at)
         return await self._commit(work, turn, text if turn.outcome == "spoke" else None)
 
-    async def _speak(self, work: TakeTurn, table: Table, struggle: Struggle) -> tuple[Completion, str]:
-        view = window(
+    async def _generate_message(
+        self, work: TakeTurnInput, table: Table, retry_state: RetryState
+    ) -> tuple[Completion, str]:
+        view = compute_window(
             work.seq,
             table.chars,
             max_messages=work.context.messages,
             max_tokens=work.context.tokens,
             visible_from=table.visible_from,
         )
-        heard, _ = await asyncio.gather(
-            read_window(self._database, work.conversation_id, view, work.seq), self._begin(work)
+        transcript, _ = await asyncio.gather(
+            read_window(self._database, work.conversation_id, view, work.seq), self._record_turn_start(work)
         )
-        prompt = participant_prompt(table.agent, table.company, heard, work.tokens, conclude=work.conclude)
-        await reached(Failpoint.BEFORE_MODEL_CALL)
+        prompt = build_member_prompt(table.agent, table.company, transcript, work.tokens, conclude=work.conclude)
+        await hold_if_armed(Failpoint.BEFORE_MODEL_CALL)
         models = table.agent.model.with_model(work.model)
         try:
-            completion = await self._ask(work, table, struggle.choice(models), prompt)
-            text = clean(without_own_name(completion.text.strip(), work.speaker.name), work.max_message_chars)
+            completion = await self._call_model(work, table, retry_state.current_model(models), prompt)
+            text = clean_text(strip_own_name(completion.text.strip(), work.speaker.name), work.max_message_chars)
             if not text:
                 raise ModelError("the model said nothing", retryable=True, usage=completion.usage)  # noqa: TRY301
         except ModelError as error:
-            failed(error, struggle, models, work.model_attempts, work.use_fallbacks)
+            raise_next_attempt(error, retry_state, models, work.model_attempts, work.use_fallbacks)
         return completion, text
 
-    async def _ask(
-        self, work: TakeTurn, table: Table, choice: ModelChoice, prompt: Sequence[ChatMessage]
+    async def _call_model(
+        self, work: TakeTurnInput, table: Table, current_model: ModelChoice, prompt: Sequence[ChatMessage]
     ) -> Completion:
         """The model's answer; who watches hears it as it comes."""
         if not table.watched:
-            return await self._provider.complete(choice, prompt, timeout_seconds=work.timeout_seconds)
-        overture = Overture(work.speaker.name, work.max_message_chars)
-        with self._live.of_turn(work.conversation_id, work.turn, activity.info().attempt, overture):
+            return await self._provider.complete(current_model, prompt, timeout_seconds=work.timeout_seconds)
+        preview = StreamPreview(work.speaker.name, work.max_message_chars)
+        with self._live_text.publish_turn(work.conversation_id, work.turn, activity.info().attempt, preview):
             return await self._provider.complete(
-                choice, prompt, timeout_seconds=work.timeout_seconds, on_words=overture.hear
+                current_model, prompt, timeout_seconds=work.timeout_seconds, on_text=preview.add_text
             )
 
-    async def _begin(self, work: TakeTurn) -> None:
+    async def _record_turn_start(self, work: TakeTurnInput) -> None:
         """Tell that the turn begins; that another attempt has told already changes nothing."""
         begun: dict[str, JsonValue] = {
             "turn": work.turn,
@@ -96,47 +98,47 @@ class Speaking:
         }
         await begin_turn(self._database, work.conversation_id, work.turn, begun=begun)
 
-    async def _commit(self, work: TakeTurn, record: TurnRecord, said: str | None) -> TurnResult:
-        await reached(Failpoint.BEFORE_TURN_COMMIT)
-        earlier = await commit_turn(self._database, work.conversation_id, record, seq_before=work.seq, text=said)
-        await reached(Failpoint.AFTER_TURN_COMMIT)
+    async def _commit(self, work: TakeTurnInput, record: TurnRecord, text: str | None) -> TurnResult:
+        await hold_if_armed(Failpoint.BEFORE_TURN_COMMIT)
+        earlier = await commit_turn(self._database, work.conversation_id, record, seq_before=work.seq, text=text)
+        await hold_if_armed(Failpoint.AFTER_TURN_COMMIT)
         if earlier is None:
-            return result_of(work, record, said or "")
-        await self._charge(work, record, earlier)
-        return await committed_result(self._database, work)
+            return build_turn_result(work, record, text or "")
+        await self._charge_dropped_turn(work, record, earlier)
+        return await read_committed_result(self._database, work)
 
-    async def _charge(self, work: TakeTurn, record: TurnRecord, earlier: FinishedTurn) -> None:
+    async def _charge_dropped_turn(self, work: TakeTurnInput, record: TurnRecord, earlier: FinishedTurn) -> None:
         if earlier.outcome in ("discarded", "cancelled"):
-            await charge_turn(self._database, work.conversation_id, work.turn, usage_of(record))
+            await charge_turn(self._database, work.conversation_id, work.turn, turn_usage(record))
 
 
-def _turn(
-    work: TakeTurn, table: Table, completion: Completion, text: str, struggle: Struggle, started_at: datetime
+def _turn_record(
+    work: TakeTurnInput, table: Table, completion: Completion, text: str, retry_state: RetryState, started_at: datetime
 ) -> TurnRecord:
-    passed = is_pass(text)
+    has_passed = is_pass(text)
     cut = "cut at max_message_chars" if len(completion.text.strip()) > work.max_message_chars else ""
-    notes = [struggle.trouble, completion.note, cut]
+    notes = [retry_state.trouble, completion.note, cut]
     return TurnRecord(
-        **record_of(work),
-        outcome="passed" if passed else "spoke",
+        **base_record_fields(work),
+        outcome="passed" if has_passed else "spoke",
         error="; ".join(note for note in notes if note) or None,
-        seq=work.seq if passed else work.seq + 1,
+        seq=work.seq if has_passed else work.seq + 1,
         attempt=activity.info().attempt,
         model=completion.model,
-        fallback=struggle.index(table.agent.model),
+        fallback=retry_state.current_index(table.agent.model),
         started_at=started_at,
-        **(struggle.usage + completion.usage).model_dump(),
+        **(retry_state.usage + completion.usage).model_dump(),
     )
 
 
-def failed_turn(work: TakeTurn, struggle: Struggle, started_at: datetime) -> TurnRecord:
+def failed_turn_record(work: TakeTurnInput, retry_state: RetryState, started_at: datetime) -> TurnRecord:
     """The record of a turn for which no model had an answer."""
     return TurnRecord(
-        **record_of(work),
+        **base_record_fields(work),
         outcome="failed",
-        error=struggle.trouble,
+        error=retry_state.trouble,
         seq=work.seq,
-        attempt=struggle.all_failures,
+        attempt=retry_state.all_failures,
         started_at=started_at,
-        **struggle.usage.model_dump(),
+        **retry_state.usage.model_dump(),
     )

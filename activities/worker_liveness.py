@@ -31,19 +31,19 @@ from tertulia.store.leases import (
     take_over,
 )
 
-LOOK_SECONDS = 0.2
+CHECK_INTERVAL_SECONDS = 0.2
 """How often a worker looks at its peers: one short query, whatever they are at work on."""
 DEAD_AFTER_SECONDS = 0.5
 """How long a peer has to be seen without its lock: one that lives has it again by then."""
-_REST_AFTER_TROUBLE_SECONDS = 0.05
+_RETRY_INTERVAL_SECONDS = 0.05
 _LOCK_CHECK_SECONDS = 0.2
-_CLAIM_TIMEOUT_SECONDS = 2.0
-_AT_ONCE = timedelta(milliseconds=1)
+_LEASE_TIMEOUT_SECONDS = 2.0
+_NO_DELAY = timedelta(milliseconds=1)
 
 logger = logging.getLogger("tertulia.peers")
 
 
-class Peers:
+class WorkerLivenessMonitor:
     """While the block runs, this worker is known to its peers, and watches over them.
 
     Args:
@@ -54,13 +54,13 @@ class Peers:
     def __init__(self, database: Database, client: Client) -> None:
         self._database = database
         self._client = client
-        self._number: WorkerNumber = new_worker_number()
-        self._known = False
+        self._worker_number: WorkerNumber = new_worker_number()
+        self._holds_lock = False
         self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     async def __aenter__(self) -> Self:
-        steps: tuple[Callable[[], Awaitable[None]], ...] = (self._hold_lock, self._watch)
-        self._tasks = tuple(asyncio.create_task(_for_ever(step)) for step in steps)
+        steps: tuple[Callable[[], Awaitable[None]], ...] = (self._hold_lock, self._monitor_workers)
+        self._tasks = tuple(asyncio.create_task(_repeat_on_database_errors(step)) for step in steps)
         return self
 
     async def __aexit__(
@@ -72,56 +72,58 @@ class Peers:
 
     async def claim(self, token: bytes) -> None:
         """Tell that this worker is at work on that activity; without the lock it would be taken for dead."""
-        if self._known:
-            await self._tell(claim, token)
+        if self._holds_lock:
+            await self._update_lease(claim, token)
 
     async def release(self, token: bytes) -> None:
         """Tell that it has done."""
-        await self._tell(release, token)
+        await self._update_lease(release, token)
 
-    async def _tell(self, what: Callable[[Database, WorkerNumber, bytes], Awaitable[None]], token: bytes) -> None:
+    async def _update_lease(
+        self, operation: Callable[[Database, WorkerNumber, bytes], Awaitable[None]], token: bytes
+    ) -> None:
         with suppress(SQLAlchemyError, OSError, asyncio.TimeoutError):
-            async with asyncio.timeout(_CLAIM_TIMEOUT_SECONDS):
-                await what(self._database, self._number, token)
+            async with asyncio.timeout(_LEASE_TIMEOUT_SECONDS):
+                await operation(self._database, self._worker_number, token)
 
     async def _hold_lock(self) -> None:
         try:
-            async with holding_lock(self._database, self._number) as still_held:
-                self._known = True
+            async with holding_lock(self._database, self._worker_number) as check_lock:
+                self._holds_lock = True
                 while True:
                     await asyncio.sleep(_LOCK_CHECK_SECONDS)
-                    await still_held()
+                    await check_lock()
         except LockNotHeld:
             logger.warning("no lock can be held through this database's pooler: heartbeats alone tell of dead workers")
-            self._known = False
-            await take_over(self._database, [self._number])
+            self._holds_lock = False
+            await take_over(self._database, [self._worker_number])
         finally:
-            self._known = False
+            self._holds_lock = False
 
-    async def _watch(self) -> None:
+    async def _monitor_workers(self) -> None:
         """Whoever is seen without a lock for long enough is dead."""
-        missing: dict[WorkerNumber, float] = {}
+        unlocked_since: dict[WorkerNumber, float] = {}
         while True:
             now = monotonic()
-            seen = await lockless_workers(self._database) - {self._number}
-            missing = {worker: missing.get(worker, now) for worker in seen}
-            dead = [worker for worker, since in missing.items() if now - since >= DEAD_AFTER_SECONDS]
+            unlocked = await lockless_workers(self._database) - {self._worker_number}
+            unlocked_since = {worker: unlocked_since.get(worker, now) for worker in unlocked}
+            dead = [worker for worker, first_seen in unlocked_since.items() if now - first_seen >= DEAD_AFTER_SECONDS]
             if dead:
-                await self._hand_back(await take_over(self._database, dead))
-            await asyncio.sleep(LOOK_SECONDS)
+                await self._fail_activities(await take_over(self._database, dead))
+            await asyncio.sleep(CHECK_INTERVAL_SECONDS)
 
-    async def _hand_back(self, tokens: Sequence[bytes]) -> None:
+    async def _fail_activities(self, tokens: Sequence[bytes]) -> None:
         if tokens:
             logger.info("a worker has died; %d of its activities are handed back", len(tokens))
         for token in tokens:
-            died = ApplicationError("its worker died", type=ErrorType.WORKER_DIED, next_retry_delay=_AT_ONCE)
+            worker_died = ApplicationError("its worker died", type=ErrorType.WORKER_DIED, next_retry_delay=_NO_DELAY)
             with suppress(RPCError):
-                await self._client.get_async_activity_handle(task_token=token).fail(died)
+                await self._client.get_async_activity_handle(task_token=token).fail(worker_died)
 
 
-async def _for_ever(step: Callable[[], Awaitable[None]]) -> None:
+async def _repeat_on_database_errors(step: Callable[[], Awaitable[None]]) -> None:
     """Begin again whenever the database is away, until the step itself is content to end."""
     while True:
         with suppress(SQLAlchemyError, OSError):
             return await step()
-        await asyncio.sleep(_REST_AFTER_TROUBLE_SECONDS)
+        await asyncio.sleep(_RETRY_INTERVAL_SECONDS)

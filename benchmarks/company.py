@@ -7,7 +7,7 @@ from tertulia.client.manifest import DefinitionFile, WrittenAgent, WrittenGroup
 from tertulia.core.agents import Agent, ModelSettings
 from tertulia.core.group import GroupSettings
 from tertulia.core.ids import AgentId
-from tertulia.core.prompt import Company
+from tertulia.core.prompt import GroupContext
 from tertulia.devstack.offline_model import TERSE_MODEL
 
 CONTEXT_MESSAGES = 20
@@ -36,7 +36,7 @@ MEMBERS = tuple(_agent(name, *texts) for name, texts in _TRADES.items())
 HOST = _agent("Amparo", "Host of the table.", "You give the floor to whom the question needs now.")
 GROUPS: dict[ManagerType, str] = {"round_robin": "The bench", "dynamic": "The board"}
 """One for each kind of manager, for a group keeps its kind. The names are of one length, and so are the prompts."""
-TABLE = Company(
+TABLE = GroupContext(
     group_name=GROUPS["round_robin"],
     description=_DESCRIPTION,
     members=tuple((member.name, member.description) for member in MEMBERS),

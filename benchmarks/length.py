@@ -13,7 +13,7 @@ from benchmarks.progress import Progress
 from benchmarks.results import BenchmarkFailed, Length, Sameness, Stretch
 from benchmarks.sameness import manager_sameness, members_sameness
 from tertulia.core.ids import ConversationId
-from tertulia.core.prompt import Utterance
+from tertulia.core.prompt import TranscriptMessage
 
 _FIRST = 50
 _WIDTH = 100
@@ -79,7 +79,7 @@ async def _sameness(
     bench: Bench, conversation_id: ConversationId, manager: ManagerType
 ) -> tuple[Sameness, Sameness, Sameness | None]:
     transcript = [
-        Utterance(sender_id=message.sender_id, sender=message.sender, text=message.text)
+        TranscriptMessage(sender_id=message.sender_id, sender=message.sender, text=message.text)
         async for message in bench.client.transcript(conversation_id)
     ]
     host = manager_sameness(transcript, same_as_ours) if manager == "dynamic" else None

@@ -16,10 +16,10 @@ from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolUnio
 from benchmarks.company import CONTEXT_MESSAGES, HOST, MEMBERS, OPENING, SENDER, TABLE
 from benchmarks.plan import ManagerType
 from benchmarks.results import BenchmarkFailed
-from tertulia.activities.choose_speaker import CHOOSE, FINISH
+from tertulia.activities.choose_speaker import CHOOSE_TOOL, FINISH_TOOL
 from tertulia.core.agents import Agent
-from tertulia.core.context_window import window
-from tertulia.core.prompt import ChatMessage, Utterance, manager_prompt, participant_prompt
+from tertulia.core.context_window import compute_window
+from tertulia.core.prompt import ChatMessage, TranscriptMessage, build_manager_prompt, build_member_prompt
 from tertulia.devstack.offline_model import TERSE_MODEL
 
 View = Callable[[int], int]
@@ -33,7 +33,7 @@ def last_messages(messages: int) -> int:
 
 def same_as_ours(messages: int) -> int:
     """Exactly those that Tertulia shows."""
-    return window(messages, 0, max_messages=CONTEXT_MESSAGES, max_tokens=1).after_seq
+    return compute_window(messages, 0, max_messages=CONTEXT_MESSAGES, max_tokens=1).after_seq
 
 
 @dataclass
@@ -43,8 +43,8 @@ class PlainConversation:
     client: AsyncOpenAI
     manager: ManagerType
     view: View
-    transcript: list[Utterance] = field(
-        default_factory=lambda: [Utterance(sender_id=None, sender=SENDER, text=OPENING)]
+    transcript: list[TranscriptMessage] = field(
+        default_factory=lambda: [TranscriptMessage(sender_id=None, sender=SENDER, text=OPENING)]
     )
     stamps: list[float] = field(default_factory=list)
     """When each turn was over, in seconds."""
@@ -55,11 +55,11 @@ class PlainConversation:
         for turn in range(turns):
             speaker = MEMBERS[turn % len(MEMBERS)] if self.manager == "round_robin" else await self._choose()
             text = await self._speak(speaker)
-            self.transcript.append(Utterance(sender_id=speaker.id, sender=speaker.name, text=text))
+            self.transcript.append(TranscriptMessage(sender_id=speaker.id, sender=speaker.name, text=text))
             self.stamps.append(perf_counter())
 
     async def _speak(self, speaker: Agent) -> str:
-        prompt = participant_prompt(speaker, TABLE, self._heard(), ())
+        prompt = build_member_prompt(speaker, TABLE, self._heard(), ())
         completion = await self.client.chat.completions.create(model=TERSE_MODEL, messages=_typed(prompt))
         self.prompt_tokens += completion.usage.prompt_tokens if completion.usage else 0
         return completion.choices[0].message.content or ""
@@ -67,17 +67,17 @@ class PlainConversation:
     async def _choose(self) -> Agent:
         last = self.transcript[-1].sender_id
         candidates = {member.name: member for member in MEMBERS if member.id != last}
-        prompt = manager_prompt(HOST, TABLE, self._heard(), list(candidates))
+        prompt = build_manager_prompt(HOST, TABLE, self._heard(), list(candidates))
         completion = await self.client.chat.completions.create(
             model=TERSE_MODEL, messages=_typed(prompt), tools=_tools(list(candidates)), tool_choice="required"
         )
         self.prompt_tokens += completion.usage.prompt_tokens if completion.usage else 0
         for call in completion.choices[0].message.tool_calls or ():
-            if call.type == "function" and call.function.name == CHOOSE:
+            if call.type == "function" and call.function.name == CHOOSE_TOOL:
                 return candidates[json.loads(call.function.arguments)["participant"]]
         raise BenchmarkFailed("the manager of the plain loop chose nobody")
 
-    def _heard(self) -> list[Utterance]:
+    def _heard(self) -> list[TranscriptMessage]:
         return self.transcript[self.view(len(self.transcript)) :]
 
 
@@ -98,8 +98,8 @@ def _tools(names: list[str]) -> list[ChatCompletionToolUnionParam]:
     reason = {"type": "string", "description": "why, in one short sentence"}
     participant = {"type": "string", "enum": names}
     return [
-        _tool(CHOOSE, "Give the floor to a participant.", {"participant": participant, "reason": reason}),
-        _tool(FINISH, "End the round: all that was asked for is done.", {"reason": reason}),
+        _tool(CHOOSE_TOOL, "Give the floor to a participant.", {"participant": participant, "reason": reason}),
+        _tool(FINISH_TOOL, "End the round: all that was asked for is done.", {"reason": reason}),
     ]
 
 

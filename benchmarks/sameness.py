@@ -9,12 +9,12 @@ from benchmarks.company import HOST, MEMBERS, TABLE
 from benchmarks.loop import View
 from benchmarks.results import BenchmarkFailed, Sameness
 from tertulia.core.agents import Agent
-from tertulia.core.prompt import ChatMessage, Utterance, manager_prompt, participant_prompt
+from tertulia.core.prompt import ChatMessage, TranscriptMessage, build_manager_prompt, build_member_prompt
 
 _MEMBERS: dict[str, Agent] = {member.id: member for member in MEMBERS}
 
 
-def members_sameness(transcript: Sequence[Utterance], view: View) -> Sameness:
+def members_sameness(transcript: Sequence[TranscriptMessage], view: View) -> Sameness:
     """Of the members' prompts, given the whole transcript, which begins with one message from outside."""
     return _sameness(
         (speaker, _speaker_prompt(transcript, view, turn))
@@ -23,22 +23,22 @@ def members_sameness(transcript: Sequence[Utterance], view: View) -> Sameness:
     )
 
 
-def manager_sameness(transcript: Sequence[Utterance], view: View) -> Sameness:
+def manager_sameness(transcript: Sequence[TranscriptMessage], view: View) -> Sameness:
     """Of the managing agent's prompts; the tools on offer, which name the candidates, left aside."""
     return _sameness((HOST.id, _manager_prompt(transcript, view, turn)) for turn in range(1, len(transcript)))
 
 
-def _speaker_prompt(transcript: Sequence[Utterance], view: View, turn: int) -> list[ChatMessage]:
+def _speaker_prompt(transcript: Sequence[TranscriptMessage], view: View, turn: int) -> list[ChatMessage]:
     speaker = transcript[turn].sender_id
     if speaker is None or speaker not in _MEMBERS:
         raise BenchmarkFailed(f"{speaker!r} is none of the members")
-    return participant_prompt(_MEMBERS[speaker], TABLE, transcript[view(turn) : turn], ())
+    return build_member_prompt(_MEMBERS[speaker], TABLE, transcript[view(turn) : turn], ())
 
 
-def _manager_prompt(transcript: Sequence[Utterance], view: View, turn: int) -> list[ChatMessage]:
+def _manager_prompt(transcript: Sequence[TranscriptMessage], view: View, turn: int) -> list[ChatMessage]:
     last = transcript[turn - 1].sender_id
     candidates = [member.name for member in MEMBERS if member.id != last]
-    return manager_prompt(HOST, TABLE, transcript[view(turn) : turn], candidates)
+    return build_manager_prompt(HOST, TABLE, transcript[view(turn) : turn], candidates)
 
 
 def _sameness(prompts: Iterable[tuple[str, list[ChatMessage]]]) -> Sameness:

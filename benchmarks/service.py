@@ -18,7 +18,7 @@ from benchmarks.plan import Plan
 from benchmarks.progress import Progress
 from benchmarks.results import BenchmarkFailed, Exchange, Service, Talk, median_added_ms
 from tertulia.core.agents import Agent
-from tertulia.core.prompt import Utterance
+from tertulia.core.prompt import TranscriptMessage
 
 _PATIENCE_SECONDS = 120.0
 _WARM_UP_MESSAGES = 3
@@ -140,6 +140,6 @@ async def _talk(bench: Bench, door: Door, messages: int) -> list[Exchange]:
 
 async def _say_to_loop(loop: PlainConversation) -> float:
     began = perf_counter()
-    loop.transcript.append(Utterance(sender_id=None, sender=SENDER, text=OPENING))
+    loop.transcript.append(TranscriptMessage(sender_id=None, sender=SENDER, text=OPENING))
     await loop.talk(len(MEMBERS))
     return (perf_counter() - began) * 1_000

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from temporalio.service import RPCError
 
 from chaos.company import definitions
-from tertulia.activities.failpoints import VARIABLE, Failpoint
+from tertulia.activities.failpoints import FAILPOINTS_ENV, Failpoint
 from tertulia.client.client import Tertulia
 from tertulia.core.errors import Unavailable
 from tertulia.core.ids import ConversationId
@@ -129,7 +129,7 @@ async def open_house(workers: int = 2, **variables: str) -> AsyncIterator[House]
             ui_port=None,
             model_port=0,
             workers=workers,
-            environment={**_clean_environment(), VARIABLE: failpoints, **variables},
+            environment={**_clean_environment(), FAILPOINTS_ENV: failpoints, **variables},
         )
         async with Stack(options, prepare=_migrate) as stack, Tertulia.connect(stack.configuration) as client:
             await client.apply(definitions())

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 STACK_FILE = "stack.json"
 OFFLINE_MODEL = "offline"
-_ENDPOINT_MODEL = "gpt-5-mini"
+_DEFAULT_ENDPOINT_MODEL = "gpt-5-mini"
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 _DATABASE_SCHEMES = ("postgresql+psycopg", "postgresql", "postgres")
-_ENCRYPTION_KEYS = "TERTULIA_ENCRYPTION_KEYS"
+_ENCRYPTION_KEYS_ENV = "TERTULIA_ENCRYPTION_KEYS"
 ENCRYPTION_KEY_BYTES = 32
-KEY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+KEY_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 """The id of an encryption key: letters, digits, `.`, `_` and `-`, 32 characters at most."""
 
 
@@ -112,7 +112,7 @@ class Configuration(BaseModel):
     log_level: LogLevel = Field("INFO", validation_alias="TERTULIA_LOG_LEVEL")
     """`TERTULIA_LOG_LEVEL`: what workers and the API tell of themselves; libraries, which may tell more, say little."""
 
-    encryption_keys: dict[str, bytes] = Field({}, validation_alias=_ENCRYPTION_KEYS, repr=False)
+    encryption_keys: dict[str, bytes] = Field({}, validation_alias=_ENCRYPTION_KEYS_ENV, repr=False)
     """`TERTULIA_ENCRYPTION_KEYS`: `id:base64` of 32 bytes each, newest first, separated by commas. The first encrypts
     what Temporal gets to hold, all of them decrypt; without any, nothing is encrypted.
     """
@@ -125,26 +125,26 @@ class Configuration(BaseModel):
             ConfigurationError: a setting is malformed; the message names the variable.
         """
         source = os.environ if environment is None else environment
-        present = {name: text.strip() for name, text in source.items() if text.strip()}
+        variables = {name: text.strip() for name, text in source.items() if text.strip()}
         try:
-            return cls.model_validate({**present, "environment": present})
+            return cls.model_validate({**variables, "environment": variables})
         except ValidationError as error:
             first = error.errors()[0]
             raise ConfigurationError(f"{first['loc'][0]}: {first['msg']}, got {first['input']!r}") from None
 
     @field_validator("data")
     @classmethod
-    def _absolute(cls, data: Path) -> Path:
+    def _resolve_data(cls, data: Path) -> Path:
         return data.expanduser().resolve()
 
     @field_validator("encryption_keys", mode="before")
     @classmethod
-    def _keys(cls, text: str) -> dict[str, bytes]:
+    def _parse_encryption_keys(cls, text: str) -> dict[str, bytes]:
         keys: dict[str, bytes] = {}
         for number, entry in enumerate(text.split(","), start=1):
-            key_id, secret = _encryption_key(entry.strip(), f"{_ENCRYPTION_KEYS}: entry {number}")
+            key_id, secret = _parse_encryption_key(entry.strip(), f"{_ENCRYPTION_KEYS_ENV}: entry {number}")
             if key_id in keys:
-                raise ConfigurationError(f"{_ENCRYPTION_KEYS}: entry {number}: an entry before it has the same id")
+                raise ConfigurationError(f"{_ENCRYPTION_KEYS_ENV}: entry {number}: an entry before it has the same id")
             keys[key_id] = secret
         return keys
 
@@ -154,17 +154,17 @@ class Configuration(BaseModel):
         return f"{self.task_queue}-models"
 
     @property
-    def database_configured(self) -> bool:
+    def is_database_configured(self) -> bool:
         """Whether the environment names a database, so that the embedded one is not used."""
         return "DATABASE_URL" in self.environment
 
     @property
-    def temporal_configured(self) -> bool:
+    def is_temporal_configured(self) -> bool:
         """Whether Temporal's own variables or profile file name a server, so that the embedded one is not used."""
         return bool(self._temporal_profile)
 
     @property
-    def model_configured(self) -> bool:
+    def is_model_configured(self) -> bool:
         """Whether the environment names a real model endpoint, so that the offline model is not used."""
         return "OPENAI_API_KEY" in self.environment or "OPENAI_BASE_URL" in self.environment
 
@@ -175,11 +175,11 @@ class Configuration(BaseModel):
         Raises:
             ConfigurationError: no database is configured and no stack runs, or the URL is not one of Postgres.
         """
-        if self.database_configured:
-            return _with_driver(self.environment["DATABASE_URL"])
-        if self._running is None or self._running.database_url is None:
-            self._missing("database", "DATABASE_URL")
-        return self._running.database_url
+        if self.is_database_configured:
+            return _add_driver(self.environment["DATABASE_URL"])
+        if self._stack is None or self._stack.database_url is None:
+            self._raise_missing("database", "DATABASE_URL")
+        return self._stack.database_url
 
     @cached_property
     def model_endpoint(self) -> ModelEndpoint:
@@ -188,12 +188,12 @@ class Configuration(BaseModel):
         Raises:
             ConfigurationError: no endpoint is configured and no stack with an offline model runs.
         """
-        if self.model_configured:
+        if self.is_model_configured:
             base_url = self.environment.get("OPENAI_BASE_URL")
             api_key = self.environment.get("OPENAI_API_KEY", "not-needed")
             return ModelEndpoint(base_url, api_key, offline=base_url is not None and base_url == self._offline_url)
         if self._offline_url is None:
-            self._missing("model endpoint", "OPENAI_API_KEY or OPENAI_BASE_URL")
+            self._raise_missing("model endpoint", "OPENAI_API_KEY or OPENAI_BASE_URL")
         return ModelEndpoint(self._offline_url, OFFLINE_MODEL, offline=True)
 
     @cached_property
@@ -201,7 +201,7 @@ class Configuration(BaseModel):
         """`TERTULIA_MODEL`: the model of agents that name none."""
         if "TERTULIA_MODEL" in self.environment:
             return self.environment["TERTULIA_MODEL"]
-        return OFFLINE_MODEL if self.model_endpoint.offline else _ENDPOINT_MODEL
+        return OFFLINE_MODEL if self.model_endpoint.offline else _DEFAULT_ENDPOINT_MODEL
 
     def temporal_connect_config(self) -> "ClientConnectConfig":
         """Keyword arguments for `Client.connect`; `target_host` and `namespace` are always present.
@@ -210,13 +210,13 @@ class Configuration(BaseModel):
             ConfigurationError: no server is configured and no stack runs, or Temporal's own settings are malformed.
         """
         config: ClientConnectConfig = {"target_host": "localhost:7233", "namespace": "default"}
-        if self.temporal_configured:
+        if self.is_temporal_configured:
             config.update(self._temporal_profile)
             return config
-        if self._running is None or self._running.temporal_address is None:
-            self._missing("Temporal server", "TEMPORAL_ADDRESS")
-        config["target_host"] = self._running.temporal_address
-        config["namespace"] = self._running.temporal_namespace
+        if self._stack is None or self._stack.temporal_address is None:
+            self._raise_missing("Temporal server", "TEMPORAL_ADDRESS")
+        config["target_host"] = self._stack.temporal_address
+        config["namespace"] = self._stack.temporal_namespace
         return config
 
     @property
@@ -233,9 +233,9 @@ class Configuration(BaseModel):
     def temporal_ui_url(self) -> str | None:
         """`TERTULIA_TEMPORAL_UI`, or the embedded server's UI, without a slash at its end; None where there is none."""
         configured = self.environment.get("TERTULIA_TEMPORAL_UI")
-        if configured or self.temporal_configured:
+        if configured or self.is_temporal_configured:
             return configured.rstrip("/") if configured else None
-        return self._running.temporal_ui_url if self._running else None
+        return self._stack.temporal_ui_url if self._stack else None
 
     @cached_property
     def _temporal_profile(self) -> "ClientConnectConfig":
@@ -248,20 +248,20 @@ class Configuration(BaseModel):
             raise ConfigurationError(f"Temporal's client settings cannot be read: {error}") from error
 
     @cached_property
-    def _running(self) -> RunningStack | None:
-        return running_stack(self.data)
+    def _stack(self) -> RunningStack | None:
+        return find_running_stack(self.data)
 
     @property
     def _offline_url(self) -> str | None:
         """`TERTULIA_OFFLINE_MODEL_URL`, for an offline model run by other means, or the embedded stack's."""
         configured = self.environment.get("TERTULIA_OFFLINE_MODEL_URL")
-        return configured or (self._running.model_base_url if self._running else None)
+        return configured or (self._stack.model_base_url if self._stack else None)
 
-    def _missing(self, what: str, variable: str) -> NoReturn:
+    def _raise_missing(self, what: str, variable: str) -> NoReturn:
         raise ConfigurationError(f"no {what}: start one with `tertulia up`, or set {variable}")
 
 
-def running_stack(data: Path) -> RunningStack | None:
+def find_running_stack(data: Path) -> RunningStack | None:
     """The stack that runs on the folder `data`; None when none does, or when it was killed and left its file behind."""
     try:
         running = StackFile.model_validate_json((data / STACK_FILE).read_bytes()).running
@@ -282,7 +282,7 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _with_driver(url: str) -> str:
+def _add_driver(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in _DATABASE_SCHEMES:
         # The URL itself may hold a password, so it stays out of the message.
@@ -290,17 +290,17 @@ def _with_driver(url: str) -> str:
     return f"{_DATABASE_SCHEMES[0]}://{rest}"
 
 
-def _encryption_key(entry: str, where: str) -> tuple[str, bytes]:
+def _parse_encryption_key(entry: str, location: str) -> tuple[str, bytes]:
     """The key's id and its bytes. The entry itself stays out of every message, and so this raises no ValueError, which
     pydantic would show with it.
     """
     key_id, separator, text = entry.partition(":")
-    if not separator or not KEY_ID.fullmatch(key_id):
-        raise ConfigurationError(f"{where}: expected id:base64; `tertulia encryption new-key` makes one")
+    if not separator or not KEY_ID_PATTERN.fullmatch(key_id):
+        raise ConfigurationError(f"{location}: expected id:base64; `tertulia encryption new-key` makes one")
     try:
         secret = b64decode(text, validate=True)
     except ValueError:
-        raise ConfigurationError(f"{where}: what follows the colon is not base64") from None
+        raise ConfigurationError(f"{location}: what follows the colon is not base64") from None
     if len(secret) != ENCRYPTION_KEY_BYTES:
-        raise ConfigurationError(f"{where}: a key has {ENCRYPTION_KEY_BYTES} bytes, this one has {len(secret)}")
+        raise ConfigurationError(f"{location}: a key has {ENCRYPTION_KEY_BYTES} bytes, this one has {len(secret)}")
     return key_id, secret

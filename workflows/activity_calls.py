@@ -22,14 +22,14 @@ _HEARTBEAT_TIMEOUT = timedelta(seconds=2)
 _DATABASE_RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=200), backoff_coefficient=2, maximum_interval=timedelta(seconds=10)
 )
-_MODEL_RETRY_MAXIMUM = timedelta(seconds=60)
+_MODEL_RETRY_MAX_INTERVAL = timedelta(seconds=60)
 _ACTIVITY_GRACE = timedelta(seconds=30)
 """What an activity has beyond its model calls, to read and to commit."""
 
 
 async def call_database(name: ActivityName, argument: Any, result: type[_Result], line: str) -> _Result:
     """The result of an activity that reads or writes, on the workflow's own queue."""
-    answer: _Result = await workflow.execute_activity(
+    value: _Result = await workflow.execute_activity(
         name,
         argument,
         result_type=result,
@@ -38,7 +38,7 @@ async def call_database(name: ActivityName, argument: Any, result: type[_Result]
         retry_policy=_DATABASE_RETRY,
         summary=summary(line),
     )
-    return answer
+    return value
 
 
 def call_model(
@@ -56,7 +56,7 @@ def call_model(
         retry_policy=RetryPolicy(
             initial_interval=timedelta(seconds=settings.retry_initial_seconds),
             backoff_coefficient=2,
-            maximum_interval=_MODEL_RETRY_MAXIMUM,
+            maximum_interval=_MODEL_RETRY_MAX_INTERVAL,
         ),
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         priority=Priority(fairness_key=state.group_id),
@@ -65,7 +65,7 @@ def call_model(
     return handle
 
 
-def cause_of(error: ActivityError) -> str:
+def describe_cause(error: ActivityError) -> str:
     """Why an activity failed, for a reader."""
     cause = error.cause
     if isinstance(cause, ApplicationError):

@@ -24,9 +24,9 @@ with workflow.unsafe.imports_passed_through():
         AnyEvent,
         ConversationEnded,
         ConversationLoaded,
-        GroupGone,
-        GroupRead,
-        GroupTold,
+        GroupDeleted,
+        GroupLoaded,
+        GroupSnapshot,
         ManagerFinished,
         MembershipApplied,
         PhaseAnnounced,
@@ -35,19 +35,19 @@ with workflow.unsafe.imports_passed_through():
         SelectionFailed,
         SpeakerChosen,
     )
-    from tertulia.core.group import Dynamic
+    from tertulia.core.group import DynamicConfig
     from tertulia.core.ids import OrganisationId
-    from tertulia.core.phase_announcements import next_phase
+    from tertulia.core.phase_announcements import next_phase_change
     from tertulia.core.roster import MemberRef
     from tertulia.core.state import ConversationState
     from tertulia.core.state_machine import apply
-    from tertulia.core.status import status_of
-    from tertulia.workflows.activity_calls import call_database, call_model, cause_of
+    from tertulia.core.status import build_status
+    from tertulia.workflows.activity_calls import call_database, call_model, describe_cause
 
 
 async def carry_out(state: ConversationState, decision: Decision) -> AnyEvent:
     """Do what was decided in `state`, and say what has happened."""
-    return await _STEPS[type(decision)](state, decision)
+    return await _EXECUTORS[type(decision)](state, decision)
 
 
 async def find_newcomer(organisation_id: OrganisationId, who: str) -> MemberRef:
@@ -56,59 +56,61 @@ async def find_newcomer(organisation_id: OrganisationId, who: str) -> MemberRef:
     Raises:
         ActivityError: there is none, as a `NotFound` application error.
     """
-    argument = activity_contracts.FindNewcomer(who=who, organisation_id=organisation_id)
+    argument = activity_contracts.FindNewcomerInput(who=who, organisation_id=organisation_id)
     return await call_database(ActivityName.FIND_NEWCOMER, argument, MemberRef, f"who is {who}?")
 
 
 async def _load(state: ConversationState, decision: LoadConversation) -> ConversationLoaded:
-    argument = activity_contracts.LoadConversation(
+    argument = activity_contracts.LoadConversationInput(
         conversation_id=state.conversation_id,
         group=state.group,
         organisation_id=state.organisation_id,
         fork=state.fork,
     )
     line = f"load {state.group}"
-    loaded = await call_database(ActivityName.LOAD_CONVERSATION, argument, activity_contracts.LoadedConversation, line)
+    loaded = await call_database(
+        ActivityName.LOAD_CONVERSATION, argument, activity_contracts.LoadConversationResult, line
+    )
     return ConversationLoaded(at=workflow.now(), **dict(loaded))
 
 
-async def _load_group(state: ConversationState, decision: LoadGroup) -> GroupRead | GroupGone:
-    argument = activity_contracts.LoadGroup(group_id=state.group_id, organisation_id=state.organisation_id)
+async def _load_group(state: ConversationState, decision: LoadGroup) -> GroupLoaded | GroupDeleted:
+    argument = activity_contracts.LoadGroupInput(group_id=state.group_id, organisation_id=state.organisation_id)
     line = f"the group has changed: revision {state.told_revision}"
-    group = (await call_database(ActivityName.LOAD_GROUP, argument, activity_contracts.LoadedGroup, line)).group
+    group = (await call_database(ActivityName.LOAD_GROUP, argument, activity_contracts.LoadGroupResult, line)).group
     if group is None:
-        return GroupGone(at=workflow.now())
-    return GroupRead(at=workflow.now(), **{name: getattr(group, name) for name in GroupTold.model_fields})
+        return GroupDeleted(at=workflow.now())
+    return GroupLoaded(at=workflow.now(), **{name: getattr(group, name) for name in GroupSnapshot.model_fields})
 
 
 async def _announce_phase(state: ConversationState, decision: AnnouncePhase) -> PhaseAnnounced:
-    argument = activity_contracts.AnnouncePhase(conversation_id=state.conversation_id, change=decision.change)
+    argument = activity_contracts.AnnouncePhaseInput(conversation_id=state.conversation_id, change=decision.change)
     line = f"{decision.change.phase}: {decision.change.reason}"
     await call_database(ActivityName.ANNOUNCE_PHASE, argument, type(None), line)
     return PhaseAnnounced(at=workflow.now(), change=decision.change)
 
 
 async def _apply_membership(state: ConversationState, decision: ApplyMembership) -> MembershipApplied:
-    argument = activity_contracts.ApplyMembership(
+    argument = activity_contracts.ApplyMembershipInput(
         conversation_id=state.conversation_id,
         changes=decision.changes,
         first_epoch=decision.first_epoch,
         roster=decision.roster,
     )
-    line = ", ".join(change.headline() for change in decision.changes)
+    line = ", ".join(change.describe() for change in decision.changes)
     await call_database(ActivityName.APPLY_MEMBERSHIP, argument, type(None), line)
     return MembershipApplied(at=workflow.now(), count=len(decision.changes))
 
 
 async def _record_posts(state: ConversationState, decision: RecordPosts) -> PostsRecorded:
-    argument = activity_contracts.RecordPosts(
+    argument = activity_contracts.RecordPostsInput(
         conversation_id=state.conversation_id, posts=decision.posts, round=decision.round, begins=decision.begins
     )
     senders = ", ".join(dict.fromkeys(post.sender for post in decision.posts))
     line = f"{senders}: {decision.posts[0].text}" if len(decision.posts) == 1 else f"messages from {senders}"
     if not state.settings.preview_chars:
         line = f"messages from {senders}"
-    recorded = await call_database(ActivityName.RECORD_POSTS, argument, activity_contracts.RecordedPosts, line)
+    recorded = await call_database(ActivityName.RECORD_POSTS, argument, activity_contracts.RecordPostsResult, line)
     return PostsRecorded(
         at=workflow.now(),
         count=len(decision.posts),
@@ -121,9 +123,9 @@ async def _ask_manager(
     state: ConversationState, decision: AskManager
 ) -> SpeakerChosen | SelectionFailed | ManagerFinished:
     rules, settings = state.manager_config, state.settings
-    assert isinstance(rules, Dynamic)
+    assert isinstance(rules, DynamicConfig)
     assert state.round is not None
-    argument = activity_contracts.ChooseSpeaker(
+    argument = activity_contracts.ChooseSpeakerInput(
         conversation_id=state.conversation_id,
         round=state.round.number,
         turn=decision.turn,
@@ -140,16 +142,16 @@ async def _ask_manager(
     name, calls = ActivityName.CHOOSE_SPEAKER, rules.max_selection_attempts
     line = f"turn {decision.turn} · who speaks? · {decision.manager.name}"
     try:
-        choice = await call_model(state, name, argument, activity_contracts.SpeakerChoice, line, calls)
+        choice = await call_model(state, name, argument, activity_contracts.ChooseSpeakerResult, line, calls)
     except ActivityError as error:
         if is_cancelled_exception(error):
             raise
-        choice = activity_contracts.SpeakerChoice(who="(failed)", why=cause_of(error), outcome="failed")
-    return _choice(decision, choice, rules)
+        choice = activity_contracts.ChooseSpeakerResult(who="(failed)", why=describe_cause(error), outcome="failed")
+    return _selection_event(decision, choice, rules)
 
 
-def _choice(
-    decision: AskManager, choice: activity_contracts.SpeakerChoice, rules: Dynamic
+def _selection_event(
+    decision: AskManager, choice: activity_contracts.ChooseSpeakerResult, rules: DynamicConfig
 ) -> SpeakerChosen | SelectionFailed | ManagerFinished:
     now, manager = workflow.now(), decision.manager
     if choice.outcome == "finished":
@@ -160,14 +162,14 @@ def _choice(
         return SelectionFailed(
             at=now, manager=manager, candidates=decision.candidates, reason=choice.why, usage=choice.usage
         )
-    first = manager.agent_id == rules.manager_agent_id
-    by = "" if first else f"chosen by {manager.name}"
+    is_primary = manager.agent_id == rules.manager_agent_id
+    chooser_note = "" if is_primary else f"chosen by {manager.name}"
     return SpeakerChosen(
         at=now,
         manager=manager,
         agent_id=choice.agent_id,
-        chosen_by="manager" if first else "fallback_manager",
-        reason="; ".join(part for part in (choice.why, by, decision.note) if part),
+        chosen_by="manager" if is_primary else "fallback_manager",
+        reason="; ".join(part for part in (choice.why, chooser_note, decision.note) if part),
         usage=choice.usage,
         model=choice.model,
         trouble=choice.trouble,
@@ -177,14 +179,14 @@ def _choice(
 async def _close_round(state: ConversationState, decision: CloseRound) -> RoundClosed:
     current = state.round
     assert current is not None
-    argument = activity_contracts.CloseRound(
+    argument = activity_contracts.CloseRoundInput(
         conversation_id=state.conversation_id,
         round=current.number,
         turns=current.turns,
         seq=state.last_seq,
         usage=state.usage - current.usage_before,
         started_at=current.started_at,
-        change=next_phase(state, "ready", decision.reason, decision.explanation, round=current.number),
+        change=next_phase_change(state, "ready", decision.reason, decision.explanation, round=current.number),
     )
     line = f"round {current.number} ends: {decision.reason}"
     await call_database(ActivityName.CLOSE_ROUND, argument, type(None), line)
@@ -195,18 +197,20 @@ async def _close_round(state: ConversationState, decision: CloseRound) -> RoundC
 
 async def _close_conversation(state: ConversationState, decision: CloseConversation) -> ConversationEnded:
     event = ConversationEnded(at=workflow.now(), last_seq=state.last_seq)
-    final = status_of(apply(state, event))
-    argument = activity_contracts.CloseConversation(
+    final = build_status(apply(state, event))
+    argument = activity_contracts.CloseConversationInput(
         conversation_id=state.conversation_id,
-        change=next_phase(state, "closed", decision.reason, final.stop_explanation or ""),
+        change=next_phase_change(state, "closed", decision.reason, final.stop_explanation or ""),
         final_status=final.model_dump(mode="json"),
     )
     line = f"close: {decision.reason}"
-    closed = await call_database(ActivityName.CLOSE_CONVERSATION, argument, activity_contracts.ClosedConversation, line)
+    closed = await call_database(
+        ActivityName.CLOSE_CONVERSATION, argument, activity_contracts.CloseConversationResult, line
+    )
     return event.model_copy(update={"at": workflow.now(), "last_seq": closed.last_seq})
 
 
-_STEPS: dict[type[Decision], Callable[[ConversationState, Any], Coroutine[Any, Any, AnyEvent]]] = {
+_EXECUTORS: dict[type[Decision], Callable[[ConversationState, Any], Coroutine[Any, Any, AnyEvent]]] = {
     LoadConversation: _load,
     LoadGroup: _load_group,
     AnnouncePhase: _announce_phase,

@@ -10,21 +10,21 @@ from temporalio import workflow
 from temporalio.exceptions import is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from tertulia.core.decisions import Decision, Finished, TakeTurn, WaitForInput
+    from tertulia.core.decisions import Decision, Finish, TakeTurn, WaitForInput
     from tertulia.core.events import AnyEvent, ProbeDue
-    from tertulia.core.group_sync import told_of
+    from tertulia.core.group_sync import record_group_revision
     from tertulia.core.ids import ConversationId
-    from tertulia.core.pending_changes import revoked
-    from tertulia.core.state import ConversationState, TurnBrief
-    from tertulia.core.state_machine import apply, begin, cancel, decide
-    from tertulia.core.status import ConversationStatus, RosterStatus, roster_status, status_of
+    from tertulia.core.pending_changes import in_flight_policy
+    from tertulia.core.state import ConversationState, TurnSummary
+    from tertulia.core.state_machine import apply, cancel, decide, start_decision
+    from tertulia.core.status import ConversationStatus, RosterStatus, build_roster_status, build_status
     from tertulia.workflows.carry_out import carry_out
     from tertulia.workflows.handlers import CommandHandlers, signal_handler, update_handler
     from tertulia.workflows.turns import take_turn
-    from tertulia.workflows.ui_details import changed_attributes, details, search_attributes
+    from tertulia.workflows.ui_details import build_search_attributes, diff_search_attributes, render_details
 
 
-MOST_EVENTS = 600
+MAX_HISTORY_EVENTS = 600
 """Of one run's history: about 100 turns. A worker that takes a conversation over replays it, 0.6 ms an event: if many
 conversations were long, a restart would keep it busy for longer than a workflow task may take."""
 
@@ -37,40 +37,40 @@ class GroupConversation(CommandHandlers):
     def __init__(self, state: ConversationState) -> None:
         conversation_id = ConversationId(workflow.info().workflow_id)
         super().__init__(state.model_copy(update={"conversation_id": conversation_id}))
-        self._turns_before = state.floor.turn
+        self._turns_before_run = state.floor.turn
 
     @workflow.run
     async def run(self, state: ConversationState) -> ConversationStatus:
         """Talk until the conversation is closed; the result is its final status."""
-        while not isinstance(decision := decide(self.state), Finished):
+        while not isinstance(decision := decide(self.state), Finish):
             try:
-                await self._step(decision)
+                await self._execute_decision(decision)
             except (asyncio.CancelledError, Exception) as error:
                 if not is_cancelled_exception(error):
                     raise
                 self.state = cancel(self.state)
             if self._should_continue_as_new():
                 await self._continue_as_new()
-        self._show()
+        self._update_ui()
         await workflow.wait_condition(workflow.all_handlers_finished)
-        return status_of(self.state)
+        return build_status(self.state)
 
-    async def _step(self, decision: Decision) -> None:
-        self.state = begin(self.state, decision)
-        self._show()
-        event = await self._carry_out(decision)
+    async def _execute_decision(self, decision: Decision) -> None:
+        self.state = start_decision(self.state, decision)
+        self._update_ui()
+        event = await self._execute(decision)
         if event:
             # Only now: commands may have changed the state meanwhile.
             self.state = apply(self.state, event)
 
-    async def _carry_out(self, decision: Decision) -> AnyEvent | None:
+    async def _execute(self, decision: Decision) -> AnyEvent | None:
         if isinstance(decision, WaitForInput):
-            return await self._wait(decision)
+            return await self._wait_for_input(decision)
         if isinstance(decision, TakeTurn):
-            return await take_turn(self.state, decision, lambda: revoked(self.state))
+            return await take_turn(self.state, decision, lambda: in_flight_policy(self.state))
         return await carry_out(self.state, decision)
 
-    async def _wait(self, decision: WaitForInput) -> ProbeDue | None:
+    async def _wait_for_input(self, decision: WaitForInput) -> ProbeDue | None:
         """Rest until a command gives work or, with nobody left to speak, until it is time to try someone."""
 
         def has_work() -> bool:
@@ -79,46 +79,48 @@ class GroupConversation(CommandHandlers):
         if decision.until is None:
             await workflow.wait_condition(has_work)
             return None
-        rest = max(decision.until - workflow.now(), timedelta())
+        delay = max(decision.until - workflow.now(), timedelta())
         try:
-            await workflow.wait_condition(has_work, timeout=rest, timeout_summary="nobody can speak; then one is tried")
+            await workflow.wait_condition(
+                has_work, timeout=delay, timeout_summary="nobody can speak; then one is tried"
+            )
         except TimeoutError:
             return ProbeDue(at=workflow.now())
         return None
 
     def _should_continue_as_new(self) -> bool:
         limit = self.state.continue_as_new_after_turns
-        if limit is not None and self.state.floor.turn - self._turns_before >= limit:
+        if limit is not None and self.state.floor.turn - self._turns_before_run >= limit:
             return True
         info = workflow.info()
-        return info.is_continue_as_new_suggested() or info.get_current_history_length() >= MOST_EVENTS
+        return info.is_continue_as_new_suggested() or info.get_current_history_length() >= MAX_HISTORY_EVENTS
 
     async def _continue_as_new(self) -> None:
-        self.draining = True
+        self.is_draining = True
         await workflow.wait_condition(workflow.all_handlers_finished)
         workflow.continue_as_new(self.state)
 
-    def _show(self) -> None:
-        workflow.set_current_details(details(self.state))
-        updates = changed_attributes(workflow.info().typed_search_attributes, search_attributes(self.state))
+    def _update_ui(self) -> None:
+        workflow.set_current_details(render_details(self.state))
+        updates = diff_search_attributes(workflow.info().typed_search_attributes, build_search_attributes(self.state))
         if updates:
             workflow.upsert_search_attributes(updates)
 
     @workflow.query(description="Phase, roster, usage, what waits and what was refused.")
     def status(self) -> ConversationStatus:
-        return status_of(self.state)
+        return build_status(self.state)
 
     @workflow.query(description="Who is here, in order.")
     def roster(self) -> RosterStatus:
-        return roster_status(self.state)
+        return build_roster_status(self.state)
 
     @workflow.query(description="The last turns: who spoke, why, and the beginning of what was said.")
-    def recent_turns(self) -> list[TurnBrief]:
+    def recent_turns(self) -> list[TurnSummary]:
         return list(self.state.recent_turns)
 
     @workflow.update(description="The group has a new revision: it is read at the next turn boundary.")
     def group_changed(self, revision: int) -> None:
-        self.state = told_of(self.state, revision)
+        self.state = record_group_revision(self.state, revision)
 
     post_message = update_handler("post_message")
     add_member = update_handler("add_member")

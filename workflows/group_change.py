@@ -11,18 +11,18 @@ from temporalio.exceptions import ActivityError, ApplicationError
 with workflow.unsafe.imports_passed_through():
     from tertulia.core.activity_contracts import (
         ActivityName,
-        ChangeOfGroups,
-        TellConversations,
-        Told,
-        WrittenChange,
+        GroupChangeInput,
+        GroupChangeResult,
+        NotifyConversationsInput,
+        NotifyConversationsResult,
     )
     from tertulia.core.errors import ErrorType
     from tertulia.core.ids import ConversationId
     from tertulia.workflows.activity_calls import call_database
 
-_PAGE = 100
-_FIRST_PAUSE = timedelta(seconds=5)
-_LONGEST_PAUSE = timedelta(minutes=5)
+_PAGE_SIZE = 100
+_INITIAL_RETRY_DELAY = timedelta(seconds=5)
+_MAX_RETRY_DELAY = timedelta(minutes=5)
 
 
 @workflow.defn(name="GroupChange")
@@ -30,53 +30,53 @@ class GroupChange:
     """Makes one change. The update `written` answers once it is written; the workflow ends once it is told."""
 
     @workflow.init
-    def __init__(self, change: ChangeOfGroups) -> None:
-        self._written: WrittenChange | None = None
+    def __init__(self, change: GroupChangeInput) -> None:
+        self._written: GroupChangeResult | None = None
         self._refusal: ApplicationError | None = None
 
     @workflow.run
-    async def run(self, change: ChangeOfGroups) -> WrittenChange:
+    async def run(self, change: GroupChangeInput) -> GroupChangeResult:
         """Write, and tell."""
         try:
-            written = await call_database(ActivityName.WRITE_CHANGE, change, WrittenChange, change.line())
+            written = await call_database(ActivityName.WRITE_CHANGE, change, GroupChangeResult, change.describe())
         except ActivityError as error:
             self._refusal = _refusal(error)
             await workflow.wait_condition(workflow.all_handlers_finished)
             raise self._refusal from None
         self._written = written
         for group in written.groups:
-            await self._tell(
-                TellConversations(organisation_id=change.organisation_id, group=group, closes=written.closes)
+            await self._notify(
+                NotifyConversationsInput(organisation_id=change.organisation_id, group=group, closes=written.closes)
             )
         if written.left is not None:
-            await self._tell(TellConversations(organisation_id=change.organisation_id, left=written.left))
+            await self._notify(NotifyConversationsInput(organisation_id=change.organisation_id, left=written.left))
         await workflow.wait_condition(workflow.all_handlers_finished)
         return written
 
-    async def _tell(self, work: TellConversations) -> None:
+    async def _notify(self, work: NotifyConversationsInput) -> None:
         """Page by page; then, with growing pauses, those that did not answer."""
         missed: list[ConversationId] = []
         while True:
-            told = await self._tell_page(work)
-            missed += told.missed
-            if told.last is None:
+            result = await self._notify_page(work)
+            missed += result.missed
+            if result.last is None:
                 break
-            work = work.model_copy(update={"after": told.last})
-        pause = _FIRST_PAUSE
+            work = work.model_copy(update={"after": result.last})
+        delay = _INITIAL_RETRY_DELAY
         while missed:
-            await workflow.sleep(pause, summary=f"{len(missed)} conversations do not answer")
-            pause = min(2 * pause, _LONGEST_PAUSE)
-            pages = [tuple(missed[at : at + _PAGE]) for at in range(0, len(missed), _PAGE)]
+            await workflow.sleep(delay, summary=f"{len(missed)} conversations do not answer")
+            delay = min(2 * delay, _MAX_RETRY_DELAY)
+            pages = [tuple(missed[at : at + _PAGE_SIZE]) for at in range(0, len(missed), _PAGE_SIZE)]
             missed = []
             for page in pages:
-                missed += (await self._tell_page(work.model_copy(update={"only": page}))).missed
+                missed += (await self._notify_page(work.model_copy(update={"only": page}))).missed
 
-    async def _tell_page(self, work: TellConversations) -> Told:
+    async def _notify_page(self, work: NotifyConversationsInput) -> NotifyConversationsResult:
         line = f"tell the conversations of {work.group.group_id if work.group else work.left}"
-        return await call_database(ActivityName.TELL_CONVERSATIONS, work, Told, line)
+        return await call_database(ActivityName.NOTIFY_CONVERSATIONS, work, NotifyConversationsResult, line)
 
     @workflow.update(description="Answers with what was written, as soon as it is.")
-    async def written(self) -> WrittenChange:
+    async def written(self) -> GroupChangeResult:
         await workflow.wait_condition(lambda: self._written is not None or self._refusal is not None)
         if self._refusal is not None:
             raise self._refusal
@@ -88,4 +88,4 @@ def _refusal(error: ActivityError) -> ApplicationError:
     cause = error.cause
     if isinstance(cause, ApplicationError):
         return ApplicationError(cause.message, type=cause.type, non_retryable=True)
-    return ApplicationError(str(error), type=ErrorType.DATABASE, non_retryable=True)
+    return ApplicationError(str(error), type=ErrorType.DATABASE_UNAVAILABLE, non_retryable=True)

@@ -11,7 +11,7 @@ from tertulia.workflows.conversation import GroupConversation
 from tertulia.workflows.group_change import GroupChange
 from tertulia.workflows.update_ordering import UpdatesLast
 
-_PURE = (
+_PASSTHROUGH_MODULES = (
     "tertulia.core",  # no I/O, no clock, no randomness, no state: loading it once a run would only cost time
     "tertulia.workflows.ui_details",  # pure functions of the state
     "tertulia.workflows.activity_calls",  # holds no state; activities are started through the SDK
@@ -22,9 +22,11 @@ _PURE = (
 )
 
 
-def _runner(existing: WorkflowRunner | None) -> WorkflowRunner:
+def _build_runner(existing: WorkflowRunner | None) -> WorkflowRunner:
     return UpdatesLast(
-        SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*_PURE))
+        SandboxedWorkflowRunner(
+            restrictions=SandboxRestrictions.default.with_passthrough_modules(*_PASSTHROUGH_MODULES)
+        )
     )
 
 
@@ -40,5 +42,5 @@ class TertuliaPlugin(SimplePlugin):
             "tertulia",
             data_converter=data_converter(encryption_keys or {}),
             workflows=[GroupConversation, GroupChange],
-            workflow_runner=_runner,
+            workflow_runner=_build_runner,
         )

@@ -15,61 +15,65 @@ with workflow.unsafe.imports_passed_through():
     from tertulia.core import activity_contracts
     from tertulia.core.activity_contracts import ActivityName, ContextLimits
     from tertulia.core.decisions import TakeTurn
-    from tertulia.core.errors import brief
+    from tertulia.core.errors import truncate
     from tertulia.core.events import TurnCompleted
-    from tertulia.core.failover import asks_fallbacks
+    from tertulia.core.failover import can_use_fallbacks
     from tertulia.core.group import InFlight
     from tertulia.core.round_rules import termination_tokens
     from tertulia.core.state import STATE_PREVIEW_CHARS, ConversationState
-    from tertulia.workflows.activity_calls import call_database, call_model, cause_of
+    from tertulia.workflows.activity_calls import call_database, call_model, describe_cause
 
-_Call = workflow.ActivityHandle[activity_contracts.TurnResult]
+_TurnHandle = workflow.ActivityHandle[activity_contracts.TurnResult]
 
 
 async def take_turn(
-    state: ConversationState, decision: TakeTurn, revoked: Callable[[], InFlight | None]
+    state: ConversationState, decision: TakeTurn, in_flight_policy: Callable[[], InFlight | None]
 ) -> TurnCompleted:
-    """Let the speaker take its turn; `revoked` says whether it is to leave without its words meanwhile."""
-    began = workflow.now()
-    work = _work(state, decision)
+    """Let the speaker take its turn; `in_flight_policy` says whether it is to leave without its words meanwhile."""
+    started_at = workflow.now()
+    work = _build_input(state, decision)
     speaker = decision.chosen.member.name
     line = f"turn {decision.turn} · {speaker} · {decision.chosen.reason}"
     call = call_model(state, ActivityName.TAKE_TURN, work, activity_contracts.TurnResult, line)
     try:
-        await workflow.wait_condition(lambda: call.done() or revoked() is not None)
+        await workflow.wait_condition(lambda: call.done() or in_flight_policy() is not None)
     except asyncio.CancelledError:
         call.cancel()
         with suppress(ActivityError, asyncio.CancelledError):
             await call
         raise
-    policy = revoked()
+    policy = in_flight_policy()
     if call.done() or policy is None:
-        result = await _outcome(work, call)
+        result = await _await_result(work, call)
     else:
-        result = await _dropped(work, call, policy)
-    return _turn_completed(decision, result, (workflow.now() - began).total_seconds())
+        result = await _drop_turn(work, call, policy)
+    return _turn_completed(decision, result, (workflow.now() - started_at).total_seconds())
 
 
-async def _outcome(work: activity_contracts.TakeTurn, call: _Call) -> activity_contracts.TurnResult:
+async def _await_result(work: activity_contracts.TakeTurnInput, call: _TurnHandle) -> activity_contracts.TurnResult:
     try:
         return await call
     except ActivityError as error:
         if is_cancelled_exception(error):
             raise
-        silent = activity_contracts.RecordSilentTurn(**dict(work), error=brief(cause_of(error)), attempts=0)
-        return await _record_silent(silent, "could not speak")
+        silent_turn = activity_contracts.RecordSilentTurnInput(
+            **dict(work), error=truncate(describe_cause(error)), attempts=0
+        )
+        return await _record_silent_turn(silent_turn, "could not speak")
 
 
-async def _dropped(work: activity_contracts.TakeTurn, call: _Call, policy: InFlight) -> activity_contracts.TurnResult:
+async def _drop_turn(
+    work: activity_contracts.TakeTurnInput, call: _TurnHandle, policy: InFlight
+) -> activity_contracts.TurnResult:
     """`cancel` ends the call, `discard` awaits it, for the sake of what it costs; its words stand in no case."""
     outcome = "cancelled" if policy == "cancel" else "discarded"
     if policy == "cancel":
         call.cancel()
-        call.add_done_callback(_forgotten)
-    silent = activity_contracts.RecordSilentTurn(
+        call.add_done_callback(_ignore_exception)
+    silent_turn = activity_contracts.RecordSilentTurnInput(
         **dict(work), error="removed while it spoke", attempts=0, outcome=outcome
     )
-    recorded = await _record_silent(silent, f"is removed while it speaks ({policy})")
+    recorded = await _record_silent_turn(silent_turn, f"is removed while it speaks ({policy})")
     if policy == "cancel":
         return recorded
     with suppress(ActivityError):
@@ -77,20 +81,22 @@ async def _dropped(work: activity_contracts.TakeTurn, call: _Call, policy: InFli
     return recorded
 
 
-def _forgotten(call: asyncio.Task[activity_contracts.TurnResult]) -> None:
+def _ignore_exception(call: asyncio.Task[activity_contracts.TurnResult]) -> None:
     """Whatever comes of a cancelled call is of no interest; asyncio complains if nobody looks."""
     if not call.cancelled():
         call.exception()
 
 
-async def _record_silent(work: activity_contracts.RecordSilentTurn, why: str) -> activity_contracts.TurnResult:
+async def _record_silent_turn(
+    work: activity_contracts.RecordSilentTurnInput, why: str
+) -> activity_contracts.TurnResult:
     line = f"turn {work.turn} · {work.speaker.name} {why}"
     return await call_database(ActivityName.RECORD_SILENT_TURN, work, activity_contracts.TurnResult, line)
 
 
-def _work(state: ConversationState, decision: TakeTurn) -> activity_contracts.TakeTurn:
+def _build_input(state: ConversationState, decision: TakeTurn) -> activity_contracts.TakeTurnInput:
     settings, chosen = state.settings, decision.chosen
-    return activity_contracts.TakeTurn(
+    return activity_contracts.TakeTurnInput(
         conversation_id=state.conversation_id,
         turn=decision.turn,
         round=state.rounds,
@@ -106,7 +112,7 @@ def _work(state: ConversationState, decision: TakeTurn) -> activity_contracts.Ta
         model_attempts=1 if decision.trial else settings.model_attempts,
         timeout_seconds=settings.turn_timeout_seconds,
         first_model=decision.first_model,
-        use_fallbacks=asks_fallbacks(state, chosen.in_place_of or chosen.member.agent_id),
+        use_fallbacks=can_use_fallbacks(state, chosen.in_place_of or chosen.member.agent_id),
         conclude=decision.conclude,
         model=settings.model,
     )
@@ -118,7 +124,7 @@ def _turn_completed(decision: TakeTurn, result: activity_contracts.TurnResult, s
         turn=decision.turn,
         speaker=decision.chosen.member,
         outcome=result.outcome,
-        said=brief(result.said, STATE_PREVIEW_CHARS),
+        said=truncate(result.said, STATE_PREVIEW_CHARS),
         seq=result.seq,
         chosen_by=decision.chosen.chosen_by,
         reason=decision.chosen.reason,
@@ -126,5 +132,5 @@ def _turn_completed(decision: TakeTurn, result: activity_contracts.TurnResult, s
         usage=result.usage,
         seconds=seconds,
         model=result.model,
-        trouble=brief(result.trouble, STATE_PREVIEW_CHARS),
+        trouble=truncate(result.trouble, STATE_PREVIEW_CHARS),
     )

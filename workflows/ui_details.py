@@ -4,51 +4,51 @@ from collections.abc import Sequence
 
 from temporalio.common import SearchAttributeKey, SearchAttributePair, SearchAttributeUpdate, TypedSearchAttributes
 
-from tertulia.core.errors import brief
+from tertulia.core.errors import truncate
 from tertulia.core.health import Health
 from tertulia.core.roster import Member
-from tertulia.core.round_rules import managers_of
+from tertulia.core.round_rules import ordered_managers
 from tertulia.core.state import ConversationState
-from tertulia.core.status import why_paused
+from tertulia.core.status import pause_reason
 
 GROUP_ID = SearchAttributeKey.for_keyword("GroupId")
 PHASE = SearchAttributeKey.for_keyword("ConversationPhase")
 MEMBERS = SearchAttributeKey.for_keyword_list("Members")
 STOP_REASON = SearchAttributeKey.for_keyword("StopReason")
 
-SUMMARY_BYTES = 200
+MAX_SUMMARY_BYTES = 200
 """The longest summary that Temporal takes."""
-_DETAILS_TURNS = 8
-_DETAILS_CHARS = 160
+_MAX_DETAILS_TURNS = 8
+_MAX_DETAILS_CHARS = 160
 
 
 def summary(*parts: str) -> str:
     """The parts on one line, within Temporal's limit."""
     line = " · ".join(part for part in parts if part)
     encoded = line.encode()
-    if len(encoded) <= SUMMARY_BYTES:
+    if len(encoded) <= MAX_SUMMARY_BYTES:
         return line
-    return encoded[: SUMMARY_BYTES - 3].decode(errors="ignore") + "…"
+    return encoded[: MAX_SUMMARY_BYTES - 3].decode(errors="ignore") + "…"
 
 
-def search_attributes(state: ConversationState) -> TypedSearchAttributes:
+def build_search_attributes(state: ConversationState) -> TypedSearchAttributes:
     """What conversations are found by. Changes with rounds and the roster, not with turns."""
     running = state.round is not None and state.phase not in ("paused", "terminating", "closed")
     pairs: list[SearchAttributePair[str] | SearchAttributePair[Sequence[str]]] = [
         SearchAttributePair(GROUP_ID, state.group_id),
         SearchAttributePair(PHASE, "executing" if running else state.phase),
-        SearchAttributePair(MEMBERS, [_searched(state, member) for member in state.roster.members]),
+        SearchAttributePair(MEMBERS, [_member_value(state, member) for member in state.roster.members]),
     ]
     if state.stop_reason:
         pairs.append(SearchAttributePair(STOP_REASON, state.stop_reason))
     return TypedSearchAttributes(pairs)
 
 
-def _searched(state: ConversationState, member: Member) -> str:
+def _member_value(state: ConversationState, member: Member) -> str:
     return member.agent_id if state.ids_only else member.name
 
 
-def changed_attributes(
+def diff_search_attributes(
     before: TypedSearchAttributes, after: TypedSearchAttributes
 ) -> list[SearchAttributeUpdate[str] | SearchAttributeUpdate[Sequence[str]]]:
     """The updates that lead from `before` to `after`."""
@@ -63,25 +63,33 @@ def changed_attributes(
     return updates
 
 
-def details(state: ConversationState) -> str:
+def render_details(state: ConversationState) -> str:
     """The present state as Markdown: phase, roster, last turns."""
     return "\n".join(
-        [*_headline(state), "", *_roster(state), "", *_managers(state), *_turns(state), *_rejections(state)]
+        [
+            *_headline_lines(state),
+            "",
+            *_roster_lines(state),
+            "",
+            *_manager_lines(state),
+            *_turn_lines(state),
+            *_rejection_lines(state),
+        ]
     )
 
 
-def _headline(state: ConversationState) -> list[str]:
+def _headline_lines(state: ConversationState) -> list[str]:
     chosen = state.round.chosen if state.round else None
-    lines = [f"**{_cell(state.group_name or state.group)}** · {state.phase} · round {state.rounds}"]
+    lines = [f"**{_escape_cell(state.group_name or state.group)}** · {state.phase} · round {state.rounds}"]
     lines[0] += f" · turn {state.floor.turn}"
     if chosen:
-        lines.append(f"\n**{_cell(chosen.member.name)}** has the floor: {_cell(chosen.reason)}")
-    if (reason := why_paused(state)) is not None:
-        lines.append(f"\nPaused: {_cell(reason) or 'by an operator'}")
+        lines.append(f"\n**{_escape_cell(chosen.member.name)}** has the floor: {_escape_cell(chosen.reason)}")
+    if (reason := pause_reason(state)) is not None:
+        lines.append(f"\nPaused: {_escape_cell(reason) or 'by an operator'}")
         if state.outage and state.paused_because is None:
             lines[-1] += f"; a member is tried at {state.outage.next_probe_at:%H:%M:%S} UTC"
     if state.stop_reason:
-        lines.append(f"\nThe last round ended: {state.stop_reason} ({_cell(state.stop_explanation or '')})")
+        lines.append(f"\nThe last round ended: {state.stop_reason} ({_escape_cell(state.stop_explanation or '')})")
     usage = state.usage
     lines.append(f"\n{state.last_seq} messages · {usage.total_tokens} tokens · {usage.model_calls} model calls")
     if state.pending_posts or state.pending_changes:
@@ -90,62 +98,70 @@ def _headline(state: ConversationState) -> list[str]:
     return lines
 
 
-def _roster(state: ConversationState) -> list[str]:
-    lines = [f"Roster (epoch {state.roster.epoch})", "", *_header("member", "state", "turns", "last turn", "health")]
+def _roster_lines(state: ConversationState) -> list[str]:
+    lines = [
+        f"Roster (epoch {state.roster.epoch})",
+        "",
+        *_table_header("member", "state", "turns", "last turn", "health"),
+    ]
     for member in state.roster.members:
-        name = _cell(member.name)
-        shown = name if member.standing == "active" else f"~~{name}~~"
-        cells = (shown, _standing(state, member), str(member.turns), str(member.last_turn or "–"))
-        lines.append(_row(*cells, _cell(_health(member.health))))
+        name = _escape_cell(member.name)
+        label = name if member.effective_state == "active" else f"~~{name}~~"
+        cells = (label, _format_standing(state, member), str(member.turns), str(member.last_turn or "–"))
+        lines.append(_table_row(*cells, _escape_cell(_format_health(member.health))))
     return lines
 
 
-def _standing(state: ConversationState, member: Member) -> str:
+def _format_standing(state: ConversationState, member: Member) -> str:
     owner = state.roster.find(member.in_place_of) if member.in_place_of else None
-    return f"in place of {_cell(owner.name)}" if owner else member.standing
+    return f"in place of {_escape_cell(owner.name)}" if owner else member.effective_state
 
 
-def _health(health: Health) -> str:
+def _format_health(health: Health) -> str:
     if health.state == "healthy":
         return "healthy"
-    return brief(f"{health.state} since turn {health.since_turn}: {health.reason}", _DETAILS_CHARS)
+    return truncate(f"{health.state} since turn {health.since_turn}: {health.reason}", _MAX_DETAILS_CHARS)
 
 
-def _managers(state: ConversationState) -> list[str]:
-    managers = managers_of(state)
+def _manager_lines(state: ConversationState) -> list[str]:
+    managers = ordered_managers(state)
     if not managers:
         return []
-    lines = [*_header("manager", "health")]
-    return [*lines, *(_row(_cell(manager.name), _cell(_health(manager.health))) for manager in managers), ""]
+    lines = [*_table_header("manager", "health")]
+    return [
+        *lines,
+        *(_table_row(_escape_cell(manager.name), _escape_cell(_format_health(manager.health))) for manager in managers),
+        "",
+    ]
 
 
-def _turns(state: ConversationState) -> list[str]:
+def _turn_lines(state: ConversationState) -> list[str]:
     if not state.recent_turns:
         return ["No turn has been taken yet."]
-    lines = _header("turn", "speaker", "chosen by", "why", "said")
-    for turn in reversed(state.recent_turns[-_DETAILS_TURNS:]):
-        said = _cell(brief(turn.said, _DETAILS_CHARS))
+    lines = _table_header("turn", "speaker", "chosen by", "why", "said")
+    for turn in reversed(state.recent_turns[-_MAX_DETAILS_TURNS:]):
+        said = _escape_cell(truncate(turn.said, _MAX_DETAILS_CHARS))
         if turn.trouble and turn.outcome in ("spoke", "passed"):
-            said += f" *({_cell(brief(turn.trouble, _DETAILS_CHARS))})*"
-        speaker = f"**{_cell(turn.speaker)}**"
-        lines.append(_row(str(turn.turn), speaker, turn.chosen_by, _cell(turn.reason), said))
+            said += f" *({_escape_cell(truncate(turn.trouble, _MAX_DETAILS_CHARS))})*"
+        speaker = f"**{_escape_cell(turn.speaker)}**"
+        lines.append(_table_row(str(turn.turn), speaker, turn.chosen_by, _escape_cell(turn.reason), said))
     return lines
 
 
-def _header(*names: str) -> list[str]:
-    return [_row(*names), "|" + " --- |" * len(names)]
+def _table_header(*names: str) -> list[str]:
+    return [_table_row(*names), "|" + " --- |" * len(names)]
 
 
-def _row(*cells: str) -> str:
+def _table_row(*cells: str) -> str:
     # The UI puts no space between columns: no-break spaces keep them apart.
     return "|" + "|".join(f" {cell}\u00a0\u00a0\u00a0" for cell in cells) + "|"
 
 
-def _rejections(state: ConversationState) -> list[str]:
+def _rejection_lines(state: ConversationState) -> list[str]:
     if not state.rejected:
         return []
-    return ["", "Refused signals", "", *(f"- {one.command}: {_cell(one.reason)}" for one in state.rejected[-5:])]
+    return ["", "Refused signals", "", *(f"- {one.command}: {_escape_cell(one.reason)}" for one in state.rejected[-5:])]
 
 
-def _cell(text: str) -> str:
+def _escape_cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")

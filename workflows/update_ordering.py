@@ -16,7 +16,7 @@ from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, Workflo
 _NO_STORE = StorageDriverStoreContext()
 Activate = Callable[[WorkflowActivation], WorkflowActivationCompletion]
 
-_LAST_COMMANDS = frozenset(
+_CLOSING_COMMANDS = frozenset(
     {
         "complete_workflow_execution",
         "fail_workflow_execution",
@@ -48,7 +48,7 @@ class UpdatesLast(WorkflowRunner):
         """A workflow of the inner runner, whose activations are put in order."""
         instance = self._inner.create_instance(det)
         activate = instance.activate
-        instance.activate = lambda act: in_order(activate, act)  # type: ignore[method-assign]
+        instance.activate = lambda act: activate_in_order(activate, act)  # type: ignore[method-assign]
         # The SDK asks for each payload in which context it stands, each time in the sandbox: a fifth of a turn's CPU.
         # No converter of this project wants to know.
         instance.get_serialization_context = lambda command_info: None  # type: ignore[method-assign]
@@ -56,7 +56,7 @@ class UpdatesLast(WorkflowRunner):
         return instance
 
 
-def in_order(activate: Activate, act: WorkflowActivation) -> WorkflowActivationCompletion:
+def activate_in_order(activate: Activate, act: WorkflowActivation) -> WorkflowActivationCompletion:
     """What came of an activation whose updates are told in one of their own, after the rest.
 
     Those that come with the workflow's end are not told: their senders hear that it has ended, or are sent on to the
@@ -66,20 +66,20 @@ def in_order(activate: Activate, act: WorkflowActivation) -> WorkflowActivationC
     others = [job for job in act.jobs if not job.HasField("do_update")]
     if not updates or not others:
         return activate(act)
-    done = activate(_part(act, others))
-    if not done.HasField("successful") or _has_ended(done):
-        return done
-    then = activate(_part(act, updates))
-    if then.HasField("successful"):
-        flags = {*done.successful.used_internal_flags, *then.successful.used_internal_flags}
-        commands = [*done.successful.commands, *then.successful.commands]
-        del then.successful.commands[:], then.successful.used_internal_flags[:]
-        then.successful.commands.extend(commands)
-        then.successful.used_internal_flags.extend(sorted(flags))
-    return then
+    completion = activate(_with_jobs(act, others))
+    if not completion.HasField("successful") or _has_ended(completion):
+        return completion
+    updates_completion = activate(_with_jobs(act, updates))
+    if updates_completion.HasField("successful"):
+        flags = {*completion.successful.used_internal_flags, *updates_completion.successful.used_internal_flags}
+        commands = [*completion.successful.commands, *updates_completion.successful.commands]
+        del updates_completion.successful.commands[:], updates_completion.successful.used_internal_flags[:]
+        updates_completion.successful.commands.extend(commands)
+        updates_completion.successful.used_internal_flags.extend(sorted(flags))
+    return updates_completion
 
 
-def _part(act: WorkflowActivation, jobs: Sequence[WorkflowActivationJob]) -> WorkflowActivation:
+def _with_jobs(act: WorkflowActivation, jobs: Sequence[WorkflowActivationJob]) -> WorkflowActivation:
     part = WorkflowActivation()
     part.CopyFrom(act)
     del part.jobs[:]
@@ -87,5 +87,5 @@ def _part(act: WorkflowActivation, jobs: Sequence[WorkflowActivationJob]) -> Wor
     return part
 
 
-def _has_ended(done: WorkflowActivationCompletion) -> bool:
-    return any(command.WhichOneof("variant") in _LAST_COMMANDS for command in done.successful.commands)
+def _has_ended(completion: WorkflowActivationCompletion) -> bool:
+    return any(command.WhichOneof("variant") in _CLOSING_COMMANDS for command in completion.successful.commands)

@@ -25,11 +25,11 @@ def new_key(
     ] = None,
 ) -> None:
     """Make a key and print it, ready for TERTULIA_ENCRYPTION_KEYS. It is stored nowhere."""
-    from tertulia.configuration import ENCRYPTION_KEY_BYTES, KEY_ID
+    from tertulia.configuration import ENCRYPTION_KEY_BYTES, KEY_ID_PATTERN
 
     if key_id is None:
         key_id = f"{datetime.now(UTC):%Y-%m-%d}-{secrets.token_hex(2)}"
-    elif not KEY_ID.fullmatch(key_id):
+    elif not KEY_ID_PATTERN.fullmatch(key_id):
         raise typer.BadParameter(
             "an id has letters, digits, '.', '_' and '-', 32 characters at most, and begins with a letter or digit",
             param_hint="--id",

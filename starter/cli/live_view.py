@@ -47,7 +47,7 @@ def headline(line: MembershipChange, names: Mapping[str, str]) -> str:
     change = _CHANGE.validate_python({"kind": line.kind, "command_id": line.command_id, **line.detail})
     if isinstance(change, MembersReordered) and all(agent_id in names for agent_id in change.order):
         return f"a new order: {', '.join(names[agent_id] for agent_id in change.order)}"
-    return change.headline()
+    return change.describe()
 
 
 def speaker_line(message: Message, colours: Colours) -> Text:

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tertulia.api.disconnect import NOT_ANSWERED
 from tertulia.api.path_normalisation import TEMPLATE
 from tertulia.api.problems import problem
-from tertulia.core.errors import place_of
+from tertulia.core.errors import error_location
 
 _SERVER_ERROR = 500
 
@@ -40,7 +40,7 @@ class AccessLog:
         try:
             await self._app(scope, receive, noted)
         except Exception as error:
-            logger.error("a fault in %s: %s", _route(scope), place_of(error))  # noqa: TRY400 - its words stay out of it
+            logger.error("a fault in %s: %s", _route(scope), error_location(error))  # noqa: TRY400 - its words stay out of it
             if status == NOT_ANSWERED:
                 fault = problem(_SERVER_ERROR, "a fault of this program; its log says where", kind="Fault")
                 await fault(scope, receive, noted)

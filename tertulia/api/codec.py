@@ -17,7 +17,7 @@ from temporalio.api.common.v1 import Payload
 
 from tertulia.api.codec_session import key_of_session, session_router
 from tertulia.api.problems import PROBLEMS, Problem
-from tertulia.core.base import explain
+from tertulia.core.base import format_validation_error
 from tertulia.core.errors import PayloadUnreadable
 from tertulia.temporal.encryption import EncryptionCodec
 
@@ -117,7 +117,7 @@ async def _payloads_of(request: Request) -> list[Payload]:
     try:
         wire = WirePayloads.model_validate_json(await _body_of(request))
     except ValidationError as error:
-        raise HTTPException(400, f"not Temporal's payloads: {explain(error)}"[:1_000]) from None
+        raise HTTPException(400, f"not Temporal's payloads: {format_validation_error(error)}"[:1_000]) from None
     return [Payload(metadata=dict(one.metadata), data=one.data) for one in wire.payloads]
 
 

@@ -11,7 +11,7 @@ from tertulia.api.schemas.requests import Body, Paged
 from tertulia.api.security import Operator, Poster, Reader
 from tertulia.core.ids import ConversationId
 from tertulia.core.phases import PublicPhase
-from tertulia.core.state import TurnBrief
+from tertulia.core.state import TurnSummary
 from tertulia.core.status import ConversationStatus
 from tertulia.service.conversations import Conversations, NewConversation, NewFork
 from tertulia.store.conversations import ConversationRow
@@ -109,7 +109,7 @@ async def beginning(
 
 
 @router.get("/{conversation_id}/recent-turns")
-async def recent_turns(client: Client, principal: Reader, conversation_id: str) -> list[TurnBrief]:
+async def recent_turns(client: Client, principal: Reader, conversation_id: str) -> list[TurnSummary]:
     """The last turns, as the conversation itself remembers them."""
     return await client.within(principal.organisation_id).recent_turns(conversation_id)
 

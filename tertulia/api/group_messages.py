@@ -18,7 +18,7 @@ from tertulia.api.schemas.messages import (
     usage_statistics,
 )
 from tertulia.api.security import Operator, Poster
-from tertulia.core.group import RoundRobin
+from tertulia.core.group import RoundRobinConfig
 from tertulia.core.ids import ConversationId, GroupId
 from tertulia.service import group_messages
 from tertulia.service.group_messages import reset_group, say_to_group, until_answered
@@ -69,7 +69,7 @@ async def send(
 
 def group_answer(answer: group_messages.GroupAnswer) -> GroupAnswer:
     """What came of messages to a group, in this shape."""
-    everyone_once = isinstance(answer.rules, RoundRobin) and answer.rules.max_turns is None
+    everyone_once = isinstance(answer.rules, RoundRobinConfig) and answer.rules.max_turns is None
     said = [message for message in answer.messages if message.role == "assistant"]
     return GroupAnswer(
         messages=[message_shape(answer.conversation_id, message) for message in said],

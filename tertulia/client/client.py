@@ -24,11 +24,11 @@ from tertulia.client.standing import answer, beginning, present_status
 from tertulia.client.start import start_conversation
 from tertulia.client.updates import QUERY_TIMEOUT, QUERY_TRIES, UNANSWERED, answered, send_update, why_unanswered
 from tertulia.configuration import Configuration
-from tertulia.core.commands import DEFAULT_SENDER, NAMES, AnyCommand, PostMessage, Receipt
+from tertulia.core.commands import COMMAND_NAMES, DEFAULT_SENDER, AnyCommand, PostMessage, Receipt
 from tertulia.core.errors import Unavailable
 from tertulia.core.ids import DEFAULT_ORGANISATION, ConversationId, OrganisationId
 from tertulia.core.records import ConversationRow, FinishedTurn, KeyRow, MemberRow, MembershipChange, Message
-from tertulia.core.state import TurnBrief
+from tertulia.core.state import TurnSummary
 from tertulia.core.status import ConversationStatus
 from tertulia.service.key_forms import MadeKey, NewKey
 from tertulia.service.keys import create_key
@@ -163,7 +163,7 @@ class Tertulia(Conversing):
         A command without an id gets one. Sent again with the same id, it counts once.
         """
         await self.check(conversation_id)
-        return await send_update(self, conversation_id, NAMES[type(command)], with_id(command))
+        return await send_update(self, conversation_id, COMMAND_NAMES[type(command)], with_id(command))
 
     async def status(self, conversation_id: str) -> ConversationStatus:
         """What the conversation tells of itself; of a closed one, its last word, which the database keeps."""
@@ -188,7 +188,7 @@ class Tertulia(Conversing):
         """What the workflow says of itself, and how far the conversation's events had come by then."""
         return await answer(self, conversation_id)
 
-    async def recent_turns(self, conversation_id: str) -> list[TurnBrief]:
+    async def recent_turns(self, conversation_id: str) -> list[TurnSummary]:
         """The last turns, as the workflow remembers them."""
         await self.check(conversation_id)
         return await answered(self._query(conversation_id, GroupConversation.recent_turns))

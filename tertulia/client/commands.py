@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
 
-from tertulia.core.base import explain
+from tertulia.core.base import format_validation_error
 from tertulia.core.commands import (
     DEFAULT_SENDER,
     AddMember,
@@ -154,7 +154,7 @@ def checked(kind: type[C], **values: Any) -> C:
     try:
         return kind(**values)
     except ValidationError as error:
-        raise CommandRefused(explain(error)) from None
+        raise CommandRefused(format_validation_error(error)) from None
 
 
 def with_id(command: AnyCommand) -> AnyCommand:

@@ -9,7 +9,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
 
 from tertulia.client.updates import UPDATE_TIMEOUT, answered
-from tertulia.core.activity_contracts import ChangeOfGroups, DeleteAgent, DeleteGroup, PatchGroup, WrittenChange
+from tertulia.core.activity_contracts import DeleteAgent, DeleteGroup, GroupChangeInput, GroupChangeResult, PatchGroup
 from tertulia.core.errors import (
     CommandRefused,
     Conflict,
@@ -47,7 +47,7 @@ async def change_group(
     """
     fields = patch.model_dump(mode="json", include=patch.model_fields_set)
     change = PatchGroup(group_id=group_id, fields=fields, expected_revision=expected_revision)
-    await _made(client, ChangeOfGroups(organisation_id=organisation_id, change=change))
+    await _made(client, GroupChangeInput(organisation_id=organisation_id, change=change))
     return await find_group(client.database, organisation_id, group_id)
 
 
@@ -64,7 +64,7 @@ async def delete_group(
         Unavailable: nobody answers.
     """
     change = DeleteGroup(group_id=group_id, closes=conversations == "close")
-    await _made(client, ChangeOfGroups(organisation_id=organisation_id, change=change))
+    await _made(client, GroupChangeInput(organisation_id=organisation_id, change=change))
 
 
 async def delete_agent_everywhere(client: "Tertulia", organisation_id: OrganisationId, agent_id: AgentId) -> None:
@@ -74,10 +74,10 @@ async def delete_agent_everywhere(client: "Tertulia", organisation_id: Organisat
         NotFound: no such agent.
         Unavailable: nobody answers.
     """
-    await _made(client, ChangeOfGroups(organisation_id=organisation_id, change=DeleteAgent(agent_id=agent_id)))
+    await _made(client, GroupChangeInput(organisation_id=organisation_id, change=DeleteAgent(agent_id=agent_id)))
 
 
-async def _made(client: "Tertulia", change: ChangeOfGroups) -> WrittenChange:
+async def _made(client: "Tertulia", change: GroupChangeInput) -> GroupChangeResult:
     """What was written; telling goes on by itself."""
     await client.reach_temporal()
     start = WithStartWorkflowOperation(
@@ -86,13 +86,13 @@ async def _made(client: "Tertulia", change: ChangeOfGroups) -> WrittenChange:
         id=f"group-change-{uuid.uuid4()}",
         task_queue=client.task_queue,
         id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-        static_summary=summary(change.line()),
+        static_summary=summary(change.describe()),
     )
     call = client.temporal.execute_update_with_start_workflow(
-        "written", start_workflow_operation=start, result_type=WrittenChange, rpc_timeout=UPDATE_TIMEOUT
+        "written", start_workflow_operation=start, result_type=GroupChangeResult, rpc_timeout=UPDATE_TIMEOUT
     )
     try:
-        written: WrittenChange = await answered(call)
+        written: GroupChangeResult = await answered(call)
     except WorkflowUpdateFailedError as error:
         raise _refusal(error) from None
     return written
@@ -100,9 +100,9 @@ async def _made(client: "Tertulia", change: ChangeOfGroups) -> WrittenChange:
 
 _KINDS: dict[str | None, type[TertuliaError]] = {
     ErrorType.NOT_FOUND: NotFound,
-    ErrorType.INVALID: InvalidDefinition,
+    ErrorType.INVALID_DEFINITION: InvalidDefinition,
     ErrorType.CONFLICT: Conflict,
-    ErrorType.REFUSED: CommandRefused,
+    ErrorType.COMMAND_REFUSED: CommandRefused,
 }
 
 

@@ -18,7 +18,7 @@ from tertulia.client.occurrences import NO_DATABASE, Occurrence
 from tertulia.client.sse import follow
 from tertulia.configuration import Configuration
 from tertulia.core.base import Record
-from tertulia.core.commands import DEFAULT_SENDER, NAMES, AnyCommand, PostMessage, Receipt, UpdateSettings
+from tertulia.core.commands import COMMAND_NAMES, DEFAULT_SENDER, AnyCommand, PostMessage, Receipt, UpdateSettings
 from tertulia.core.errors import CommandRefused, NotFound, Unavailable
 from tertulia.core.ids import ConversationId
 from tertulia.core.records import ConversationRow, FinishedTurn, KeyRow, MemberRow, MembershipChange, Message
@@ -97,7 +97,7 @@ class RemoteTertulia(Conversing):
     async def send(self, conversation_id: str, command: AnyCommand) -> Receipt:
         """Send any command and wait for its receipt, which comes at once, before it takes effect."""
         command = with_id(command)
-        path = f"{_path(conversation_id)}/{PATHS[NAMES[type(command)]]}"
+        path = f"{_path(conversation_id)}/{PATHS[COMMAND_NAMES[type(command)]]}"
         body = command.model_dump(mode="json", exclude_none=True)
         tell = self._connection.patch if isinstance(command, UpdateSettings) else self._connection.post
         try:

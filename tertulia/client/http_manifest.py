@@ -14,7 +14,7 @@ from tertulia.core.errors import InvalidDefinition, NotFound, TertuliaError
 from tertulia.core.group import Group
 from tertulia.core.ids import AgentId, BlockId, GroupId
 from tertulia.core.patches import GroupPatch
-from tertulia.core.records import Outcome
+from tertulia.core.records import SaveOutcome
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ class RemoteShelf:
             self._ids[who] = found.id
         return self._ids[who]
 
-    async def save_agent(self, agent: Agent, *, keep_memory: bool) -> Outcome:
+    async def save_agent(self, agent: Agent, *, keep_memory: bool) -> SaveOutcome:
         present = self._agents.pop(agent.id, None) or await self._agent_by_id(agent.id)
         self._ids = {who: agent_id for who, agent_id in self._ids.items() if agent_id != agent.id}
         memory = None if keep_memory else agent.memory
@@ -98,7 +98,7 @@ class RemoteShelf:
             raise NotFound(f"no such group: {which!r}")
         return Group.model_validate(found.model_dump())
 
-    async def create_group(self, group: Group, *, keep_memory: bool) -> Outcome:
+    async def create_group(self, group: Group, *, keep_memory: bool) -> SaveOutcome:
         memory = () if keep_memory else group.shared_memory
         _refuse_twice(memory)
         made: list[BlockId] = []
@@ -126,7 +126,7 @@ class RemoteShelf:
         body = {"id": agent.id, **_described(agent), "memory_blocks": [_draft(text) for text in memory]}
         await self._connection.post(_AGENT, "/agents/", body)
 
-    async def _change_agent(self, present: _Agent, agent: Agent, memory: Sequence[MemoryBlock] | None) -> Outcome:
+    async def _change_agent(self, present: _Agent, agent: Agent, memory: Sequence[MemoryBlock] | None) -> SaveOutcome:
         before = {**present.model_dump(mode="json"), "model_settings": present.model_settings.model_dump(mode="json")}
         patch = {name: value for name, value in _described(agent).items() if value != before[name]}
         changed = False

@@ -11,13 +11,13 @@ from typing import Any, Literal, Protocol
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
-from tertulia.core.agents import Agent, Identifier, MemoryBlock, ModelSettings, Name
-from tertulia.core.base import Definition, Record, explain
+from tertulia.core.agents import Agent, DisplayName, Identifier, MemoryBlock, ModelSettings
+from tertulia.core.base import Definition, Record, format_validation_error
 from tertulia.core.errors import InvalidDefinition, NotFound
 from tertulia.core.group import MAX_MEMBERS, Group, GroupSettings, ManagerConfig, Standby
 from tertulia.core.ids import AgentId, BlockId, GroupId
-from tertulia.core.patches import GroupPatch, patched
-from tertulia.core.records import Outcome
+from tertulia.core.patches import GroupPatch, apply_group_patch
+from tertulia.core.records import SaveOutcome
 
 _MANAGER: TypeAdapter[ManagerConfig] = TypeAdapter(ManagerConfig)
 _ROUND_ROBIN: dict[str, Any] = {"manager_type": "round_robin"}
@@ -27,7 +27,7 @@ class WrittenAgent(Definition):
     """An agent in a file."""
 
     id: Identifier | None = None
-    name: Name
+    name: DisplayName
     description: str = ""
     instructions: str = ""
     model: ModelSettings = ModelSettings()
@@ -46,7 +46,7 @@ class WrittenGroup(Definition):
     """A group in a file; agents, the manager's included, are named by id or by name."""
 
     id: Identifier | None = None
-    name: Name
+    name: DisplayName
     description: str = ""
     agents: tuple[str, ...] = Field(default=(), max_length=MAX_MEMBERS)
     standby: tuple[str | WrittenStandby, ...] = Field(default=(), max_length=MAX_MEMBERS)
@@ -70,7 +70,7 @@ class Applied(Record):
     kind: Literal["agent", "group"]
     id: str
     name: str
-    outcome: Outcome
+    outcome: SaveOutcome
 
 
 def read_definitions(path: Path) -> DefinitionFile:
@@ -88,7 +88,7 @@ def read_definitions(path: Path) -> DefinitionFile:
     try:
         file = DefinitionFile.model_validate({} if content is None else content)
     except ValidationError as error:
-        raise InvalidDefinition(f"{path}: {explain(error)}") from None
+        raise InvalidDefinition(f"{path}: {format_validation_error(error)}") from None
     for kind, names in (("agents", file.agents), ("groups", file.groups)):
         twice = [name for name, count in Counter(one.name.casefold() for one in names).items() if count > 1]
         if twice:
@@ -106,7 +106,7 @@ class Shelf(Protocol):
             NotFound: there is none.
         """
 
-    async def save_agent(self, agent: Agent, *, keep_memory: bool) -> Outcome:
+    async def save_agent(self, agent: Agent, *, keep_memory: bool) -> SaveOutcome:
         """Create the agent, or bring the one of that id, its memory included unless `keep_memory`, up to date.
 
         Raises:
@@ -121,7 +121,7 @@ class Shelf(Protocol):
             NotFound: there is none.
         """
 
-    async def create_group(self, group: Group, *, keep_memory: bool) -> Outcome:
+    async def create_group(self, group: Group, *, keep_memory: bool) -> SaveOutcome:
         """Make a group whose members share exactly its `shared_memory`; with `keep_memory`, that says nothing.
 
         Raises:
@@ -163,7 +163,9 @@ async def _apply_group(shelf: Shelf, written: WrittenGroup) -> Applied:
     return Applied(kind="group", id=group.id, name=group.name, outcome=outcome)
 
 
-async def _change_group(shelf: Shelf, present: Group, group: Group, memory: tuple[MemoryBlock, ...] | None) -> Outcome:
+async def _change_group(
+    shelf: Shelf, present: Group, group: Group, memory: tuple[MemoryBlock, ...] | None
+) -> SaveOutcome:
     fields: dict[str, Any] = {
         name: getattr(group, name)
         for name in ("name", "description", "agent_ids", "standby", "manager_config", "settings")
@@ -172,7 +174,7 @@ async def _change_group(shelf: Shelf, present: Group, group: Group, memory: tupl
     for name in ("manager_config", "settings"):
         if name in fields:
             fields[name] = fields[name].model_dump(mode="json")
-    patched(present, GroupPatch.model_validate(fields))
+    apply_group_patch(present, GroupPatch.model_validate(fields))
     changed = False
     if memory is not None:
         ids, changed = await shelf.write_shared(present, memory)
@@ -214,11 +216,13 @@ async def _group(shelf: Shelf, written: WrittenGroup, known_id: GroupId | None) 
     try:
         values["manager_config"] = _MANAGER.validate_python(manager_config)
     except ValidationError as error:
-        raise InvalidDefinition(f"group {written.name!r}: {explain(error, under=['manager_config'])}") from None
+        raise InvalidDefinition(
+            f"group {written.name!r}: {format_validation_error(error, path_prefix=['manager_config'])}"
+        ) from None
     try:
         return Group.model_validate(values)
     except ValidationError as error:
-        raise InvalidDefinition(f"group {written.name!r}: {explain(error)}") from None
+        raise InvalidDefinition(f"group {written.name!r}: {format_validation_error(error)}") from None
 
 
 async def _standby(shelf: Shelf, entry: str | WrittenStandby) -> Standby:

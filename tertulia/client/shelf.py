@@ -7,7 +7,7 @@ from tertulia.core.agents import Agent, MemoryBlock
 from tertulia.core.group import Group
 from tertulia.core.ids import AgentId, BlockId, GroupId, OrganisationId
 from tertulia.core.patches import GroupPatch
-from tertulia.core.records import Outcome
+from tertulia.core.records import SaveOutcome
 from tertulia.store.agents import find_agent, save_agent
 from tertulia.store.database import Database
 from tertulia.store.groups import find_group, save_group, write_shared_texts
@@ -40,13 +40,13 @@ class DatabaseShelf:
     async def find_agent(self, who: str) -> AgentId:
         return (await find_agent(self._database, self._organisation_id, who)).id
 
-    async def save_agent(self, agent: Agent, *, keep_memory: bool) -> Outcome:
+    async def save_agent(self, agent: Agent, *, keep_memory: bool) -> SaveOutcome:
         return await save_agent(self._database, self._organisation_id, agent, keep_memory=keep_memory)
 
     async def find_group(self, which: str) -> Group:
         return await find_group(self._database, self._organisation_id, which)
 
-    async def create_group(self, group: Group, *, keep_memory: bool) -> Outcome:
+    async def create_group(self, group: Group, *, keep_memory: bool) -> SaveOutcome:
         return await save_group(self._database, self._organisation_id, group, keep_memory=keep_memory)
 
     async def write_shared(self, group: Group, memory: tuple[MemoryBlock, ...]) -> tuple[tuple[BlockId, ...], bool]:

@@ -11,14 +11,14 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from tertulia.client.updates import UNANSWERED, UPDATE_TIMEOUT, answered, refusal
-from tertulia.core.admission import accept
+from tertulia.core.admission import admit
 from tertulia.core.commands import PostMessage, Receipt
 from tertulia.core.errors import CommandRefused, ConversationClosed, Unavailable
 from tertulia.core.group import Group
 from tertulia.core.ids import CommandId, ConversationId
 from tertulia.core.state import ConversationState, Fork
 from tertulia.store.conversations import reserve_conversation
-from tertulia.temporal.encryption import encrypts
+from tertulia.temporal.encryption import is_encrypting
 from tertulia.workflows.activity_calls import WORKFLOW_TASK_TIMEOUT
 from tertulia.workflows.conversation import GroupConversation
 from tertulia.workflows.ui_details import summary
@@ -53,7 +53,7 @@ async def start_conversation(
     )
     await client.reach_temporal()
     if post is not None:
-        state, _ = accept(state, "post_message", post, CommandId(f"{conversation_id}:start"))
+        state, _ = admit(state, "post_message", post, CommandId(f"{conversation_id}:start"))
     await reserve_conversation(client.database, client.organisation_id, conversation_id, group.id, fork)
     try:
         await answered(
@@ -125,7 +125,7 @@ def _state(client: "Tertulia", group: Group, conversation_id: ConversationId) ->
         conversation_id=conversation_id,
         organisation_id=client.organisation_id,
         settings=group.settings,
-        ids_only=encrypts(client.temporal.data_converter),
+        ids_only=is_encrypting(client.temporal.data_converter),
     )
 
 

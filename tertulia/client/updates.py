@@ -67,9 +67,9 @@ class _RollingOver(Exception):
 
 
 _KINDS: dict[str, type[Exception]] = {
-    ErrorType.CLOSED: ConversationClosed,
+    ErrorType.CONVERSATION_CLOSED: ConversationClosed,
     ErrorType.NOT_FOUND: NotFound,
-    ErrorType.BUSY: _RollingOver,
+    ErrorType.ROLLING_OVER: _RollingOver,
 }
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from tertulia.core.base import Record
-from tertulia.core.events import Begun, TurnOutcome
+from tertulia.core.events import ForkOrigin, TurnOutcome
 from tertulia.core.group import GroupSettings, ManagerConfig, Standby
 from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, ConversationId, GroupId, OrganisationId
 from tertulia.core.phases import PhaseChange
@@ -45,10 +45,10 @@ class ActivityName(StrEnum):
     CLOSE_ROUND = "close_round"
     ANNOUNCE_PHASE = "announce_phase"
     WRITE_CHANGE = "write_change"
-    TELL_CONVERSATIONS = "tell_conversations"
+    NOTIFY_CONVERSATIONS = "tell_conversations"
 
 
-class LoadConversation(Record):
+class LoadConversationInput(Record):
     """Read the group, and open the conversation in the database."""
 
     conversation_id: ConversationId
@@ -58,7 +58,7 @@ class LoadConversation(Record):
     """Whose beginning it shares."""
 
 
-class LoadedConversation(Record):
+class LoadConversationResult(Record):
     """The group as it was read; the conversation keeps this until a command changes it."""
 
     group_id: GroupId
@@ -73,30 +73,30 @@ class LoadedConversation(Record):
     revision: int = 1
     roster: tuple[MemberRef, ...] | None = None
     """Who takes part, where those are not the group's members."""
-    begun: Begun | None = None
+    begun: ForkOrigin | None = None
 
 
-class LoadGroup(Record):
+class LoadGroupInput(Record):
     """Read the group of a conversation anew."""
 
     group_id: GroupId
     organisation_id: OrganisationId
 
 
-class LoadedGroup(Record):
+class LoadGroupResult(Record):
     """The group as it is now; None if it was deleted."""
 
-    group: LoadedConversation | None
+    group: LoadConversationResult | None
 
 
-class FindNewcomer(Record):
+class FindNewcomerInput(Record):
     """Look up an agent by id or unique name."""
 
     who: str
     organisation_id: OrganisationId = DEFAULT_ORGANISATION
 
 
-class ApplyMembership(Record):
+class ApplyMembershipInput(Record):
     """Write changes of the roster."""
 
     conversation_id: ConversationId
@@ -105,7 +105,7 @@ class ApplyMembership(Record):
     roster: Roster
 
 
-class RecordPosts(Record):
+class RecordPostsInput(Record):
     """Append messages from outside."""
 
     conversation_id: ConversationId
@@ -116,7 +116,7 @@ class RecordPosts(Record):
     """Set if the round begins with them."""
 
 
-class RecordedPosts(Record):
+class RecordPostsResult(Record):
     last_seq: int
 
 
@@ -127,7 +127,7 @@ class ContextLimits(Record):
     tokens: int
 
 
-class ChooseSpeaker(Record):
+class ChooseSpeakerInput(Record):
     """Let the manager choose who has turn `turn`."""
 
     conversation_id: ConversationId
@@ -147,7 +147,7 @@ class ChooseSpeaker(Record):
     """Asked instead of the manager's own."""
 
 
-class SpeakerChoice(Record):
+class ChooseSpeakerResult(Record):
     """What the manager answered. `who` and `why` come first: they are what the Temporal UI shows of a result."""
 
     who: str
@@ -161,7 +161,7 @@ class SpeakerChoice(Record):
     """What failed before there was an answer."""
 
 
-class TakeTurn(Record):
+class TakeTurnInput(Record):
     """Let the speaker take turn `turn`: who it is, why that one, and within which limits."""
 
     conversation_id: ConversationId
@@ -190,7 +190,7 @@ class TakeTurn(Record):
     """Asked instead of the speaker's own."""
 
 
-class RecordSilentTurn(TakeTurn):
+class RecordSilentTurnInput(TakeTurnInput):
     """Keep that the speaker could not speak, or that its words are not wanted any more: from then on, no attempt at
     the turn can commit."""
 
@@ -216,7 +216,7 @@ class TurnResult(Record):
     """What failed, also where there was an answer in the end."""
 
 
-class CloseRound(Record):
+class CloseRoundInput(Record):
     """Keep what came of a round."""
 
     conversation_id: ConversationId
@@ -229,14 +229,14 @@ class CloseRound(Record):
     change: PhaseChange
 
 
-class AnnouncePhase(Record):
+class AnnouncePhaseInput(Record):
     """Tell those outside of the conversation's phase."""
 
     conversation_id: ConversationId
     change: PhaseChange
 
 
-class CloseConversation(Record):
+class CloseConversationInput(Record):
     """Let every member's cursor catch up, and keep the final status."""
 
     conversation_id: ConversationId
@@ -244,7 +244,7 @@ class CloseConversation(Record):
     final_status: dict[str, JsonValue]
 
 
-class ClosedConversation(Record):
+class CloseConversationResult(Record):
     last_seq: int
 
 
@@ -273,13 +273,13 @@ class DeleteAgent(Record):
     agent_id: AgentId
 
 
-class ChangeOfGroups(Record):
+class GroupChangeInput(Record):
     """What the workflow `GroupChange` is asked for; its id is the change's."""
 
     organisation_id: OrganisationId
     change: Annotated[PatchGroup | DeleteGroup | DeleteAgent, Field(discriminator="kind")]
 
-    def line(self) -> str:
+    def describe(self) -> str:
         """The change in a few words, for a reader."""
         match self.change:
             case PatchGroup(group_id=group_id, fields=fields):
@@ -290,17 +290,17 @@ class ChangeOfGroups(Record):
                 return f"delete {agent_id}"
 
 
-class ChangedGroup(Record):
+class GroupRevision(Record):
     """A group after a change."""
 
     group_id: GroupId
     revision: int
 
 
-class WrittenChange(Record):
+class GroupChangeResult(Record):
     """What was written, and so what conversations are to be told."""
 
-    groups: tuple[ChangedGroup, ...] = ()
+    groups: tuple[GroupRevision, ...] = ()
     """Their conversations read them anew…"""
     closes: bool = False
     """…or close."""
@@ -308,11 +308,11 @@ class WrittenChange(Record):
     """An agent that is gone, also from conversations to which it was added by hand."""
 
 
-class TellConversations(Record):
+class NotifyConversationsInput(Record):
     """Tell one page of the conversations that a change concerns: those of a group, or those in which an agent was."""
 
     organisation_id: OrganisationId
-    group: ChangedGroup | None = None
+    group: GroupRevision | None = None
     closes: bool = False
     left: AgentId | None = None
     after: str = ""
@@ -321,7 +321,7 @@ class TellConversations(Record):
     """These once more, which did not answer before; empty = the next page."""
 
 
-class Told(Record):
+class NotifyConversationsResult(Record):
     count: int
     last: str | None
     """The last one of the page; None if there is no further page."""

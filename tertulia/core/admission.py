@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from tertulia.core.base import Record, explain
+from tertulia.core.base import Record, format_validation_error
 from tertulia.core.commands import (
     AddMember,
     AnyCommand,
@@ -29,11 +29,11 @@ from tertulia.core.commands import (
     UnmuteMember,
     UpdateSettings,
 )
-from tertulia.core.errors import CommandRefused, ConversationClosed, TooMuchWaits, brief
+from tertulia.core.errors import CommandRefused, ConversationClosed, PendingLimitExceeded, truncate
 from tertulia.core.group import GroupSettings, ManagerConfig
 from tertulia.core.health import HEALTHY
 from tertulia.core.ids import CommandId
-from tertulia.core.pending_changes import AUTOMATIC, expected_roster
+from tertulia.core.pending_changes import AUTOMATIC_ID_PREFIX, expected_roster
 from tertulia.core.roster import Member, MemberRef
 from tertulia.core.roster_changes import (
     AnyRosterChange,
@@ -45,7 +45,7 @@ from tertulia.core.roster_changes import (
     MemberReplaced,
     MembersReordered,
     MemberUnmuted,
-    changed_roster,
+    apply_roster_change,
 )
 from tertulia.core.state import (
     MAX_PENDING_BYTES,
@@ -57,33 +57,33 @@ from tertulia.core.state import (
     StopRequest,
 )
 
-_MANAGER: TypeAdapter[ManagerConfig] = TypeAdapter(ManagerConfig)
-_PENDING: TypeAdapter[tuple[tuple[Post, ...], tuple[AnyRosterChange, ...]]] = TypeAdapter(
+_MANAGER_CONFIG_ADAPTER: TypeAdapter[ManagerConfig] = TypeAdapter(ManagerConfig)
+_PENDING_ADAPTER: TypeAdapter[tuple[tuple[Post, ...], tuple[AnyRosterChange, ...]]] = TypeAdapter(
     tuple[tuple[Post, ...], tuple[AnyRosterChange, ...]]
 )
-_FIXED = {"manager_type", "manager_agent_id", "fallback_manager_ids"}
+_IMMUTABLE_FIELDS = {"manager_type", "manager_agent_id", "fallback_manager_ids"}
 _DETAIL_CHARS = 200
 
-Accepted = tuple[ConversationState, Receipt]
+AdmittedCommand = tuple[ConversationState, Receipt]
 
 
-def newcomer(command: AnyCommand) -> str | None:
+def newcomer_of(command: AnyCommand) -> str | None:
     """The agent, by id or name, whom the command brings in and whom only the database knows."""
     match command:
-        case AddMember(agent=who) | ReplaceMember(replacement=who):
-            return who
+        case AddMember(agent=id_or_name) | ReplaceMember(replacement=id_or_name):
+            return id_or_name
         case _:
             return None
 
 
-def accept(
+def admit(
     state: ConversationState,
     name: str,
     command: AnyCommand,
     command_id: CommandId,
     *,
     joining: MemberRef | None = None,
-) -> Accepted:
+) -> AdmittedCommand:
     """Take `command` in.
 
     Args:
@@ -91,7 +91,7 @@ def accept(
         name: the command's name, as in `COMMANDS`.
         command: what is asked.
         command_id: the command's own id, or the one its carrier gave it.
-        joining: the agent that `newcomer` named, found in the database.
+        joining: the agent that `newcomer_of` named, found in the database.
 
     Returns:
         The state with the command taken in, and the receipt. A repeated id changes nothing and gets its first receipt.
@@ -102,18 +102,18 @@ def accept(
     """
     if first := state.receipts.get(command_id):
         return state, first
-    if command_id.startswith(AUTOMATIC):
-        raise CommandRefused(f"command_id: ids that begin with {AUTOMATIC!r} are the conversation's own")
+    if command_id.startswith(AUTOMATIC_ID_PREFIX):
+        raise CommandRefused(f"command_id: ids that begin with {AUTOMATIC_ID_PREFIX!r} are the conversation's own")
     if state.stop or state.phase in ("terminating", "closed"):
         raise ConversationClosed(f"conversation {state.conversation_id!r} is closed; it takes no {name}")
     if state.phase in ("initializing", "loading") and isinstance(command, RosterCommand | UpdateSettings):
         raise CommandRefused("the conversation is still loading its group; send the command again")
-    taken, detail, epoch = _take(state, command, command_id, joining)
-    receipt = Receipt(command_id=command_id, command=name, detail=brief(detail, _DETAIL_CHARS), epoch=epoch)
-    return taken.model_copy(update={"receipts": _remembered(taken, receipt)}), receipt
+    taken, detail, epoch = _admit_command(state, command, command_id, joining)
+    receipt = Receipt(command_id=command_id, command=name, detail=truncate(detail, _DETAIL_CHARS), epoch=epoch)
+    return taken.model_copy(update={"receipts": _remember_receipt(taken, receipt)}), receipt
 
 
-def _remembered(state: ConversationState, receipt: Receipt) -> dict[CommandId, Receipt]:
+def _remember_receipt(state: ConversationState, receipt: Receipt) -> dict[CommandId, Receipt]:
     """The receipts with one more. What still waits is not forgotten, or the same id could be taken in twice."""
     receipts = {**state.receipts, receipt.command_id: receipt}
     waiting = {post.message_id for post in state.pending_posts}
@@ -124,19 +124,19 @@ def _remembered(state: ConversationState, receipt: Receipt) -> dict[CommandId, R
     return receipts
 
 
-def reject(state: ConversationState, name: str, command_id: str | None, reason: str) -> ConversationState:
+def record_rejection(state: ConversationState, name: str, command_id: str | None, reason: str) -> ConversationState:
     """Remember that a signal was refused: it has no caller to answer."""
-    shown_id = None if command_id is None else brief(command_id, _DETAIL_CHARS)
-    rejection = Rejection(command=name, command_id=shown_id, reason=brief(reason))
+    shown_id = None if command_id is None else truncate(command_id, _DETAIL_CHARS)
+    rejection = Rejection(command=name, command_id=shown_id, reason=truncate(reason))
     return state.model_copy(update={"rejected": (*state.rejected, rejection)[-RECENT_REJECTIONS:]})
 
 
-def _take(
+def _admit_command(
     state: ConversationState, command: AnyCommand, command_id: CommandId, joining: MemberRef | None
 ) -> tuple[ConversationState, str, int | None]:
     match command:
         case PostMessage():
-            return _post(state, command, command_id)
+            return _admit_post(state, command, command_id)
         case UpdateSettings():
             return _update_settings(state, command), "the new settings hold from the next turn boundary on", None
         case Pause(reason=reason):
@@ -154,10 +154,10 @@ def _take(
             stop = StopRequest(reason="operator_stop", explanation=reason or "an operator stopped the conversation")
             return state.model_copy(update={"stop": stop}), "closes at the next turn boundary", None
         case _:
-            return _change_roster(state, command, command_id, joining)
+            return _admit_roster_change(state, command, command_id, joining)
 
 
-def _post(
+def _admit_post(
     state: ConversationState, post: PostMessage, command_id: CommandId
 ) -> tuple[ConversationState, str, int | None]:
     limit = state.settings.max_message_chars
@@ -172,17 +172,17 @@ def _post(
             f"{len(state.pending_posts)} messages wait already (max_pending_messages); try again later"
         )
     waiting = Post(message_id=command_id, sender=post.sender, text=post.text)
-    _refuse_flood(state, waiting)
+    _check_pending_size(state, waiting)
     pending = (*state.pending_posts, waiting)
     return state.model_copy(update={"pending_posts": pending}), "enters the transcript at the next turn boundary", None
 
 
-def _refuse_flood(state: ConversationState, more: Record) -> None:
+def _check_pending_size(state: ConversationState, more: Record) -> None:
     """Measured as JSON, for that is how the state travels: a control character takes six bytes there."""
     size = len(more.model_dump_json().encode())
-    waiting = len(_PENDING.dump_json((state.pending_posts, state.pending_changes)))
+    waiting = len(_PENDING_ADAPTER.dump_json((state.pending_posts, state.pending_changes)))
     if size + waiting > MAX_PENDING_BYTES:
-        raise TooMuchWaits(
+        raise PendingLimitExceeded(
             f"{size} bytes, and {waiting} bytes of messages and changes wait already, but {MAX_PENDING_BYTES} may; "
             "send less or try again later"
         )
@@ -191,44 +191,44 @@ def _refuse_flood(state: ConversationState, more: Record) -> None:
 def _update_settings(state: ConversationState, command: UpdateSettings) -> ConversationState:
     changes: dict[str, Any] = dict(command.model_extra or {})
     rules, settings = state.manager_config, state.settings
-    known = (type(rules).model_fields.keys() | GroupSettings.model_fields.keys()) - _FIXED
+    known = (type(rules).model_fields.keys() | GroupSettings.model_fields.keys()) - _IMMUTABLE_FIELDS
     if not changes:
-        raise CommandRefused(f"no setting is named; there are {_listed(known)}")
+        raise CommandRefused(f"no setting is named; there are {_join_names(known)}")
     if unknown := [name for name in changes if name not in known]:
-        raise CommandRefused(f"{_listed(unknown)}: no such setting; there are {_listed(known)}")
+        raise CommandRefused(f"{_join_names(unknown)}: no such setting; there are {_join_names(known)}")
     of_rules = {name: value for name, value in changes.items() if name in type(rules).model_fields}
     of_settings = {name: value for name, value in changes.items() if name in GroupSettings.model_fields}
     try:
         return state.model_copy(
             update={
-                "manager_config": _MANAGER.validate_python({**rules.model_dump(), **of_rules}),
+                "manager_config": _MANAGER_CONFIG_ADAPTER.validate_python({**rules.model_dump(), **of_rules}),
                 "settings": GroupSettings.model_validate({**settings.model_dump(), **of_settings}),
             }
         )
     except ValidationError as error:
-        raise CommandRefused(explain(error)) from error
+        raise CommandRefused(format_validation_error(error)) from error
 
 
-def _listed(names: Iterable[str]) -> str:
+def _join_names(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))
 
 
-def _change_roster(
+def _admit_roster_change(
     state: ConversationState, command: RosterCommand, command_id: CommandId, joining: MemberRef | None
 ) -> tuple[ConversationState, str, int | None]:
     if len(state.pending_changes) >= MAX_PENDING_CHANGES:
-        raise TooMuchWaits(f"{MAX_PENDING_CHANGES} changes of members wait already; try again later")
+        raise PendingLimitExceeded(f"{MAX_PENDING_CHANGES} changes of members wait already; try again later")
     if joining and joining.agent_id in getattr(state.manager_config, "manager_ids", ()):
         raise CommandRefused(f"{joining.name!r} manages this conversation and cannot take part in it")
-    change = _resolved(state, command, command_id, joining)
-    roster = changed_roster(expected_roster(state), change, state.floor.turn)
-    _refuse_flood(state, change)
+    change = _resolve_change(state, command, command_id, joining)
+    roster = apply_roster_change(expected_roster(state), change, state.floor.turn)
+    _check_pending_size(state, change)
     taken = state.model_copy(update={"pending_changes": (*state.pending_changes, change)})
     names = ", ".join(member.name for member in roster.members) or "nobody"
     return taken, f"at the next turn boundary: {names}", roster.epoch
 
 
-def _resolved(
+def _resolve_change(
     state: ConversationState, command: RosterCommand, command_id: CommandId, joining: MemberRef | None
 ) -> AnyRosterChange:
     roster = expected_roster(state)
@@ -264,8 +264,10 @@ def _resolved(
                 return ManagerHealthChanged(command_id=command_id, manager=manager.ref, health=HEALTHY)
             return MemberReinstated(command_id=command_id, member=roster.get(command.agent).ref)
         case ReorderMembers():
-            return MembersReordered(command_id=command_id, order=_ids(roster.get(who) for who in command.agents))
+            return MembersReordered(
+                command_id=command_id, order=_member_ids(roster.get(id_or_name) for id_or_name in command.agents)
+            )
 
 
-def _ids(members: Iterable[Member]) -> Sequence[Any]:
+def _member_ids(members: Iterable[Member]) -> Sequence[Any]:
     return tuple(member.agent_id for member in members)

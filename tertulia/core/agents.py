@@ -11,16 +11,16 @@ from tertulia.core.ids import AgentId, BlockId
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f:]")
 
 
-def _printable(name: str) -> str:
+def _validate_display_name(name: str) -> str:
     if _CONTROL_CHARACTERS.search(name):
         raise ValueError("a name has no colon and no control characters: it stands before the words in the transcript")
     return name
 
 
-Name = Annotated[
+DisplayName = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=64),
-    AfterValidator(_printable),
+    AfterValidator(_validate_display_name),
     Field(json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f:]+$"}),
 ]
 """A display name: 1 to 64 characters on one line, without a colon."""
@@ -35,7 +35,7 @@ MAX_BLOCK_CHARS = 100_000
 class MemoryBlock(Definition):
     """A labelled text that stands in the prompt of its agent, or of all members of a group that shares it."""
 
-    label: Name
+    label: DisplayName
     value: str = Field(default="", max_length=MAX_BLOCK_CHARS)
 
 
@@ -71,7 +71,7 @@ class Agent(Definition):
     """Someone who can take part in a group, or manage one."""
 
     id: AgentId
-    name: Name
+    name: DisplayName
     """Unique among all agents: the words in a transcript bear it."""
     description: str = Field(default="", max_length=2_000)
     """What it is good at, in a line: a manager and the other members read this."""
@@ -88,7 +88,7 @@ Tags = Annotated[tuple[Tag, ...], Field(max_length=50), AfterValidator(lambda ta
 class AgentPatch(Definition):
     """A change of an agent. What it does not name stays; null = empty."""
 
-    name: Name | None = None
+    name: DisplayName | None = None
     description: str | None = Field(default=None, max_length=2_000)
     instructions: str | None = Field(default=None, max_length=100_000)
     model: ModelSettings | None = None

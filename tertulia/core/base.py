@@ -13,7 +13,7 @@ class Definition(BaseModel):
 
     @field_validator("*")
     @classmethod
-    def _storable(cls, value: Any) -> Any:
+    def _reject_nul(cls, value: Any) -> Any:
         if _has_nul(value):
             raise ValueError("no NUL characters: Postgres cannot store them")
         return value
@@ -37,11 +37,11 @@ def _has_nul(value: Any) -> bool:
             return False
 
 
-def explain(error: ValidationError, *, under: Sequence[str] = ()) -> str:
+def format_validation_error(error: ValidationError, *, path_prefix: Sequence[str] = ()) -> str:
     """A validation error on one line, each problem with the field's path: `agents.0.name: Field required`."""
     problems = []
     for problem in error.errors(include_url=False, include_context=False):
-        path = ".".join(str(part) for part in (*under, *problem["loc"]))
+        path = ".".join(str(part) for part in (*path_prefix, *problem["loc"]))
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = "unknown field"

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue, PositiveInt, StringConstraints
 
-from tertulia.core.agents import MAX_BLOCK_CHARS, Name
+from tertulia.core.agents import MAX_BLOCK_CHARS, DisplayName
 from tertulia.core.base import Definition, Record
 from tertulia.core.errors import InvalidDefinition
 from tertulia.core.ids import BlockId
@@ -19,10 +19,10 @@ BlockText = Annotated[str, StringConstraints(strip_whitespace=False, max_length=
 BlockLimit = Annotated[PositiveInt, Field(le=MAX_BLOCK_CHARS)]
 
 
-class BlockDraft(Definition):
+class NewBlock(Definition):
     """A block that is to be made."""
 
-    label: Name
+    label: DisplayName
     value: BlockText = ""
     description: str = Field(default="", max_length=2_000)
     limit: BlockLimit = DEFAULT_BLOCK_LIMIT
@@ -33,7 +33,7 @@ class BlockDraft(Definition):
 class BlockPatch(Definition):
     """A change of a block: the fields that are set, and no others."""
 
-    label: Name | None = None
+    label: DisplayName | None = None
     value: BlockText | None = None
     append: BlockText | None = None
     """Text that is added to the end of the value, whatever that is by then."""
@@ -57,7 +57,7 @@ class Block(Record):
     updated_at: datetime
 
 
-def check_limit(label: str, value: str, limit: int) -> None:
+def check_block_limit(label: str, value: str, limit: int) -> None:
     """Refuse a value that is longer than its block allows.
 
     Raises:
@@ -67,7 +67,7 @@ def check_limit(label: str, value: str, limit: int) -> None:
         raise InvalidDefinition(f"value: {len(value)} characters, and the block {label!r} has a limit of {limit}")
 
 
-def patched_block(block: Block, patch: BlockPatch) -> Block:
+def apply_block_patch(block: Block, patch: BlockPatch) -> Block:
     """The block after `patch`; its version counts up if the value has become another.
 
     Raises:
@@ -81,6 +81,6 @@ def patched_block(block: Block, patch: BlockPatch) -> Block:
         given["value"] = block.value + addition
     changed = block.model_copy(update=given)
     if {"value", "limit"} & given.keys():
-        check_limit(changed.label, changed.value, changed.limit)
+        check_block_limit(changed.label, changed.value, changed.limit)
     version = block.version + (changed.value != block.value)
     return changed.model_copy(update={"version": version})

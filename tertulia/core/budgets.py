@@ -33,7 +33,7 @@ class Budget(Definition):
     member itself. Then, as with `stop` at once, the conversation closes, or the member falls silent."""
 
     @model_validator(mode="after")
-    def _limits_something(self) -> Self:
+    def _require_limit(self) -> Self:
         if self.tokens is None and self.model_calls is None and self.seconds is None:
             raise ValueError("a budget limits at least one of tokens, model_calls and seconds")
         if self.member is not None and self.scope != "member":
@@ -41,7 +41,7 @@ class Budget(Definition):
         return self
 
 
-class Reached(Record):
+class SpentBudget(Record):
     """A budget that is spent: the name that is recorded, the sentence for a reader, and what follows."""
 
     reason: BudgetReason
@@ -49,8 +49,8 @@ class Reached(Record):
     concludes: bool
 
 
-def reached(budget: Budget, usage: Usage, seconds: float, whose: str) -> Reached | None:
-    """Whether `whose` use has come to the budget's limit."""
+def check_budget(budget: Budget, usage: Usage, seconds: float, subject: str) -> SpentBudget | None:
+    """Whether `subject` use has come to the budget's limit."""
     spent: tuple[tuple[BudgetReason, float, float | None, str], ...] = (
         ("token_budget", usage.total_tokens, budget.tokens, "tokens"),
         ("model_call_budget", usage.model_calls, budget.model_calls, "model calls"),
@@ -58,6 +58,6 @@ def reached(budget: Budget, usage: Usage, seconds: float, whose: str) -> Reached
     )
     for reason, used, limit, unit in spent:
         if limit is not None and used >= limit:
-            explanation = f"{whose} has used {used:.0f} {unit} of {limit:g}"
-            return Reached(reason=reason, explanation=explanation, concludes=budget.on_reached == "conclude")
+            explanation = f"{subject} has used {used:.0f} {unit} of {limit:g}"
+            return SpentBudget(reason=reason, explanation=explanation, concludes=budget.on_reached == "conclude")
     return None

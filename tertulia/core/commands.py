@@ -4,13 +4,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AliasChoices, Field, NonNegativeInt, StringConstraints, model_validator
 
-from tertulia.core.agents import Name
+from tertulia.core.agents import DisplayName
 from tertulia.core.base import Definition, Record
 from tertulia.core.group import CatchUp, InFlight
 from tertulia.core.ids import CommandId
 
 CommandIdText = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-Who = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+AgentIdOrName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 """An agent by id or by unique name."""
 
 DEFAULT_SENDER = "User"
@@ -27,24 +27,24 @@ class PostMessage(Command):
     """Say something in the conversation from outside."""
 
     text: str = Field(min_length=1)
-    sender: Name = DEFAULT_SENDER
+    sender: DisplayName = DEFAULT_SENDER
     """The name that stands before the words; not a member's."""
 
 
 class AddMember(Command):
     """Let an agent join at the next turn boundary."""
 
-    agent: Who = Field(validation_alias=AliasChoices("agent", "agent_id"))
+    agent: AgentIdOrName = Field(validation_alias=AliasChoices("agent", "agent_id"))
     position: NonNegativeInt | None = None
     """Index in the order, 0 = first; without it, last."""
     state: Literal["active", "muted", "standby"] = "active"
     catch_up: CatchUp | None = None
     """What it reads of what came before; without it, the group's setting."""
-    stands_in_for: Who | None = None
+    stands_in_for: AgentIdOrName | None = None
     """With state `standby`: the only member that it stands in for; without it, any."""
 
     @model_validator(mode="after")
-    def _only_on_standby(self) -> Self:
+    def _check_stands_in_for(self) -> Self:
         if self.stands_in_for is not None and self.state != "standby":
             raise ValueError("stands_in_for: only a member with state 'standby' stands in for others")
         return self
@@ -53,7 +53,7 @@ class AddMember(Command):
 class RemoveMember(Command):
     """Let a member leave at the next turn boundary."""
 
-    agent: Who = Field(validation_alias=AliasChoices("agent", "agent_id"))
+    agent: AgentIdOrName = Field(validation_alias=AliasChoices("agent", "agent_id"))
     in_flight: InFlight | None = None
     """If it speaks just now: `finish` = its words stand, `discard` = they are dropped, `cancel` = the model call is
     cancelled; without it, the group's setting."""
@@ -62,8 +62,8 @@ class RemoveMember(Command):
 class ReplaceMember(Command):
     """Let another agent take a member's place in the order."""
 
-    agent: Who = Field(validation_alias=AliasChoices("agent", "agent_id"))
-    replacement: Who = Field(validation_alias=AliasChoices("replacement", "replacement_id"))
+    agent: AgentIdOrName = Field(validation_alias=AliasChoices("agent", "agent_id"))
+    replacement: AgentIdOrName = Field(validation_alias=AliasChoices("replacement", "replacement_id"))
     catch_up: CatchUp | None = None
     in_flight: InFlight | None = None
     """As for `remove_member`."""
@@ -72,26 +72,26 @@ class ReplaceMember(Command):
 class ReorderMembers(Command):
     """Give the roster a new order."""
 
-    agents: tuple[Who, ...] = Field(min_length=1, validation_alias=AliasChoices("agents", "agent_ids"))
+    agents: tuple[AgentIdOrName, ...] = Field(min_length=1, validation_alias=AliasChoices("agents", "agent_ids"))
     """Every member once, by id or name."""
 
 
 class MuteMember(Command):
     """Let a member stay and read, but not speak."""
 
-    agent: Who = Field(validation_alias=AliasChoices("agent", "agent_id"))
+    agent: AgentIdOrName = Field(validation_alias=AliasChoices("agent", "agent_id"))
 
 
 class UnmuteMember(Command):
     """Let a muted member speak again, or one on standby speak for itself."""
 
-    agent: Who = Field(validation_alias=AliasChoices("agent", "agent_id"))
+    agent: AgentIdOrName = Field(validation_alias=AliasChoices("agent", "agent_id"))
 
 
 class ReinstateMember(Command):
     """Take an isolated or suspect member for healthy at once."""
 
-    agent: Who = Field(validation_alias=AliasChoices("agent", "agent_id"))
+    agent: AgentIdOrName = Field(validation_alias=AliasChoices("agent", "agent_id"))
 
 
 class UpdateSettings(Command, extra="allow"):
@@ -132,7 +132,7 @@ COMMANDS: dict[str, type[AnyCommand]] = {
     "stop": Stop,
 }
 """Every command under the name of its update and its signal."""
-NAMES: dict[type[AnyCommand], str] = {command: name for name, command in COMMANDS.items()}
+COMMAND_NAMES: dict[type[AnyCommand], str] = {command: name for name, command in COMMANDS.items()}
 """The name of each command."""
 
 

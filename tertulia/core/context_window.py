@@ -10,7 +10,7 @@ CHARS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True)
-class Window:
+class ContextWindow:
     """The messages with `seq > after_seq` and, of those, the ones with at least `after_chars` of transcript before
     them; the last message is always in it."""
 
@@ -18,7 +18,9 @@ class Window:
     after_chars: int
 
 
-def window(last_seq: int, chars: int, *, max_messages: int, max_tokens: int, visible_from: int = 0) -> Window:
+def compute_window(
+    last_seq: int, chars: int, *, max_messages: int, max_tokens: int, visible_from: int = 0
+) -> ContextWindow:
     """The window over a transcript of `last_seq` messages and `chars` characters.
 
     Args:
@@ -28,12 +30,12 @@ def window(last_seq: int, chars: int, *, max_messages: int, max_tokens: int, vis
         max_tokens: about the most tokens to show.
         visible_from: the reader may see what comes after this `seq`.
     """
-    return Window(
-        after_seq=max(_beginning(last_seq, max_messages), visible_from),
-        after_chars=_beginning(chars, max_tokens * CHARS_PER_TOKEN),
+    return ContextWindow(
+        after_seq=max(_window_start(last_seq, max_messages), visible_from),
+        after_chars=_window_start(chars, max_tokens * CHARS_PER_TOKEN),
     )
 
 
-def _beginning(length: int, budget: int) -> int:
+def _window_start(length: int, budget: int) -> int:
     step = max(budget // 2, 1)
     return max(-(-(length - budget) // step), 0) * step

@@ -7,7 +7,7 @@ from tertulia.core.ids import AgentId
 from tertulia.core.phases import PhaseChange
 from tertulia.core.roster import MemberRef, Roster
 from tertulia.core.roster_changes import AnyRosterChange
-from tertulia.core.state import Chosen, Phase, Post
+from tertulia.core.state import NextSpeaker, Phase, Post
 
 
 class LoadConversation(Record):
@@ -35,7 +35,7 @@ class RecordPosts(Record):
 
 
 class LoadGroup(Record):
-    """Read the group anew, for it has changed; answer with `GroupRead`."""
+    """Read the group anew, for it has changed; answer with `GroupLoaded`."""
 
 
 class AnnouncePhase(Record):
@@ -62,7 +62,7 @@ class TakeTurn(Record):
     """Let this member speak; answer with `TurnCompleted`."""
 
     turn: int
-    chosen: Chosen
+    chosen: NextSpeaker
     first_model: int = 0
     """Which of the speaker's models is asked first."""
     trial: bool = False
@@ -93,7 +93,7 @@ class CloseConversation(Record):
     reason: str
 
 
-class Finished(Record):
+class Finish(Record):
     """The conversation is closed."""
 
 
@@ -108,5 +108,5 @@ Decision = (
     | CloseRound
     | WaitForInput
     | CloseConversation
-    | Finished
+    | Finish
 )

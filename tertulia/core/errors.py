@@ -37,7 +37,7 @@ class CommandRefused(TertuliaError):
     """An operator's command that this conversation cannot take; nothing has changed."""
 
 
-class TooMuchWaits(CommandRefused):
+class PendingLimitExceeded(CommandRefused):
     """So much waits for its turn boundary already that there is no room for more; a moment later there is."""
 
 
@@ -56,16 +56,16 @@ class PayloadUnreadable(TertuliaError):
 class ErrorType(StrEnum):
     """The `type` of each application error that this project raises across Temporal."""
 
-    REFUSED = "CommandRefused"
-    CLOSED = "ConversationClosed"
-    FULL = "TooMuchWaits"
+    COMMAND_REFUSED = "CommandRefused"
+    CONVERSATION_CLOSED = "ConversationClosed"
+    PENDING_LIMIT = "TooMuchWaits"
     NOT_FOUND = "NotFound"
-    INVALID = "InvalidDefinition"
+    INVALID_DEFINITION = "InvalidDefinition"
     CONFLICT = "Conflict"
-    BUSY = "RollingOver"
-    MODEL = "ModelFailed"
+    ROLLING_OVER = "RollingOver"
+    MODEL_FAILED = "ModelFailed"
     MODEL_REFUSED = "ModelRequestRefused"
-    DATABASE = "DatabaseUnavailable"
+    DATABASE_UNAVAILABLE = "DatabaseUnavailable"
     WORKER_DIED = "WorkerDied"
 
 
@@ -73,13 +73,13 @@ ERROR_TEXT_LIMIT = 500
 """Characters of an error's text that may enter a workflow history."""
 
 
-def brief(text: str, limit: int = ERROR_TEXT_LIMIT) -> str:
+def truncate(text: str, limit: int = ERROR_TEXT_LIMIT) -> str:
     """`text` on one line, cut to `limit` characters with an ellipsis."""
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: max(limit - 1, 0)] + "…"
 
 
-def place_of(error: BaseException) -> str:
+def error_location(error: BaseException) -> str:
     """The error's kind and where it came from, without its words: those may be somebody's."""
     frames = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in extract_tb(error.__traceback__)]
     return f"{type(error).__name__} at " + " < ".join(reversed(frames))

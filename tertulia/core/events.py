@@ -22,7 +22,7 @@ class Event(Record):
     """The workflow's time, with zone: the core has no clock of its own."""
 
 
-class GroupTold(Record):
+class GroupSnapshot(Record):
     """What the database has of a group."""
 
     group_name: str
@@ -37,7 +37,7 @@ class GroupTold(Record):
     """Which revision of the group this is."""
 
 
-class Begun(Record):
+class ForkOrigin(Record):
     """What a conversation has behind it already: that which it shares with another one."""
 
     last_turn: int
@@ -46,20 +46,20 @@ class Begun(Record):
     usage: Usage
 
 
-class ConversationLoaded(Event, GroupTold):
+class ConversationLoaded(Event, GroupSnapshot):
     """The group was read from the database."""
 
     group_id: GroupId
     roster: tuple[MemberRef, ...] | None = None
     """Who takes part, where those are not the group's members."""
-    begun: Begun | None = None
+    begun: ForkOrigin | None = None
 
 
-class GroupRead(Event, GroupTold):
+class GroupLoaded(Event, GroupSnapshot):
     """The group was read anew, because it has changed."""
 
 
-class GroupGone(Event):
+class GroupDeleted(Event):
     """The group that had changed was deleted; the conversation goes on without it."""
 
 
@@ -160,8 +160,8 @@ class ConversationEnded(Event):
 
 AnyEvent = (
     ConversationLoaded
-    | GroupRead
-    | GroupGone
+    | GroupLoaded
+    | GroupDeleted
     | PhaseAnnounced
     | MembershipApplied
     | PostsRecorded

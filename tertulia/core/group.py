@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from tertulia.core.agents import Agent, MemoryBlock, Name
+from tertulia.core.agents import Agent, DisplayName, MemoryBlock
 from tertulia.core.base import Definition
 from tertulia.core.budgets import MAX_BUDGETS, Budget
 from tertulia.core.errors import InvalidDefinition, NotFound
@@ -49,7 +49,7 @@ class Standby(Definition):
     """Only for this member; null = for any."""
 
 
-class ManagerRules(Definition):
+class ManagerConfigBase(Definition):
     """What every kind of manager has in common."""
 
     max_turns: PositiveInt | None = Field(default=None, le=1_000_000)
@@ -60,13 +60,13 @@ class ManagerRules(Definition):
     """A participant that says this ends the round; null = no such word."""
 
 
-class RoundRobin(ManagerRules):
+class RoundRobinConfig(ManagerConfigBase):
     """Everyone speaks in the order of the roster. `max_turns` defaults to the number of active members."""
 
     manager_type: Literal["round_robin"] = "round_robin"
 
 
-class Dynamic(ManagerRules):
+class DynamicConfig(ManagerConfigBase):
     """An agent chooses who speaks next, and may finish the round. `max_turns` defaults to 20."""
 
     manager_type: Literal["dynamic"] = "dynamic"
@@ -90,7 +90,7 @@ class Dynamic(ManagerRules):
         return (*first, *self.fallback_manager_ids)
 
 
-ManagerConfig = Annotated[RoundRobin | Dynamic, Field(discriminator="manager_type")]
+ManagerConfig = Annotated[RoundRobinConfig | DynamicConfig, Field(discriminator="manager_type")]
 
 DEFAULT_DYNAMIC_TURNS = 20
 
@@ -151,23 +151,23 @@ class GroupSettings(Definition):
 
     @field_validator("termination")
     @classmethod
-    def _few_conditions(cls, condition: Condition | None) -> Condition | None:
+    def _check_condition_count(cls, condition: Condition | None) -> Condition | None:
         if condition and count_conditions(condition) > MAX_CONDITIONS:
             raise ValueError(f"more than {MAX_CONDITIONS} conditions, those inside others counted")
         return condition
 
 
-def _unique(agent_ids: tuple[AgentId, ...]) -> tuple[AgentId, ...]:
-    _refuse_twice("agent", agent_ids)
+def _check_unique_agents(agent_ids: tuple[AgentId, ...]) -> tuple[AgentId, ...]:
+    _reject_duplicates("agent", agent_ids)
     return agent_ids
 
 
-def _unique_blocks(block_ids: tuple[BlockId, ...]) -> tuple[BlockId, ...]:
-    _refuse_twice("block", block_ids)
+def _check_unique_blocks(block_ids: tuple[BlockId, ...]) -> tuple[BlockId, ...]:
+    _reject_duplicates("block", block_ids)
     return block_ids
 
 
-def _refuse_twice(kind: str, ids: Iterable[str]) -> None:
+def _reject_duplicates(kind: str, ids: Iterable[str]) -> None:
     if twice := [one for one, count in Counter(ids).items() if count > 1]:
         raise ValueError(f"Duplicate {kind} ids: {', '.join(map(repr, twice))}")
 
@@ -176,14 +176,16 @@ class Group(Definition):
     """An ordered list of agents, a manager, shared memory and settings."""
 
     id: GroupId
-    name: Name
+    name: DisplayName
     description: str = Field(default="", max_length=10_000)
     """What the group is for: every member's prompt begins with it."""
-    agent_ids: Annotated[tuple[AgentId, ...], AfterValidator(_unique)] = Field(default=(), max_length=MAX_MEMBERS)
+    agent_ids: Annotated[tuple[AgentId, ...], AfterValidator(_check_unique_agents)] = Field(
+        default=(), max_length=MAX_MEMBERS
+    )
     standby: tuple[Standby, ...] = Field(default=(), max_length=MAX_MEMBERS)
     """Members that only speak in the place of one that fails."""
-    manager_config: ManagerConfig = RoundRobin()
-    shared_block_ids: Annotated[tuple[BlockId, ...], AfterValidator(_unique_blocks)] = Field(
+    manager_config: ManagerConfig = RoundRobinConfig()
+    shared_block_ids: Annotated[tuple[BlockId, ...], AfterValidator(_check_unique_blocks)] = Field(
         default=(), max_length=MAX_BLOCKS
     )
     """The blocks whose text is in the prompt of every member, in this order."""
@@ -195,18 +197,18 @@ class Group(Definition):
     """Grows with every change."""
 
     @model_validator(mode="after")
-    def _manager_takes_no_part(self) -> Self:
+    def _check_managers(self) -> Self:
         for manager_id in self.manager_ids:
             if manager_id in self.member_ids:
                 first = manager_id == getattr(self.manager_config, "manager_agent_id", None)
                 field = "manager_agent_id" if first else "fallback_manager_ids"
                 raise ValueError(f"manager_config.{field}: {manager_id!r} is also a participant")
-        _unique(self.manager_ids)
+        _check_unique_agents(self.manager_ids)
         return self
 
     @model_validator(mode="after")
-    def _standby_fits(self) -> Self:
-        _unique(self.member_ids)
+    def _check_standby(self) -> Self:
+        _check_unique_agents(self.member_ids)
         for standby in self.standby:
             if standby.stands_in_for is not None and standby.stands_in_for not in self.agent_ids:
                 raise ValueError(f"standby: {standby.stands_in_for!r} is none of agent_ids")
@@ -220,7 +222,7 @@ class Group(Definition):
     @property
     def manager_ids(self) -> tuple[AgentId, ...]:
         """The managing agents; none where a rule manages."""
-        return self.manager_config.manager_ids if isinstance(self.manager_config, Dynamic) else ()
+        return self.manager_config.manager_ids if isinstance(self.manager_config, DynamicConfig) else ()
 
 
 def check_members(group: Group, agents: Iterable[Agent]) -> None:
@@ -239,7 +241,7 @@ def check_members(group: Group, agents: Iterable[Agent]) -> None:
         raise InvalidDefinition(f"group {group.name!r}: Duplicate agent names: {', '.join(map(repr, twice))}")
 
 
-def visible_from(catch_up: CatchUp, last_seq: int) -> int:
+def catch_up_start(catch_up: CatchUp, last_seq: int) -> int:
     """The `seq` after which a joiner may read, given the last `seq` of the transcript when it joins."""
     if catch_up == "full":
         return 0

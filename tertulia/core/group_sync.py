@@ -9,23 +9,29 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel
 
-from tertulia.core.admission import reject
+from tertulia.core.admission import record_rejection
 from tertulia.core.errors import CommandRefused
-from tertulia.core.events import ConversationLoaded, GroupRead
+from tertulia.core.events import ConversationLoaded, GroupLoaded
 from tertulia.core.group import Standby
 from tertulia.core.ids import AgentId, CommandId
-from tertulia.core.pending_changes import AUTOMATIC, expected_roster
+from tertulia.core.pending_changes import AUTOMATIC_ID_PREFIX, expected_roster
 from tertulia.core.roster import Manager, Roster
-from tertulia.core.roster_changes import AnyRosterChange, MemberAdded, MemberRemoved, MembersReordered, changed_roster
-from tertulia.core.state import ConversationState, GroupBase
+from tertulia.core.roster_changes import (
+    AnyRosterChange,
+    MemberAdded,
+    MemberRemoved,
+    MembersReordered,
+    apply_roster_change,
+)
+from tertulia.core.state import ConversationState, GroupBaseline
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-def base_of(event: ConversationLoaded | GroupRead) -> GroupBase:
+def build_baseline(event: ConversationLoaded | GroupLoaded) -> GroupBaseline:
     """What the group says now."""
     on_standby = {one.agent_id for one in event.standby}
-    return GroupBase(
+    return GroupBaseline(
         revision=event.revision,
         agent_ids=tuple(one.agent_id for one in event.members if one.agent_id not in on_standby),
         standby=event.standby,
@@ -34,14 +40,14 @@ def base_of(event: ConversationLoaded | GroupRead) -> GroupBase:
     )
 
 
-def told_of(state: ConversationState, revision: int) -> ConversationState:
+def record_group_revision(state: ConversationState, revision: int) -> ConversationState:
     """The state once it knows that the group has that revision; older ones than it knows of say nothing new."""
     return state.model_copy(update={"told_revision": max(state.told_revision, revision)})
 
 
-def reconciled(state: ConversationState, event: GroupRead) -> ConversationState:
+def merge_group_changes(state: ConversationState, event: GroupLoaded) -> ConversationState:
     """The state with what the group has changed; changes of members wait, as those of operators do."""
-    before, now = state.base, base_of(event)
+    before, now = state.base, build_baseline(event)
     assert before is not None
     if now.revision <= before.revision:
         return state.model_copy(update={"told_revision": before.revision})
@@ -52,15 +58,15 @@ def reconciled(state: ConversationState, event: GroupRead) -> ConversationState:
             "base": now,
             "group_name": event.group_name,
             "description": event.description,
-            "settings": _taken_over(state.settings, before.settings, now.settings),
-            "manager_config": _taken_over(state.manager_config, before.manager_config, now.manager_config),
+            "settings": _merge_fields(state.settings, before.settings, now.settings),
+            "manager_config": _merge_fields(state.manager_config, before.manager_config, now.manager_config),
             "roster": state.roster.model_copy(update={"managers": managers}),
         }
     )
-    return _members_changed(state, before, now, event)
+    return _enqueue_member_changes(state, before, now, event)
 
 
-def _taken_over(own: _Model, before: _Model, now: _Model) -> _Model:
+def _merge_fields(own: _Model, before: _Model, now: _Model) -> _Model:
     """`own`, with each field that differs between `before` and `now` as it is now."""
     if type(own) is not type(now):
         return now
@@ -69,17 +75,17 @@ def _taken_over(own: _Model, before: _Model, now: _Model) -> _Model:
     return own.model_copy(update=changed)
 
 
-def _members_changed(
-    state: ConversationState, before: GroupBase, now: GroupBase, event: GroupRead
+def _enqueue_member_changes(
+    state: ConversationState, before: GroupBaseline, now: GroupBaseline, event: GroupLoaded
 ) -> ConversationState:
     refs = {one.agent_id: one for one in event.members}
     order = [*now.agent_ids, *(one.agent_id for one in now.standby)]
-    seats_before, seats_now = _seats(before), _seats(now)
+    seats_before, seats_now = _group_seats(before), _group_seats(now)
     gone = [agent_id for agent_id, seat in seats_before.items() if seats_now.get(agent_id) != seat]
     new = [agent_id for agent_id in order if seats_before.get(agent_id) != seats_now[agent_id]]
     for agent_id in gone:
         if member := expected_roster(state).find(agent_id):
-            state = _waiting(state, now, MemberRemoved(command_id=CommandId(""), member=member.ref))
+            state = _enqueue_or_reject(state, now, MemberRemoved(command_id=CommandId(""), member=member.ref))
     for agent_id in new:
         roster = expected_roster(state)
         # One that was deleted while the group was read is not among those who were read.
@@ -88,28 +94,28 @@ def _members_changed(
             joining = MemberAdded(
                 command_id=CommandId(""),
                 member=refs[agent_id],
-                position=_place(roster, order, agent_id),
+                position=_insert_position(roster, order, agent_id),
                 state="standby" if on_standby else "active",
                 catch_up=state.settings.catch_up,
                 reserved_for=on_standby.stands_in_for if on_standby else None,
             )
-            state = _waiting(state, now, joining)
-    return _reordered(state, before, now)
+            state = _enqueue_or_reject(state, now, joining)
+    return _enqueue_reorder(state, before, now)
 
 
-def _seats(base: GroupBase) -> dict[AgentId, Standby | Literal["active"]]:
+def _group_seats(base: GroupBaseline) -> dict[AgentId, Standby | Literal["active"]]:
     """Each member of the group, and whether it speaks for itself or stands by."""
     return {**dict.fromkeys(base.agent_ids, "active"), **{one.agent_id: one for one in base.standby}}
 
 
-def _place(roster: Roster, order: Sequence[AgentId], agent_id: AgentId) -> int:
+def _insert_position(roster: Roster, order: Sequence[AgentId], agent_id: AgentId) -> int:
     """Behind the nearest of those before it in the group's order who are here."""
     here = [one.agent_id for one in roster.members]
     before = [one for one in order[: order.index(agent_id)] if one in here]
     return here.index(before[-1]) + 1 if before else 0
 
 
-def _reordered(state: ConversationState, before: GroupBase, now: GroupBase) -> ConversationState:
+def _enqueue_reorder(state: ConversationState, before: GroupBaseline, now: GroupBaseline) -> ConversationState:
     """The group's order for its members, if it has changed; those that operators added keep their places."""
     stayed = [agent_id for agent_id in before.agent_ids if agent_id in now.agent_ids]
     if stayed == [agent_id for agent_id in now.agent_ids if agent_id in before.agent_ids]:
@@ -119,16 +125,16 @@ def _reordered(state: ConversationState, before: GroupBase, now: GroupBase) -> C
     order = tuple(next(in_order) if agent_id in now.agent_ids else agent_id for agent_id in here)
     if order == tuple(here):
         return state
-    return _waiting(state, now, MembersReordered(command_id=CommandId(""), order=order))
+    return _enqueue_or_reject(state, now, MembersReordered(command_id=CommandId(""), order=order))
 
 
-def _waiting(state: ConversationState, now: GroupBase, change: AnyRosterChange) -> ConversationState:
+def _enqueue_or_reject(state: ConversationState, now: GroupBaseline, change: AnyRosterChange) -> ConversationState:
     """The state with that change waiting; one that cannot be made is kept among the refusals."""
     epoch = state.roster.epoch + len(state.pending_changes) + 1
-    command_id = CommandId(f"{AUTOMATIC}group-{now.revision}-{epoch}")
+    command_id = CommandId(f"{AUTOMATIC_ID_PREFIX}group-{now.revision}-{epoch}")
     change = change.model_copy(update={"command_id": command_id})
     try:
-        changed_roster(expected_roster(state), change, state.floor.turn)
+        apply_roster_change(expected_roster(state), change, state.floor.turn)
     except CommandRefused as refusal:
-        return reject(state, "group_changed", command_id, str(refusal))
+        return record_rejection(state, "group_changed", command_id, str(refusal))
     return state.model_copy(update={"pending_changes": (*state.pending_changes, change)})

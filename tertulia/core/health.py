@@ -11,7 +11,7 @@ from tertulia.core.base import Record
 
 HealthState = Literal["healthy", "suspect", "isolated", "probation"]
 
-_MOST_DOUBLINGS = 6
+_MAX_DOUBLINGS = 6
 
 
 class Health(Record):
@@ -33,7 +33,7 @@ class Health(Record):
 HEALTHY = Health()
 
 
-class HealthRules(Protocol):
+class HealthSettings(Protocol):
     """The settings that health goes by."""
 
     @property
@@ -44,7 +44,7 @@ class HealthRules(Protocol):
     def cool_down_seconds(self) -> float | None: ...
 
 
-class Moment(Record):
+class TurnTime(Record):
     """When something happened."""
 
     turn: int
@@ -52,7 +52,7 @@ class Moment(Record):
     at: datetime
 
 
-def after_failure(health: Health, rules: HealthRules, moment: Moment, reason: str) -> Health:
+def health_after_failure(health: Health, rules: HealthSettings, turn_time: TurnTime, reason: str) -> Health:
     """The health after one more turn of which all attempts failed."""
     failures = health.failures + 1
     relapses = health.state == "probation" or failures >= rules.isolate_after_failures
@@ -61,46 +61,46 @@ def after_failure(health: Health, rules: HealthRules, moment: Moment, reason: st
         state=state,
         failures=failures,
         isolations=health.isolations + relapses,
-        since_turn=moment.turn,
-        since=moment.at,
+        since_turn=turn_time.turn,
+        since=turn_time.at,
         reason=reason,
     )
 
 
-def isolated(health: Health, moment: Moment, reason: str) -> Health:
+def isolate(health: Health, turn_time: TurnTime, reason: str) -> Health:
     """The health when a failure is one of everybody's: no second chance before the cool-down."""
     return Health(
         state="isolated",
         failures=max(health.failures, 1),
         isolations=health.isolations + 1,
-        since_turn=moment.turn,
-        since=moment.at,
+        since_turn=turn_time.turn,
+        since=turn_time.at,
         reason=reason,
     )
 
 
-def after_success(health: Health, moment: Moment, model: int, trouble: str) -> Health:
+def health_after_success(health: Health, turn_time: TurnTime, model: int, trouble: str) -> Health:
     """The health after a turn that succeeded, with the agent's own model or, after `trouble`, with a fallback."""
     if model == 0:
         return HEALTHY
     if health.state == "suspect" and health.model == model:
         return health
-    return Health(state="suspect", since_turn=moment.turn, since=moment.at, reason=trouble, model=model)
+    return Health(state="suspect", since_turn=turn_time.turn, since=turn_time.at, reason=trouble, model=model)
 
 
-def on_probation(health: Health, moment: Moment, reason: str) -> Health:
+def start_probation(health: Health, turn_time: TurnTime, reason: str) -> Health:
     """The health for one turn that decides whether it is over."""
-    update = {"state": "probation", "since_turn": moment.turn, "since": moment.at, "reason": reason, "model": 0}
+    update = {"state": "probation", "since_turn": turn_time.turn, "since": turn_time.at, "reason": reason, "model": 0}
     return health.model_copy(update=update)
 
 
-def cool_down_over(health: Health, rules: HealthRules, moment: Moment) -> str | None:
+def retry_reason(health: Health, rules: HealthSettings, turn_time: TurnTime) -> str | None:
     """Why one that is isolated, or speaks with a fallback model, may be tried again now; None = not yet."""
-    longer = 2 ** min(max(health.isolations - 1, 0), _MOST_DOUBLINGS)
-    turns = moment.turn - health.since_turn
-    if rules.cool_down_turns is not None and turns >= rules.cool_down_turns * longer:
+    factor = 2 ** min(max(health.isolations - 1, 0), _MAX_DOUBLINGS)
+    turns = turn_time.turn - health.since_turn
+    if rules.cool_down_turns is not None and turns >= rules.cool_down_turns * factor:
         return f"{turns} turns have passed"
     if rules.cool_down_seconds is None or health.since is None:
         return None
-    seconds = (moment.at - health.since).total_seconds()
-    return f"{seconds:.0f} s have passed" if seconds >= rules.cool_down_seconds * longer else None
+    seconds = (turn_time.at - health.since).total_seconds()
+    return f"{seconds:.0f} s have passed" if seconds >= rules.cool_down_seconds * factor else None

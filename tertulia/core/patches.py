@@ -8,19 +8,19 @@ from typing import Any, get_args
 
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
-from tertulia.core.agents import Name
-from tertulia.core.base import Definition, explain
+from tertulia.core.agents import DisplayName
+from tertulia.core.base import Definition, format_validation_error
 from tertulia.core.errors import InvalidDefinition
-from tertulia.core.group import Dynamic, Group, GroupSettings, ManagerConfig, RoundRobin, Standby
+from tertulia.core.group import DynamicConfig, Group, GroupSettings, ManagerConfig, RoundRobinConfig, Standby
 from tertulia.core.ids import AgentId, BlockId
 
-_RULES: TypeAdapter[ManagerConfig] = TypeAdapter(ManagerConfig)
+_MANAGER_CONFIG: TypeAdapter[ManagerConfig] = TypeAdapter(ManagerConfig)
 
 
 class GroupPatch(Definition):
     """A change of a group. What it does not name stays."""
 
-    name: Name | None = None
+    name: DisplayName | None = None
     description: str | None = Field(default=None, max_length=10_000)
     """Null = empty, as for all that follow."""
     agent_ids: tuple[AgentId, ...] | None = None
@@ -33,7 +33,7 @@ class GroupPatch(Definition):
     metadata: dict[str, JsonValue] | None = None
 
 
-_EMPTY: dict[str, object] = {
+_CLEARED_VALUES: dict[str, object] = {
     "description": "",
     "agent_ids": (),
     "standby": (),
@@ -42,7 +42,7 @@ _EMPTY: dict[str, object] = {
 }
 
 
-def patched(group: Group, patch: GroupPatch) -> Group:
+def apply_group_patch(group: Group, patch: GroupPatch) -> Group:
     """The group after the change; its revision is not counted up.
 
     Raises:
@@ -52,20 +52,20 @@ def patched(group: Group, patch: GroupPatch) -> Group:
     for name in patch.model_fields_set:
         given = getattr(patch, name)
         if name == "manager_config":
-            values[name] = _rules(group, given)
+            values[name] = _patch_manager_config(group, given)
         elif name == "settings":
-            values[name] = _merged(group.settings.model_dump(mode="json", exclude_unset=True), given)
+            values[name] = _merge_fields(group.settings.model_dump(mode="json", exclude_unset=True), given)
         elif name == "name" and given is None:
             raise InvalidDefinition("name: a group has one")
         else:
-            values[name] = _EMPTY[name] if given is None else given
+            values[name] = _CLEARED_VALUES[name] if given is None else given
     try:
         return Group.model_validate(values)
     except ValidationError as error:
-        raise InvalidDefinition(explain(error)) from None
+        raise InvalidDefinition(format_validation_error(error)) from None
 
 
-def _rules(group: Group, given: dict[str, JsonValue] | None) -> ManagerConfig:
+def _patch_manager_config(group: Group, given: dict[str, JsonValue] | None) -> ManagerConfig:
     rules = group.manager_config
     kind = (given or {}).get("manager_type", rules.manager_type)
     if kind != rules.manager_type:
@@ -74,25 +74,25 @@ def _rules(group: Group, given: dict[str, JsonValue] | None) -> ManagerConfig:
     if given is None:
         values = {name: value for name, value in present.items() if name == "manager_agent_id"}
     else:
-        values = _merged(present, given)
+        values = _merge_fields(present, given)
     values["manager_type"] = kind
     try:
-        return _RULES.validate_python(values)
+        return _MANAGER_CONFIG.validate_python(values)
     except ValidationError as error:
-        raise InvalidDefinition(explain(error, under=["manager_config"])) from None
+        raise InvalidDefinition(format_validation_error(error, path_prefix=["manager_config"])) from None
 
 
-def _merged(present: dict[str, Any], given: dict[str, JsonValue] | None) -> dict[str, Any]:
+def _merge_fields(present: dict[str, Any], given: dict[str, JsonValue] | None) -> dict[str, Any]:
     """`present` with what is given; null lets a field be as it is when nobody says anything."""
     if given is None:
         return {}
     merged = {**present, **given}
-    return {name: value for name, value in merged.items() if value is not None or name in _NULLABLE}
+    return {name: value for name, value in merged.items() if value is not None or name in _NULLABLE_FIELDS}
 
 
-_NULLABLE = {
+_NULLABLE_FIELDS = {
     name
-    for model in (RoundRobin, Dynamic, GroupSettings)
+    for model in (RoundRobinConfig, DynamicConfig, GroupSettings)
     for name, field in model.model_fields.items()
     if type(None) in get_args(field.annotation)
 }

@@ -7,10 +7,10 @@ from tertulia.core.errors import CommandRefused
 from tertulia.core.group import InFlight
 from tertulia.core.ids import CommandId
 from tertulia.core.roster import Roster
-from tertulia.core.roster_changes import AnyRosterChange, MemberRemoved, MemberReplaced, changed_roster
+from tertulia.core.roster_changes import AnyRosterChange, MemberRemoved, MemberReplaced, apply_roster_change
 from tertulia.core.state import ConversationState
 
-AUTOMATIC = "auto:"
+AUTOMATIC_ID_PREFIX = "auto:"
 """How the ids of changes begin that are no operator's."""
 
 
@@ -23,25 +23,25 @@ def roster_after(state: ConversationState, changes: tuple[AnyRosterChange, ...])
     """The present roster after these changes."""
     roster = state.roster
     for change in changes:
-        roster = changed_roster(roster, change, state.floor.turn)
+        roster = apply_roster_change(roster, change, state.floor.turn)
     return roster
 
 
-def automatic_id(state: ConversationState) -> CommandId:
+def automatic_command_id(state: ConversationState) -> CommandId:
     """The id of a change that the conversation makes by itself now."""
-    return CommandId(f"{AUTOMATIC}{state.roster.epoch + len(state.pending_changes) + 1}")
+    return CommandId(f"{AUTOMATIC_ID_PREFIX}{state.roster.epoch + len(state.pending_changes) + 1}")
 
 
-def queued(state: ConversationState, change: AnyRosterChange) -> ConversationState:
+def enqueue_change(state: ConversationState, change: AnyRosterChange) -> ConversationState:
     """The state with that change waiting, unless what waits before it makes it impossible."""
     try:
-        changed_roster(expected_roster(state), change, state.floor.turn)
+        apply_roster_change(expected_roster(state), change, state.floor.turn)
     except CommandRefused:
         return state
     return state.model_copy(update={"pending_changes": (*state.pending_changes, change)})
 
 
-def revoked(state: ConversationState) -> InFlight | None:
+def in_flight_policy(state: ConversationState) -> InFlight | None:
     """What shall become of the turn that is being taken, if its speaker is to leave with its words or its call."""
     chosen = state.round.chosen if state.round else None
     for change in state.pending_changes:

@@ -7,24 +7,24 @@ step of their own.
 from tertulia.core.decisions import AnnouncePhase, AskManager, Decision, TakeTurn, WaitForInput
 from tertulia.core.phases import PhaseChange, PublicPhase
 from tertulia.core.state import ConversationState
-from tertulia.core.status import why_paused
+from tertulia.core.status import pause_reason
 
 
-def announcement(state: ConversationState, decision: Decision) -> AnnouncePhase | None:
+def next_announcement(state: ConversationState, decision: Decision) -> AnnouncePhase | None:
     """What is to be told before `decision` is carried out."""
     match decision:
         case WaitForInput(phase="paused") if state.announced != "paused":
-            reason = why_paused(state.model_copy(update={"phase": "paused"})) or ""
-            return AnnouncePhase(change=next_phase(state, "paused", reason))
+            reason = pause_reason(state.model_copy(update={"phase": "paused"})) or ""
+            return AnnouncePhase(change=next_phase_change(state, "paused", reason))
         case WaitForInput(phase="ready") if state.announced == "paused":
-            return AnnouncePhase(change=next_phase(state, "ready", "resumed"))
+            return AnnouncePhase(change=next_phase_change(state, "ready", "resumed"))
         case TakeTurn() | AskManager() if state.announced == "paused":
-            return AnnouncePhase(change=next_phase(state, "executing", "resumed"))
+            return AnnouncePhase(change=next_phase_change(state, "executing", "resumed"))
         case _:
             return None
 
 
-def next_phase(
+def next_phase_change(
     state: ConversationState, phase: PublicPhase, reason: str = "", explanation: str = "", *, round: int | None = None
 ) -> PhaseChange:
     """The next change of the phase."""
@@ -34,6 +34,6 @@ def next_phase(
     )
 
 
-def announced(state: ConversationState, phase: PublicPhase) -> ConversationState:
+def record_announcement(state: ConversationState, phase: PublicPhase) -> ConversationState:
     """The state once that phase is told."""
     return state.model_copy(update={"announced": phase, "phase_changes": state.phase_changes + 1})

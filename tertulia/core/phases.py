@@ -21,6 +21,6 @@ class PhaseChange(Record):
     reason: str = ""
     explanation: str = ""
 
-    def told(self) -> dict[str, JsonValue]:
+    def event_data(self) -> dict[str, JsonValue]:
         """What those outside are told of it."""
         return self.model_dump(exclude={"number"})

@@ -11,7 +11,7 @@ from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, ConversationId, Gro
 from tertulia.core.phases import PublicPhase
 from tertulia.core.roster import MemberState
 
-Outcome = Literal["created", "updated", "unchanged"]
+SaveOutcome = Literal["created", "updated", "unchanged"]
 """What became of a definition that was saved."""
 
 

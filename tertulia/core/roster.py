@@ -27,7 +27,7 @@ class Member(MemberRef):
     """One who is in the conversation, how it fares, and when it was last heard."""
 
     state: Literal["active", "muted", "standby"] = "active"
-    """What operators want of it; `standing` is what comes of that."""
+    """What operators want of it; `effective_state` is what comes of that."""
     joined_turn: NonNegativeInt = 0
     """The last turn that was taken before it joined."""
     last_turn: NonNegativeInt = 0
@@ -47,7 +47,7 @@ class Member(MemberRef):
     """Whether it has concluded for itself, its budget being spent."""
 
     @property
-    def standing(self) -> MemberState:
+    def effective_state(self) -> MemberState:
         """What `status` shows."""
         if self.health.state == "isolated":
             return "isolated" if self.state != "muted" else "muted"
@@ -84,23 +84,30 @@ class Roster(Record):
     managers: tuple[Manager, ...] = ()
     """The managing agent, then those that manage when it fails; empty where a rule manages."""
 
-    def find(self, who: str) -> Member | None:
+    def find(self, id_or_name: str) -> Member | None:
         """The member of that id, or else of that name, whatever its case."""
-        by_id = next((member for member in self.members if member.agent_id == who), None)
-        return by_id or next((member for member in self.members if member.name.casefold() == who.casefold()), None)
-
-    def find_manager(self, who: str) -> Manager | None:
-        """The manager of that id or name."""
-        return next(
-            (one for one in self.managers if one.agent_id == who or one.name.casefold() == who.casefold()), None
+        by_id = next((member for member in self.members if member.agent_id == id_or_name), None)
+        return by_id or next(
+            (member for member in self.members if member.name.casefold() == id_or_name.casefold()), None
         )
 
-    def get(self, who: str) -> Member:
+    def find_manager(self, id_or_name: str) -> Manager | None:
+        """The manager of that id or name."""
+        return next(
+            (
+                one
+                for one in self.managers
+                if one.agent_id == id_or_name or one.name.casefold() == id_or_name.casefold()
+            ),
+            None,
+        )
+
+    def get(self, id_or_name: str) -> Member:
         """As `find`; refuses someone who is not here."""
-        member = self.find(who)
+        member = self.find(id_or_name)
         if member is None:
-            here = ", ".join(member.name for member in self.members) or "nobody"
-            raise CommandRefused(f"{who!r} is not a member of this conversation (members: {here})")
+            names = ", ".join(member.name for member in self.members) or "nobody"
+            raise CommandRefused(f"{id_or_name!r} is not a member of this conversation (members: {names})")
         return member
 
     def seats(self) -> tuple[Seat, ...]:
@@ -109,26 +116,26 @@ class Roster(Record):
         for member in self.members:
             if member.state != "active":
                 continue
-            occupant = member if member.health.state != "isolated" else self.stand_in_of(member.agent_id)
+            occupant = member if member.health.state != "isolated" else self.find_stand_in(member.agent_id)
             if occupant:
                 taken.append(Seat(owner=member.agent_id, occupant=occupant))
         return tuple(taken)
 
-    def active(self) -> tuple[Member, ...]:
+    def active_members(self) -> tuple[Member, ...]:
         """Those who may be chosen to speak, in order."""
         return tuple(seat.occupant for seat in self.seats())
 
-    def stand_in_of(self, agent_id: AgentId) -> Member | None:
+    def find_stand_in(self, agent_id: AgentId) -> Member | None:
         """Who has the seat of that isolated member."""
         return next((one for one in self.members if one.in_place_of == agent_id and _can_stand_in(one)), None)
 
-    def free_standby(self, agent_id: AgentId) -> Member | None:
+    def find_free_standby(self, agent_id: AgentId) -> Member | None:
         """Who could stand in for that member: one reserved for it, or else any that is reserved for nobody."""
         free = [one for one in self.members if one.in_place_of is None and _can_stand_in(one)]
         reserved = (one for one in free if one.reserved_for == agent_id)
         return next(reserved, None) or next((one for one in free if one.reserved_for is None), None)
 
-    def with_turn(
+    def record_turn(
         self, agent_id: AgentId, turn: int, usage: Usage, seconds: float, *, last_word: bool = False
     ) -> "Roster":
         """The same roster after that member has had the floor; the epoch stays."""

@@ -21,16 +21,16 @@ class RosterChange(Record):
 
     command_id: CommandId
 
-    def applied(self, roster: Roster, turn: int) -> Roster:
+    def apply(self, roster: Roster, turn: int) -> Roster:
         """The roster after this change, one epoch on; refuses what cannot be."""
-        members = tuple(self.changed(list(roster.members), turn))
+        members = tuple(self.apply_to_members(list(roster.members), turn))
         return roster.model_copy(update={"epoch": roster.epoch + 1, "members": members})
 
-    def changed(self, members: list[Member], turn: int) -> list[Member]:
+    def apply_to_members(self, members: list[Member], turn: int) -> list[Member]:
         """The members after this change."""
         raise NotImplementedError
 
-    def headline(self) -> str:
+    def describe(self) -> str:
         """The change in a few words, for a reader."""
         raise NotImplementedError
 
@@ -44,11 +44,11 @@ class MemberAdded(RosterChange):
     catch_up: CatchUp = "full"
     reserved_for: AgentId | None = None
 
-    def headline(self) -> str:
+    def describe(self) -> str:
         return f"{self.member.name} joins" + (" on standby" if self.state == "standby" else "")
 
-    def changed(self, members: list[Member], turn: int) -> list[Member]:
-        _refuse_namesake(members, self.member)
+    def apply_to_members(self, members: list[Member], turn: int) -> list[Member]:
+        _reject_duplicate(members, self.member)
         if len(members) >= MAX_MEMBERS:
             raise CommandRefused(f"a conversation has {MAX_MEMBERS} members at most")
         joined = Member(**self.member.model_dump(), state=self.state, joined_turn=turn, reserved_for=self.reserved_for)
@@ -61,12 +61,12 @@ class MemberRemoved(RosterChange):
     member: MemberRef
     in_flight: InFlight = "finish"
 
-    def headline(self) -> str:
+    def describe(self) -> str:
         return f"{self.member.name} leaves"
 
-    def changed(self, members: list[Member], turn: int) -> list[Member]:
-        index = _index(members, self.member)
-        return _released(members[:index] + members[index + 1 :], self.member.agent_id)
+    def apply_to_members(self, members: list[Member], turn: int) -> list[Member]:
+        index = _index_of(members, self.member)
+        return _release_stand_in(members[:index] + members[index + 1 :], self.member.agent_id)
 
 
 class MemberReplaced(RosterChange):
@@ -77,25 +77,25 @@ class MemberReplaced(RosterChange):
     catch_up: CatchUp = "full"
     in_flight: InFlight = "finish"
 
-    def headline(self) -> str:
+    def describe(self) -> str:
         return f"{self.replacement.name} takes the place of {self.member.name}"
 
-    def changed(self, members: list[Member], turn: int) -> list[Member]:
-        index = _index(members, self.member)
+    def apply_to_members(self, members: list[Member], turn: int) -> list[Member]:
+        index = _index_of(members, self.member)
         others = members[:index] + members[index + 1 :]
-        _refuse_namesake(others, self.replacement)
+        _reject_duplicate(others, self.replacement)
         joined = Member(**self.replacement.model_dump(), joined_turn=turn)
-        return _released([*members[:index], joined, *members[index + 1 :]], self.member.agent_id)
+        return _release_stand_in([*members[:index], joined, *members[index + 1 :]], self.member.agent_id)
 
 
 class MembersReordered(RosterChange):
     kind: Literal["reorder"] = "reorder"
     order: tuple[AgentId, ...]
 
-    def headline(self) -> str:
+    def describe(self) -> str:
         return "a new order"
 
-    def changed(self, members: list[Member], turn: int) -> list[Member]:
+    def apply_to_members(self, members: list[Member], turn: int) -> list[Member]:
         by_id = {member.agent_id: member for member in members}
         if len(self.order) != len(by_id) or set(self.order) != set(by_id):
             names = ", ".join(member.name for member in members)
@@ -109,43 +109,45 @@ class MemberMuted(RosterChange):
     reason: str = ""
     """Why, where it was no operator's doing."""
 
-    def headline(self) -> str:
+    def describe(self) -> str:
         return f"{self.member.name} is muted" + (f": {self.reason}" if self.reason else "")
 
-    def changed(self, members: list[Member], turn: int) -> list[Member]:
-        index = _index(members, self.member)
+    def apply_to_members(self, members: list[Member], turn: int) -> list[Member]:
+        index = _index_of(members, self.member)
         if members[index].state == "muted":
             raise CommandRefused(f"{self.member.name!r} is already muted")
-        return _released(_with(members, index, state="muted", in_place_of=None), self.member.agent_id)
+        return _release_stand_in(_update_member(members, index, state="muted", in_place_of=None), self.member.agent_id)
 
 
 class MemberUnmuted(RosterChange):
     kind: Literal["unmute"] = "unmute"
     member: MemberRef
 
-    def headline(self) -> str:
+    def describe(self) -> str:
         return f"{self.member.name} may speak"
 
-    def changed(self, members: list[Member], turn: int) -> list[Member]:
-        index = _index(members, self.member)
+    def apply_to_members(self, members: list[Member], turn: int) -> list[Member]:
+        index = _index_of(members, self.member)
         if members[index].state == "active":
-            hint = "; reinstate_member ends its isolation" if members[index].standing == "isolated" else ""
-            raise CommandRefused(f"{self.member.name!r} is not muted (its state is {members[index].standing}){hint}")
-        return _with(members, index, state="active", in_place_of=None, reserved_for=None)
+            hint = "; reinstate_member ends its isolation" if members[index].effective_state == "isolated" else ""
+            raise CommandRefused(
+                f"{self.member.name!r} is not muted (its state is {members[index].effective_state}){hint}"
+            )
+        return _update_member(members, index, state="active", in_place_of=None, reserved_for=None)
 
 
 class MemberReinstated(RosterChange):
     kind: Literal["reinstate"] = "reinstate"
     member: MemberRef
 
-    def headline(self) -> str:
+    def describe(self) -> str:
         return f"{self.member.name} is reinstated"
 
-    def changed(self, members: list[Member], turn: int) -> list[Member]:
-        index = _index(members, self.member)
+    def apply_to_members(self, members: list[Member], turn: int) -> list[Member]:
+        index = _index_of(members, self.member)
         if members[index].health.state == "healthy":
             raise CommandRefused(f"{self.member.name!r} is healthy; there is nothing to reinstate")
-        return _released(_with(members, index, health=HEALTHY), self.member.agent_id)
+        return _release_stand_in(_update_member(members, index, health=HEALTHY), self.member.agent_id)
 
 
 class MemberHealthChanged(RosterChange):
@@ -157,16 +159,16 @@ class MemberHealthChanged(RosterChange):
     stand_in: MemberRef | None = None
     """Who has its seat while it is isolated."""
 
-    def headline(self) -> str:
-        return _headline(self.member.name, self.health, self.stand_in)
+    def describe(self) -> str:
+        return _describe_health(self.member.name, self.health, self.stand_in)
 
-    def changed(self, members: list[Member], turn: int) -> list[Member]:
-        members = _with(members, _index(members, self.member), health=self.health)
+    def apply_to_members(self, members: list[Member], turn: int) -> list[Member]:
+        members = _update_member(members, _index_of(members, self.member), health=self.health)
         if self.health.state == "isolated":
-            members = _with(members, _index(members, self.member), in_place_of=None)
+            members = _update_member(members, _index_of(members, self.member), in_place_of=None)
         if self.stand_in is None or self.health.state != "isolated":
-            return _released(members, self.member.agent_id)
-        return _with(members, _index(members, self.stand_in), in_place_of=self.member.agent_id)
+            return _release_stand_in(members, self.member.agent_id)
+        return _update_member(members, _index_of(members, self.stand_in), in_place_of=self.member.agent_id)
 
 
 class ManagerHealthChanged(RosterChange):
@@ -176,10 +178,10 @@ class ManagerHealthChanged(RosterChange):
     manager: MemberRef
     health: Health
 
-    def headline(self) -> str:
-        return f"the manager {_headline(self.manager.name, self.health, None)}"
+    def describe(self) -> str:
+        return f"the manager {_describe_health(self.manager.name, self.health, None)}"
 
-    def applied(self, roster: Roster, turn: int) -> Roster:
+    def apply(self, roster: Roster, turn: int) -> Roster:
         before = roster.find_manager(self.manager.agent_id)
         if before and before.health == self.health:
             raise CommandRefused(f"{self.manager.name!r} is healthy; there is nothing to reinstate")
@@ -205,16 +207,16 @@ AnyRosterChange = Annotated[
 ]
 
 
-def changed_roster(roster: Roster, change: AnyRosterChange, turn: int) -> Roster:
+def apply_roster_change(roster: Roster, change: AnyRosterChange, turn: int) -> Roster:
     """The roster after `change`, one epoch on.
 
     Raises:
         CommandRefused: the change cannot be made; `roster` is as it was.
     """
-    return change.applied(roster, turn)
+    return change.apply(roster, turn)
 
 
-def _headline(name: str, health: Health, stand_in: MemberRef | None) -> str:
+def _describe_health(name: str, health: Health, stand_in: MemberRef | None) -> str:
     because = f": {health.reason}" if health.reason else ""
     match health.state:
         case "suspect":
@@ -228,14 +230,14 @@ def _headline(name: str, health: Health, stand_in: MemberRef | None) -> str:
             return f"{name} is healthy again"
 
 
-def _index(members: list[Member], who: MemberRef) -> int:
+def _index_of(members: list[Member], ref: MemberRef) -> int:
     for index, member in enumerate(members):
-        if member.agent_id == who.agent_id:
+        if member.agent_id == ref.agent_id:
             return index
-    raise CommandRefused(f"{who.name!r} is not a member of this conversation any more")
+    raise CommandRefused(f"{ref.name!r} is not a member of this conversation any more")
 
 
-def _refuse_namesake(members: list[Member], newcomer: MemberRef) -> None:
+def _reject_duplicate(members: list[Member], newcomer: MemberRef) -> None:
     for member in members:
         if member.agent_id == newcomer.agent_id:
             raise CommandRefused(f"{newcomer.name!r} is already a member")
@@ -243,11 +245,11 @@ def _refuse_namesake(members: list[Member], newcomer: MemberRef) -> None:
             raise CommandRefused(f"another member ({member.agent_id!r}) already bears the name {newcomer.name!r}")
 
 
-def _with(members: list[Member], index: int, **update: object) -> list[Member]:
+def _update_member(members: list[Member], index: int, **update: object) -> list[Member]:
     return [*members[:index], members[index].model_copy(update=update), *members[index + 1 :]]
 
 
-def _released(members: list[Member], agent_id: AgentId) -> list[Member]:
+def _release_stand_in(members: list[Member], agent_id: AgentId) -> list[Member]:
     """The members, of whom nobody stands in for that one any more."""
     return [
         member.model_copy(update={"in_place_of": None}) if member.in_place_of == agent_id else member

@@ -1,92 +1,108 @@
 """What is next within a round, and when the round is over and why."""
 
-from tertulia.core.budget_checks import conversation_spent, member_spent
+from tertulia.core.budget_checks import find_spent_conversation_budget, find_spent_member_budget
 from tertulia.core.decisions import AskManager, CloseRound, Decision, RecordPosts, TakeTurn, WaitForInput
-from tertulia.core.group import DEFAULT_DYNAMIC_TURNS, Dynamic, RoundRobin
+from tertulia.core.group import DEFAULT_DYNAMIC_TURNS, DynamicConfig, RoundRobinConfig
 from tertulia.core.ids import AgentId
 from tertulia.core.roster import Manager, Member, MemberRef
-from tertulia.core.selection import Ask, Nobody, Speak, least_recently_heard, seat_of, select
-from tertulia.core.state import Chosen, ConversationState, Round
-from tertulia.core.termination import AnyOf, MaxTurns, Met, Progress, TerminationToken, tokens_in
+from tertulia.core.selection import (
+    ManagerRequired,
+    NoSpeaker,
+    SelectedSpeaker,
+    find_seat,
+    least_recent_speaker,
+    select_speaker,
+)
+from tertulia.core.state import ConversationState, NextSpeaker, Round
+from tertulia.core.termination import (
+    AnyOf,
+    MaxTurns,
+    RoundProgress,
+    TerminationResult,
+    TerminationToken,
+    termination_tokens_in,
+)
 
 
-def next_in_round(state: ConversationState, current: Round) -> Decision:
+def decide_in_round(state: ConversationState, current: Round) -> Decision:
     """What is to be done next while this round runs."""
-    if ended := _ended(state, current):
+    if ended := _decide_round_end(state, current):
         return ended
     if state.settings.intake == "interject" and state.pending_posts:
         return RecordPosts(posts=state.pending_posts, first_seq=state.last_seq + 1, round=current.number)
-    if chosen := _stand_in(state, current) or _last_word(state):
-        return turn_of(state, chosen)
-    match select(state.roster, state.floor, state.manager_config):
-        case Speak() as choice:
-            return turn_of(state, _chosen(state, choice))
-        case Ask() as question:
-            return _led(state, current, question)
-        case Nobody():
+    if chosen := _choose_stand_in(state, current) or _choose_concluding_member(state):
+        return build_take_turn(state, chosen)
+    match select_speaker(state.roster, state.floor, state.manager_config):
+        case SelectedSpeaker() as choice:
+            return build_take_turn(state, _to_next_speaker(state, choice))
+        case ManagerRequired() as question:
+            return _ask_manager(state, current, question)
+        case NoSpeaker():
             return WaitForInput(phase="paused", until=state.outage.next_probe_at if state.outage else None)
 
 
-def turn_of(state: ConversationState, chosen: Chosen) -> TakeTurn:
+def build_take_turn(state: ConversationState, chosen: NextSpeaker) -> TakeTurn:
     """The next turn, taken by that one."""
-    who = state.roster.find(chosen.member.agent_id) or _manager(state, chosen.member.agent_id)
+    speaker = state.roster.find(chosen.member.agent_id) or _find_manager(state, chosen.member.agent_id)
     return TakeTurn(
         turn=state.floor.turn + 1,
         chosen=chosen,
-        first_model=who.health.model if who else 0,
-        trial=who is not None and who.health.state == "probation",
+        first_model=speaker.health.model if speaker else 0,
+        trial=speaker is not None and speaker.health.state == "probation",
         conclude=chosen.reason if chosen.chosen_by == "conclusion" else "",
     )
 
 
-def _ended(state: ConversationState, current: Round) -> Decision | None:
+def _decide_round_end(state: ConversationState, current: Round) -> Decision | None:
     """A spent budget closes the conversation, after a turn that sums up; another condition ends the round."""
-    if spent := conversation_spent(state):
-        speaker = _concluder(state) if spent.concludes and not current.concluded else None
+    if spent := find_spent_conversation_budget(state):
+        speaker = _concluding_speaker(state) if spent.concludes and not current.concluded else None
         if speaker is None:
             return CloseRound(reason=spent.reason, explanation=spent.explanation, closes=True)
         reason = f"sums up: {spent.explanation}"
-        return turn_of(state, Chosen(member=speaker, chosen_by="conclusion", reason=reason, closing=True))
-    met = why_round_ends(state, current)
-    return CloseRound(reason=met.reason, explanation=met.explanation) if met else None
+        return build_take_turn(state, NextSpeaker(member=speaker, chosen_by="conclusion", reason=reason, closing=True))
+    result = check_round_end(state, current)
+    return CloseRound(reason=result.reason, explanation=result.explanation) if result else None
 
 
-def _concluder(state: ConversationState) -> MemberRef | None:
+def _concluding_speaker(state: ConversationState) -> MemberRef | None:
     """The manager, if it is well; or else the last speaker, if it can speak; or else anybody who can."""
-    if manager := _well_manager(state, ()):
+    if manager := _available_manager(state, ()):
         return manager.ref
-    active = state.roster.active()
+    active = state.roster.active_members()
     last = next((member for member in active if member.agent_id == state.floor.last_speaker), None)
     speaker = last or next(iter(active), None)
     return speaker.ref if speaker else None
 
 
-def _last_word(state: ConversationState) -> Chosen | None:
+def _choose_concluding_member(state: ConversationState) -> NextSpeaker | None:
     """A member whose own budget is spent concludes for itself, before it falls silent."""
-    for member in state.roster.active():
-        spent = None if member.had_last_word else member_spent(state, member)
+    for member in state.roster.active_members():
+        spent = None if member.had_last_word else find_spent_member_budget(state, member)
         if spent and spent.concludes:
-            return Chosen(member=member.ref, chosen_by="conclusion", reason=f"has its last word: {spent.explanation}")
+            return NextSpeaker(
+                member=member.ref, chosen_by="conclusion", reason=f"has its last word: {spent.explanation}"
+            )
     return None
 
 
-def _stand_in(state: ConversationState, current: Round) -> Chosen | None:
+def _choose_stand_in(state: ConversationState, current: Round) -> NextSpeaker | None:
     """One on standby takes the turn that has just failed."""
     owner = state.roster.find(current.vacant) if current.vacant else None
     if owner is None:
         return None
-    member = state.roster.stand_in_of(owner.agent_id) or state.roster.free_standby(owner.agent_id)
+    member = state.roster.find_stand_in(owner.agent_id) or state.roster.find_free_standby(owner.agent_id)
     if member is None:
         return None
     trouble = state.recent_turns[-1].trouble if state.recent_turns else ""
     reason = f"in place of {owner.name}, who could not speak" + (f": {trouble}" if trouble else "")
-    return Chosen(member=member.ref, chosen_by="standby", reason=reason, in_place_of=owner.agent_id)
+    return NextSpeaker(member=member.ref, chosen_by="standby", reason=reason, in_place_of=owner.agent_id)
 
 
-def _led(state: ConversationState, current: Round, question: Ask) -> Decision:
+def _ask_manager(state: ConversationState, current: Round, question: ManagerRequired) -> Decision:
     """The first manager that is well and has not been asked in vain is asked; without one, the fallback rule speaks."""
     turn = state.floor.turn + 1
-    if manager := _well_manager(state, current.managers_tried):
+    if manager := _available_manager(state, current.managers_tried):
         return AskManager(
             turn=turn,
             candidates=question.candidates,
@@ -95,20 +111,22 @@ def _led(state: ConversationState, current: Round, question: Ask) -> Decision:
             first_model=manager.health.model,
             trial=manager.health.state == "probation",
         )
-    speaker = least_recently_heard(state.roster, question.candidates)
+    speaker = least_recent_speaker(state.roster, question.candidates)
     if speaker is None:
         return WaitForInput(phase="paused")
     trouble = current.managers_trouble or "; ".join(
-        f"{one.name} is isolated: {one.health.reason}" for one in managers_of(state)
+        f"{one.name} is isolated: {one.health.reason}" for one in ordered_managers(state)
     )
     notes = [question.note, trouble, f"{state.roster.get(speaker).name} is the least recently heard"]
     reason = "; ".join(note for note in notes if note)
-    return turn_of(state, _chosen(state, Speak(agent_id=speaker, chosen_by="fallback", reason=reason)))
+    return build_take_turn(
+        state, _to_next_speaker(state, SelectedSpeaker(agent_id=speaker, chosen_by="fallback", reason=reason))
+    )
 
 
-def _chosen(state: ConversationState, choice: Speak) -> Chosen:
-    seat = seat_of(state.roster, choice.agent_id)
-    return Chosen(
+def _to_next_speaker(state: ConversationState, choice: SelectedSpeaker) -> NextSpeaker:
+    seat = find_seat(state.roster, choice.agent_id)
+    return NextSpeaker(
         member=state.roster.get(choice.agent_id).ref,
         chosen_by=choice.chosen_by,
         reason=choice.reason,
@@ -116,46 +134,46 @@ def _chosen(state: ConversationState, choice: Speak) -> Chosen:
     )
 
 
-def managers_of(state: ConversationState) -> tuple[Manager, ...]:
+def ordered_managers(state: ConversationState) -> tuple[Manager, ...]:
     """The agents that may manage, in the order in which they are asked."""
     rules = state.manager_config
-    if not isinstance(rules, Dynamic):
+    if not isinstance(rules, DynamicConfig):
         return ()
     known = {manager.agent_id: manager for manager in state.roster.managers}
     return tuple(known.get(one, Manager(agent_id=one, name=one)) for one in rules.manager_ids)
 
 
-def _manager(state: ConversationState, agent_id: AgentId) -> Manager | None:
-    return next((manager for manager in managers_of(state) if manager.agent_id == agent_id), None)
+def _find_manager(state: ConversationState, agent_id: AgentId) -> Manager | None:
+    return next((manager for manager in ordered_managers(state) if manager.agent_id == agent_id), None)
 
 
-def _well_manager(state: ConversationState, tried: tuple[AgentId, ...]) -> Manager | None:
+def _available_manager(state: ConversationState, tried: tuple[AgentId, ...]) -> Manager | None:
     return next(
-        (one for one in managers_of(state) if one.agent_id not in tried and one.health.state != "isolated"), None
+        (one for one in ordered_managers(state) if one.agent_id not in tried and one.health.state != "isolated"), None
     )
 
 
-def ending(state: ConversationState) -> AnyOf:
+def round_end_condition(state: ConversationState) -> AnyOf:
     """The condition that ends this conversation's rounds: the manager's rules and the group's own."""
     rules = state.manager_config
     conditions: list[MaxTurns | TerminationToken] = []
     if rules.termination_token is not None:
         conditions.append(TerminationToken(token=rules.termination_token))
-    conditions.append(MaxTurns(limit=max_turns(state)))
+    conditions.append(MaxTurns(limit=effective_max_turns(state)))
     own = (state.settings.termination,) if state.settings.termination else ()
     return AnyOf(conditions=(*conditions, *own))
 
 
-def max_turns(state: ConversationState) -> int:
+def effective_max_turns(state: ConversationState) -> int:
     """The most turns that a round has now: as configured, or what the kind of manager takes by default."""
     if state.manager_config.max_turns is not None:
         return state.manager_config.max_turns
-    if isinstance(state.manager_config, RoundRobin):
-        return max(len(present(state)), 1)
+    if isinstance(state.manager_config, RoundRobinConfig):
+        return max(len(seated_members(state)), 1)
     return DEFAULT_DYNAMIC_TURNS
 
 
-def present(state: ConversationState) -> tuple[Member, ...]:
+def seated_members(state: ConversationState) -> tuple[Member, ...]:
     """The owners of the seats that count now: those of which somebody can speak; while nobody can, all."""
     seated = {seat.owner for seat in state.roster.seats()}
     return tuple(
@@ -167,25 +185,27 @@ def present(state: ConversationState) -> tuple[Member, ...]:
 
 def termination_tokens(state: ConversationState) -> tuple[str, ...]:
     """The words that participants are told of and whose use is noticed."""
-    return tuple(dict.fromkeys(tokens_in(ending(state))))
+    return tuple(dict.fromkeys(termination_tokens_in(round_end_condition(state))))
 
 
-def why_round_ends(state: ConversationState, current: Round) -> Met | None:
+def check_round_end(state: ConversationState, current: Round) -> TerminationResult | None:
     """The condition that holds now, if any does."""
     if current.finished_because is not None:
-        return Met(reason="manager_finish", explanation=f"the manager finished: {current.finished_because}")
-    if met := ending(state).met(progress_of(state, current)):
-        return met
-    seats = len(present(state))
+        return TerminationResult(
+            reason="manager_finish", explanation=f"the manager finished: {current.finished_because}"
+        )
+    if result := round_end_condition(state).evaluate(round_progress(state, current)):
+        return result
+    seats = len(seated_members(state))
     if seats and current.quiet >= seats:
-        return Met(reason="all_passed", explanation="every member passed, one after the other")
+        return TerminationResult(reason="all_passed", explanation="every member passed, one after the other")
     return None
 
 
-def progress_of(state: ConversationState, current: Round) -> Progress:
+def round_progress(state: ConversationState, current: Round) -> RoundProgress:
     """What the round has come to so far."""
     elapsed = (state.clock - current.started_at).total_seconds() if state.clock else 0.0
-    return Progress(
+    return RoundProgress(
         turns=current.turns,
         tokens=state.usage.total_tokens - current.usage_before.total_tokens,
         conversation_tokens=state.usage.total_tokens,

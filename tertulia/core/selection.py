@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
 from tertulia.core.base import Record
-from tertulia.core.group import MAX_MEMBERS, Dynamic, ManagerRules, RoundRobin
+from tertulia.core.group import MAX_MEMBERS, DynamicConfig, ManagerConfigBase, RoundRobinConfig
 from tertulia.core.ids import AgentId
 from tertulia.core.roster import Member, Roster, Seat
 
@@ -36,7 +36,7 @@ class Floor(Record):
     pair_turns: int = 0
     """…for so many turns."""
 
-    def after(self, speaker: AgentId, owners: Collection[AgentId], *, seat: AgentId | None) -> "Floor":
+    def record_turn(self, speaker: AgentId, owners: Collection[AgentId], *, seat: AgentId | None) -> "Floor":
         """The floor when `speaker` has had turn `turn + 1`.
 
         Args:
@@ -44,22 +44,22 @@ class Floor(Record):
             owners: whose seats there are.
             seat: whose seat has had its turn with it; None = nobody's, the turn was one more try or a substitute's.
         """
-        pair, pair_turns = self._pair_with(speaker)
+        pair, pair_turns = self._extend_pair(speaker)
         return Floor(
             turn=self.turn + 1,
             last_speaker=speaker,
-            lap=self.lap if seat is None else self._lap_with(seat, owners),
+            lap=self.lap if seat is None else self._extend_lap(seat, owners),
             pair=pair,
             pair_turns=pair_turns,
         )
 
-    def _lap_with(self, seat: AgentId, owners: Collection[AgentId]) -> tuple[AgentId, ...]:
+    def _extend_lap(self, seat: AgentId, owners: Collection[AgentId]) -> tuple[AgentId, ...]:
         """A lap ends when every seat has had its turn in it, or with one that has it again."""
         begun = () if seat in self.lap else self.lap[-2 * MAX_MEMBERS :]
         lap = (*begun, seat)
         return () if all(owner in lap for owner in owners) else lap
 
-    def _pair_with(self, speaker: AgentId) -> tuple[tuple[AgentId, ...], int]:
+    def _extend_pair(self, speaker: AgentId) -> tuple[tuple[AgentId, ...], int]:
         if speaker in self.pair:
             return self.pair, self.pair_turns + 1
         if len(self.pair) < 2:
@@ -67,7 +67,7 @@ class Floor(Record):
         return (self.last_speaker or speaker, speaker), 2
 
 
-class Speak(Record):
+class SelectedSpeaker(Record):
     """This member has the next turn."""
 
     agent_id: AgentId
@@ -77,7 +77,7 @@ class Speak(Record):
     """On whose seat it speaks, if not on its own."""
 
 
-class Ask(Record):
+class ManagerRequired(Record):
     """The manager shall choose among these."""
 
     candidates: tuple[AgentId, ...]
@@ -85,14 +85,14 @@ class Ask(Record):
     """Why some are not among them."""
 
 
-class Nobody(Record):
+class NoSpeaker(Record):
     """No member can speak."""
 
 
-Selection = Speak | Ask | Nobody
+Selection = SelectedSpeaker | ManagerRequired | NoSpeaker
 
 
-def round_robin(roster: Roster, floor: Floor, rules: ManagerRules) -> Selection:
+def select_round_robin(roster: Roster, floor: Floor, rules: ManagerConfigBase) -> Selection:
     """Every seat once a lap, in the roster's present order.
 
     Keyed by whose seats have had their turn in this lap, never by index: a change of members or of their order neither
@@ -101,44 +101,46 @@ def round_robin(roster: Roster, floor: Floor, rules: ManagerRules) -> Selection:
     seats = roster.seats()
     waiting = [seat for seat in seats if seat.owner not in floor.lap] or list(seats)
     if not waiting:
-        return Nobody()
+        return NoSpeaker()
     seat = next((one for one in waiting if one.occupant.agent_id != floor.last_speaker), waiting[0])
     last = roster.find(floor.last_speaker) if floor.last_speaker else None
-    return on_seat(roster, seat, "round_robin", f"next in rotation after {last.name}" if last else "next in rotation")
+    return select_seat(
+        roster, seat, "round_robin", f"next in rotation after {last.name}" if last else "next in rotation"
+    )
 
 
-def dynamic(roster: Roster, floor: Floor, rules: ManagerRules) -> Selection:
+def select_dynamic(roster: Roster, floor: Floor, rules: ManagerConfigBase) -> Selection:
     """The manager chooses among those who can speak, less the last speaker.
 
     Three rules go before it, so that none is left out for ever: one on probation is tried, a starving member speaks,
     and two that have had the floor to themselves for long give way to a third.
     """
-    assert isinstance(rules, Dynamic)
+    assert isinstance(rules, DynamicConfig)
     seats = roster.seats()
     others = [seat for seat in seats if rules.allow_repeated_speaker or seat.occupant.agent_id != floor.last_speaker]
     open_seats = others or list(seats)
     if not open_seats:
-        return Nobody()
-    if tried := next((seat for seat in open_seats if seat.occupant.health.state == "probation"), None):
-        return on_seat(roster, tried, "probation", "tried again")
-    hungriest = min(open_seats, key=lambda seat: _unheard_since(roster, seat))
-    unheard = floor.turn - _unheard_since(roster, hungriest)
-    if rules.starvation_turns is not None and unheard >= rules.starvation_turns:
-        reason = f"unheard for {unheard} turns (starvation_turns = {rules.starvation_turns})"
-        return on_seat(roster, hungriest, "starvation", reason)
-    return _less_the_pair(roster, floor, rules, [seat.occupant for seat in open_seats])
+        return NoSpeaker()
+    if probation_seat := next((seat for seat in open_seats if seat.occupant.health.state == "probation"), None):
+        return select_seat(roster, probation_seat, "probation", "tried again")
+    longest_waiting = min(open_seats, key=lambda seat: _last_seat_turn(roster, seat))
+    waiting_turns = floor.turn - _last_seat_turn(roster, longest_waiting)
+    if rules.starvation_turns is not None and waiting_turns >= rules.starvation_turns:
+        reason = f"unheard for {waiting_turns} turns (starvation_turns = {rules.starvation_turns})"
+        return select_seat(roster, longest_waiting, "starvation", reason)
+    return _exclude_pair(roster, floor, rules, [seat.occupant for seat in open_seats])
 
 
-def _less_the_pair(roster: Roster, floor: Floor, rules: Dynamic, candidates: Sequence[Member]) -> Ask:
-    thirds = [member for member in candidates if member.agent_id not in floor.pair]
-    if rules.max_pair_turns is None or floor.pair_turns < rules.max_pair_turns or not thirds:
-        return Ask(candidates=tuple(member.agent_id for member in candidates))
+def _exclude_pair(roster: Roster, floor: Floor, rules: DynamicConfig, candidates: Sequence[Member]) -> ManagerRequired:
+    others_waiting = [member for member in candidates if member.agent_id not in floor.pair]
+    if rules.max_pair_turns is None or floor.pair_turns < rules.max_pair_turns or not others_waiting:
+        return ManagerRequired(candidates=tuple(member.agent_id for member in candidates))
     names = " and ".join(member.name for member in roster.members if member.agent_id in floor.pair)
     note = f"{names} have had the last {floor.pair_turns} turns (max_pair_turns = {rules.max_pair_turns})"
-    return Ask(candidates=tuple(member.agent_id for member in thirds), note=note)
+    return ManagerRequired(candidates=tuple(member.agent_id for member in others_waiting), note=note)
 
 
-def on_seat(roster: Roster, seat: Seat, chosen_by: ChosenBy, reason: str) -> Speak:
+def select_seat(roster: Roster, seat: Seat, chosen_by: ChosenBy, reason: str) -> SelectedSpeaker:
     """Let the occupant of that seat speak; the reason tells also for whom, and whether it is a trial."""
     occupant = seat.occupant
     substitute = occupant.agent_id != seat.owner
@@ -147,7 +149,7 @@ def on_seat(roster: Roster, seat: Seat, chosen_by: ChosenBy, reason: str) -> Spe
         notes.append(f"on probation ({occupant.health.reason})")
     if substitute:
         notes.append(f"in place of {roster.get(seat.owner).name}")
-    return Speak(
+    return SelectedSpeaker(
         agent_id=occupant.agent_id,
         chosen_by=chosen_by,
         reason=", ".join(notes),
@@ -155,28 +157,30 @@ def on_seat(roster: Roster, seat: Seat, chosen_by: ChosenBy, reason: str) -> Spe
     )
 
 
-def seat_of(roster: Roster, agent_id: AgentId) -> Seat | None:
+def find_seat(roster: Roster, agent_id: AgentId) -> Seat | None:
     """The seat on which that member speaks now."""
     return next((seat for seat in roster.seats() if seat.occupant.agent_id == agent_id), None)
 
 
-def least_recently_heard(roster: Roster, candidates: tuple[AgentId, ...]) -> AgentId | None:
+def least_recent_speaker(roster: Roster, candidates: tuple[AgentId, ...]) -> AgentId | None:
     """The fallback rule: of those candidates that can speak, who has waited longest; first in the order on a tie."""
-    able = [member for member in roster.active() if member.agent_id in candidates] or list(roster.active())
+    able = [member for member in roster.active_members() if member.agent_id in candidates] or list(
+        roster.active_members()
+    )
     return min(able, key=lambda member: member.last_turn).agent_id if able else None
 
 
-Policy = Callable[[Roster, Floor, ManagerRules], Selection]
+Policy = Callable[[Roster, Floor, ManagerConfigBase], Selection]
 
-POLICIES: dict[type[ManagerRules], Policy] = {RoundRobin: round_robin, Dynamic: dynamic}
+POLICIES: dict[type[ManagerConfigBase], Policy] = {RoundRobinConfig: select_round_robin, DynamicConfig: select_dynamic}
 
 
-def select(roster: Roster, floor: Floor, rules: ManagerRules) -> Selection:
+def select_speaker(roster: Roster, floor: Floor, rules: ManagerConfigBase) -> Selection:
     """Whom the group's manager lets speak next."""
     return POLICIES[type(rules)](roster, floor, rules)
 
 
-def _unheard_since(roster: Roster, seat: Seat) -> int:
+def _last_seat_turn(roster: Roster, seat: Seat) -> int:
     """One that stands in has not been waiting while its seat was heard."""
     owner = roster.get(seat.owner)
     return max(owner.last_turn, owner.joined_turn, seat.occupant.last_turn, seat.occupant.joined_turn)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from tertulia.core.base import Record
 from tertulia.core.commands import Receipt, Rejection
-from tertulia.core.group import GroupSettings, ManagerConfig, RoundRobin, Standby
+from tertulia.core.group import GroupSettings, ManagerConfig, RoundRobinConfig, Standby
 from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, CommandId, ConversationId, GroupId, OrganisationId
 from tertulia.core.phases import PublicPhase
 from tertulia.core.roster import MemberRef, Roster
@@ -49,7 +49,7 @@ class Post(Record):
     text: str
 
 
-class Chosen(Record):
+class NextSpeaker(Record):
     """The speaker of the turn that is about to be taken."""
 
     member: MemberRef
@@ -88,10 +88,10 @@ class Round(Record):
     """A budget was reached, and the turn that sums up is over."""
     finished_because: str | None = None
     """The manager's reason, once it has ended the round."""
-    chosen: Chosen | None = None
+    chosen: NextSpeaker | None = None
 
 
-class TurnBrief(Record):
+class TurnSummary(Record):
     """One turn, for a reader of `status`, `watch` and the Temporal UI."""
 
     turn: int
@@ -103,7 +103,7 @@ class TurnBrief(Record):
     trouble: str = ""
 
 
-class GroupBase(Record):
+class GroupBaseline(Record):
     """What the group itself said when the conversation last read it: what differs from it is the conversation's own."""
 
     revision: int
@@ -165,10 +165,10 @@ class ConversationState(Record):
     group_id: GroupId = GroupId("")
     group_name: str = ""
     description: str = ""
-    manager_config: ManagerConfig = RoundRobin()
+    manager_config: ManagerConfig = RoundRobinConfig()
     settings: GroupSettings = GroupSettings()
     roster: Roster = Roster()
-    base: GroupBase | None = None
+    base: GroupBaseline | None = None
     told_revision: int = 0
     """The newest revision of the group that the conversation was told of."""
     floor: Floor = Floor()
@@ -194,7 +194,7 @@ class ConversationState(Record):
     stop_reason: str | None = None
     """Why the last round, or the conversation, ended."""
     stop_explanation: str | None = None
-    recent_turns: tuple[TurnBrief, ...] = ()
+    recent_turns: tuple[TurnSummary, ...] = ()
     receipts: dict[CommandId, Receipt] = Field(default_factory=dict)
     """The first answers to the last commands, oldest first."""
     rejected: tuple[Rejection, ...] = ()

@@ -10,7 +10,7 @@ from tertulia.core.decisions import (
     AskManager,
     CloseConversation,
     Decision,
-    Finished,
+    Finish,
     LoadConversation,
     LoadGroup,
     RecordPosts,
@@ -21,8 +21,8 @@ from tertulia.core.events import (
     AnyEvent,
     ConversationEnded,
     ConversationLoaded,
-    GroupGone,
-    GroupRead,
+    GroupDeleted,
+    GroupLoaded,
     ManagerFinished,
     MembershipApplied,
     PhaseAnnounced,
@@ -33,31 +33,38 @@ from tertulia.core.events import (
     SpeakerChosen,
     TurnCompleted,
 )
-from tertulia.core.failover import all_isolated, all_on_probation, attended, manager_fared, member_fared, probed
-from tertulia.core.group_sync import base_of, reconciled
-from tertulia.core.health import Moment
+from tertulia.core.failover import (
+    apply_due_transitions,
+    isolate_all_members,
+    record_manager_result,
+    record_member_result,
+    start_probation_for_all,
+    start_probe,
+)
+from tertulia.core.group_sync import build_baseline, merge_group_changes
+from tertulia.core.health import TurnTime
 from tertulia.core.ids import AgentId
 from tertulia.core.pending_changes import expected_roster, roster_after
-from tertulia.core.phase_announcements import announced, announcement, next_phase
+from tertulia.core.phase_announcements import next_announcement, next_phase_change, record_announcement
 from tertulia.core.roster import Manager, Member, Roster
-from tertulia.core.round_rules import next_in_round, present, turn_of
-from tertulia.core.selection import Floor, seat_of
-from tertulia.core.state import RECENT_TURNS, Chosen, ConversationState, Phase, Round, StopRequest, TurnBrief
+from tertulia.core.round_rules import build_take_turn, decide_in_round, seated_members
+from tertulia.core.selection import Floor, find_seat
+from tertulia.core.state import RECENT_TURNS, ConversationState, NextSpeaker, Phase, Round, StopRequest, TurnSummary
 
 
 def decide(state: ConversationState) -> Decision:
     """What is to be done next in this state."""
-    decision = _due(state)
-    return announcement(state, decision) or decision
+    decision = _next_decision(state)
+    return next_announcement(state, decision) or decision
 
 
-def _due(state: ConversationState) -> Decision:
+def _next_decision(state: ConversationState) -> Decision:
     if state.phase == "initializing":
         return LoadConversation()
     if state.phase == "closed":
-        return Finished()
+        return Finish()
     if state.round and state.round.chosen:
-        return turn_of(state, state.round.chosen)
+        return build_take_turn(state, state.round.chosen)
     if state.base and state.told_revision > state.base.revision and not state.stop:
         return LoadGroup()
     if state.pending_changes:
@@ -65,13 +72,13 @@ def _due(state: ConversationState) -> Decision:
             changes=state.pending_changes, first_epoch=state.roster.epoch + 1, roster=expected_roster(state)
         )
     if state.stop:
-        return _record_all(state) or CloseConversation(reason=state.stop.reason)
+        return _record_pending_posts(state) or CloseConversation(reason=state.stop.reason)
     if state.paused_because is not None:
         return WaitForInput(phase="paused")
-    return next_in_round(state, state.round) if state.round else _between_rounds(state)
+    return decide_in_round(state, state.round) if state.round else _decide_between_rounds(state)
 
 
-def _between_rounds(state: ConversationState) -> Decision:
+def _decide_between_rounds(state: ConversationState) -> Decision:
     if not state.pending_posts:
         if state.close_after_round and state.rounds:
             return CloseConversation(reason=state.stop_reason or "round_ended")
@@ -81,11 +88,11 @@ def _between_rounds(state: ConversationState) -> Decision:
         posts=state.pending_posts[:taken],
         first_seq=state.last_seq + 1,
         round=state.rounds + 1,
-        begins=next_phase(state, "executing", round=state.rounds + 1),
+        begins=next_phase_change(state, "executing", round=state.rounds + 1),
     )
 
 
-def _record_all(state: ConversationState) -> RecordPosts | None:
+def _record_pending_posts(state: ConversationState) -> RecordPosts | None:
     if not state.pending_posts:
         return None
     number = state.round.number if state.round else None
@@ -101,7 +108,7 @@ _PHASES: dict[type[Decision], Phase] = {
 }
 
 
-def begin(state: ConversationState, decision: Decision) -> ConversationState:
+def start_decision(state: ConversationState, decision: Decision) -> ConversationState:
     """The state while `decision` is carried out: its phase, and the turn's speaker for those who look in."""
     phase = decision.phase if isinstance(decision, WaitForInput) else _PHASES.get(type(decision), state.phase)
     current = state.round
@@ -127,15 +134,15 @@ def cancel(state: ConversationState) -> ConversationState:
 
 def apply(state: ConversationState, event: AnyEvent) -> ConversationState:
     """The state after `event`, with what is due by itself then."""
-    return attended(_applied(event, state.model_copy(update={"clock": event.at, "phase": "ready"})))
+    return apply_due_transitions(_apply_event(event, state.model_copy(update={"clock": event.at, "phase": "ready"})))
 
 
 @singledispatch
-def _applied(event: AnyEvent, state: ConversationState) -> ConversationState:
+def _apply_event(event: AnyEvent, state: ConversationState) -> ConversationState:
     raise TypeError(f"no such event: {type(event).__name__}")
 
 
-@_applied.register
+@_apply_event.register
 def _(event: ConversationLoaded, state: ConversationState) -> ConversationState:
     reserved = {standby.agent_id: standby.stands_in_for for standby in event.standby}
     members = tuple(
@@ -156,56 +163,56 @@ def _(event: ConversationLoaded, state: ConversationState) -> ConversationState:
             "group_name": event.group_name,
             "description": event.description,
             "manager_config": event.manager_config,
-            "settings": event.settings.model_copy(update=_own_settings(state)),
+            "settings": event.settings.model_copy(update=_start_settings(state)),
             "roster": Roster(epoch=1, members=members, managers=managers),
-            "base": base_of(event),
+            "base": build_baseline(event),
         }
     )
 
 
-def _own_settings(state: ConversationState) -> dict[str, object]:
+def _start_settings(state: ConversationState) -> dict[str, object]:
     """What the starter wants otherwise than the group."""
     return {"model": state.settings.model} if state.settings.model is not None else {}
 
 
-@_applied.register
-def _(event: GroupRead, state: ConversationState) -> ConversationState:
-    return reconciled(state, event)
+@_apply_event.register
+def _(event: GroupLoaded, state: ConversationState) -> ConversationState:
+    return merge_group_changes(state, event)
 
 
-@_applied.register
-def _(event: GroupGone, state: ConversationState) -> ConversationState:
+@_apply_event.register
+def _(event: GroupDeleted, state: ConversationState) -> ConversationState:
     assert state.base is not None
     return state.model_copy(update={"base": state.base.model_copy(update={"revision": state.told_revision})})
 
 
-@_applied.register
+@_apply_event.register
 def _(event: PhaseAnnounced, state: ConversationState) -> ConversationState:
-    return announced(state, event.change.phase)
+    return record_announcement(state, event.change.phase)
 
 
-@_applied.register
+@_apply_event.register
 def _(event: MembershipApplied, state: ConversationState) -> ConversationState:
     done, left = state.pending_changes[: event.count], state.pending_changes[event.count :]
     return state.model_copy(update={"roster": roster_after(state, done), "pending_changes": left})
 
 
-@_applied.register
+@_apply_event.register
 def _(event: PostsRecorded, state: ConversationState) -> ConversationState:
     update: dict[str, object] = {"pending_posts": state.pending_posts[event.count :], "last_seq": event.last_seq}
     if event.begins:
         update["rounds"] = state.rounds + 1
         update["round"] = Round(number=state.rounds + 1, started_at=event.at, usage_before=state.usage)
         update["stop_reason"] = update["stop_explanation"] = None
-        state = announced(state, "executing")
+        state = record_announcement(state, "executing")
     return state.model_copy(update=update)
 
 
-@_applied.register
+@_apply_event.register
 def _(event: SpeakerChosen, state: ConversationState) -> ConversationState:
     assert state.round is not None
-    seat = seat_of(state.roster, event.agent_id)
-    chosen = Chosen(
+    seat = find_seat(state.roster, event.agent_id)
+    chosen = NextSpeaker(
         member=state.roster.get(event.agent_id).ref,
         chosen_by=event.chosen_by,
         reason=event.reason,
@@ -213,10 +220,10 @@ def _(event: SpeakerChosen, state: ConversationState) -> ConversationState:
     )
     current = state.round.model_copy(update={"chosen": chosen})
     state = state.model_copy(update={"round": current, "usage": state.usage + event.usage})
-    return _manager_answered(state, event)
+    return _record_manager_answer(state, event)
 
 
-@_applied.register
+@_apply_event.register
 def _(event: SelectionFailed, state: ConversationState) -> ConversationState:
     assert state.round is not None
     trouble = f"{event.manager.name} did not choose: {event.reason}"
@@ -226,46 +233,48 @@ def _(event: SelectionFailed, state: ConversationState) -> ConversationState:
     }
     current = state.round.model_copy(update=update)
     state = state.model_copy(update={"round": current, "usage": state.usage + event.usage})
-    return manager_fared(state, event.manager, _moment(state, event), failed=event.reason)
+    return record_manager_result(state, event.manager, _turn_time(state, event), failed=event.reason)
 
 
-@_applied.register
+@_apply_event.register
 def _(event: ManagerFinished, state: ConversationState) -> ConversationState:
     assert state.round is not None
     current = state.round.model_copy(update={"finished_because": event.reason})
     state = state.model_copy(update={"round": current, "usage": state.usage + event.usage})
-    return _manager_answered(state, event)
+    return _record_manager_answer(state, event)
 
 
-def _manager_answered(state: ConversationState, event: SpeakerChosen | ManagerFinished) -> ConversationState:
-    return manager_fared(state, event.manager, _moment(state, event), model=event.model, trouble=event.trouble)
+def _record_manager_answer(state: ConversationState, event: SpeakerChosen | ManagerFinished) -> ConversationState:
+    return record_manager_result(
+        state, event.manager, _turn_time(state, event), model=event.model, trouble=event.trouble
+    )
 
 
-@_applied.register
+@_apply_event.register
 def _(event: TurnCompleted, state: ConversationState) -> ConversationState:
     current = state.round
     assert current is not None
-    chosen = current.chosen or Chosen(member=event.speaker, chosen_by=event.chosen_by, reason=event.reason)
+    chosen = current.chosen or NextSpeaker(member=event.speaker, chosen_by=event.chosen_by, reason=event.reason)
     speaker = event.speaker.agent_id
-    roster = state.roster.with_turn(
+    roster = state.roster.record_turn(
         speaker, event.turn, event.usage, event.seconds, last_word=event.chosen_by == "conclusion"
     )
     lap = state.floor.lap
     state = state.model_copy(
         update={
             "roster": roster,
-            "floor": state.floor.after(
-                speaker, [one.agent_id for one in present(state)], seat=_seat(state, event, chosen)
+            "floor": state.floor.record_turn(
+                speaker, [one.agent_id for one in seated_members(state)], seat=_served_seat(state, event, chosen)
             ),
             "last_seq": event.seq,
             "usage": state.usage + event.usage,
-            "recent_turns": (*state.recent_turns, _brief(event))[-RECENT_TURNS:],
+            "recent_turns": (*state.recent_turns, _turn_summary(event))[-RECENT_TURNS:],
         }
     )
-    return _fared(state, event, chosen, current, lap)
+    return _record_turn_result(state, event, chosen, current, lap)
 
 
-def _seat(state: ConversationState, event: TurnCompleted, chosen: Chosen) -> AgentId | None:
+def _served_seat(state: ConversationState, event: TurnCompleted, chosen: NextSpeaker) -> AgentId | None:
     """Whose seat has had its turn: not that of one on probation in vain, while nobody else could speak; nor that of
     a speaker whose words were dropped or who concludes; nor, once more, that of one for whom a substitute spoke."""
     if chosen.chosen_by in ("standby", "conclusion") or event.outcome in ("discarded", "cancelled"):
@@ -275,28 +284,28 @@ def _seat(state: ConversationState, event: TurnCompleted, chosen: Chosen) -> Age
     return chosen.in_place_of or chosen.member.agent_id
 
 
-def _fared(
-    state: ConversationState, event: TurnCompleted, chosen: Chosen, before: Round, lap_before: tuple[AgentId, ...]
+def _record_turn_result(
+    state: ConversationState, event: TurnCompleted, chosen: NextSpeaker, before: Round, lap_before: tuple[AgentId, ...]
 ) -> ConversationState:
     """What the turn means for the round, and for the health of its speaker and of everybody."""
-    moment = _moment(state, event)
+    turn_time = _turn_time(state, event)
     was_outage = state.outage is not None
-    state = member_fared(state, event)
-    current = _round_after(before, event, chosen)
+    state = record_member_result(state, event)
+    current = _update_round(before, event, chosen)
     if event.outcome == "failed" and not before.failed:
         current = current.model_copy(update={"lap_before": lap_before})
     if event.outcome == "failed" and chosen.chosen_by != "conclusion":
-        current = _after_failure(state, current, chosen)
+        current = _record_failed_turn(state, current, chosen)
         if current.vacant is None and all(seat.owner in current.failed for seat in expected_roster(state).seats()):
-            state = all_isolated(state, moment)
+            state = isolate_all_members(state, turn_time)
             state = state.model_copy(update={"floor": state.floor.model_copy(update={"lap": current.lap_before})})
             current = current.model_copy(update={"turns": current.turns - current.skipped, "skipped": 0, "failed": ()})
     elif was_outage and event.outcome in ("spoke", "passed"):
-        state = all_on_probation(state, moment, f"{event.speaker.name} answers again")
+        state = start_probation_for_all(state, turn_time, f"{event.speaker.name} answers again")
     return state.model_copy(update={"round": current})
 
 
-def _round_after(current: Round, event: TurnCompleted, chosen: Chosen) -> Round:
+def _update_round(current: Round, event: TurnCompleted, chosen: NextSpeaker) -> Round:
     said = tuple(dict.fromkeys((*current.tokens_said, *event.tokens_said)))
     update: dict[str, object] = {
         "tokens_said": said,
@@ -312,13 +321,13 @@ def _round_after(current: Round, event: TurnCompleted, chosen: Chosen) -> Round:
     return current.model_copy(update=update)
 
 
-def _after_failure(state: ConversationState, current: Round, chosen: Chosen) -> Round:
+def _record_failed_turn(state: ConversationState, current: Round, chosen: NextSpeaker) -> Round:
     """A stand-in takes the turn at once, if there is one. If not, the turn is skipped, and counts unless its seat is
     lost with it: then the round has one turn less to go."""
     roster = expected_roster(state)
     owner = chosen.in_place_of or chosen.member.agent_id
     current = current.model_copy(update={"failed": tuple(dict.fromkeys((*current.failed, owner)))})
-    substitute = roster.stand_in_of(owner) or roster.free_standby(owner)
+    substitute = roster.find_stand_in(owner) or roster.find_free_standby(owner)
     if chosen.chosen_by != "standby" and "standby" in state.settings.failure_steps and substitute:
         if substitute.agent_id != chosen.member.agent_id:
             return current.model_copy(update={"vacant": owner})
@@ -328,19 +337,19 @@ def _after_failure(state: ConversationState, current: Round, chosen: Chosen) -> 
     return current.model_copy(update=update)
 
 
-@_applied.register
+@_apply_event.register
 def _(event: ProbeDue, state: ConversationState) -> ConversationState:
-    return probed(state, _moment(state, event))
+    return start_probe(state, _turn_time(state, event))
 
 
-@_applied.register
+@_apply_event.register
 def _(event: RoundClosed, state: ConversationState) -> ConversationState:
     assert state.round is not None
     seconds = (event.at - state.round.started_at).total_seconds()
     stop = state.stop
     if event.closes and not stop:
         stop = StopRequest(reason=event.reason, explanation=event.explanation)
-    return announced(state, "ready").model_copy(
+    return record_announcement(state, "ready").model_copy(
         update={
             "round": None,
             "stop": stop,
@@ -351,12 +360,12 @@ def _(event: RoundClosed, state: ConversationState) -> ConversationState:
     )
 
 
-@_applied.register
+@_apply_event.register
 def _(event: ConversationEnded, state: ConversationState) -> ConversationState:
     stop = state.stop or StopRequest(
         reason=state.stop_reason or "round_ended", explanation=state.stop_explanation or "the round ended"
     )
-    return announced(state, "closed").model_copy(
+    return record_announcement(state, "closed").model_copy(
         update={
             "phase": "closed",
             "round": None,
@@ -367,12 +376,12 @@ def _(event: ConversationEnded, state: ConversationState) -> ConversationState:
     )
 
 
-def _moment(state: ConversationState, event: AnyEvent) -> Moment:
-    return Moment(turn=state.floor.turn, at=event.at)
+def _turn_time(state: ConversationState, event: AnyEvent) -> TurnTime:
+    return TurnTime(turn=state.floor.turn, at=event.at)
 
 
-def _brief(event: TurnCompleted) -> TurnBrief:
-    return TurnBrief(
+def _turn_summary(event: TurnCompleted) -> TurnSummary:
+    return TurnSummary(
         turn=event.turn,
         speaker=event.speaker.name,
         outcome=event.outcome,

@@ -8,7 +8,7 @@ from tertulia.core.failover import NO_PARTICIPANTS
 from tertulia.core.health import Health, HealthState
 from tertulia.core.ids import AgentId, ConversationId, GroupId
 from tertulia.core.roster import MemberState
-from tertulia.core.round_rules import managers_of
+from tertulia.core.round_rules import ordered_managers
 from tertulia.core.state import ConversationState, Phase
 
 
@@ -91,7 +91,7 @@ class ConversationStatus(Record):
     """How long all rounds took together, as far as they are over."""
 
 
-def status_of(state: ConversationState) -> ConversationStatus:
+def build_status(state: ConversationState) -> ConversationStatus:
     """What this state looks like from outside."""
     chosen = state.round.chosen if state.round else None
     return ConversationStatus(
@@ -100,7 +100,7 @@ def status_of(state: ConversationState) -> ConversationStatus:
         phase=state.phase,
         round=state.rounds,
         turn=state.floor.turn,
-        roster=roster_status(state),
+        roster=build_roster_status(state),
         last_speaker=state.recent_turns[-1].speaker if state.recent_turns else None,
         usage=UsageStatus(**state.usage.model_dump(), total_tokens=state.usage.total_tokens),
         stop_reason=state.stop_reason,
@@ -110,39 +110,40 @@ def status_of(state: ConversationState) -> ConversationStatus:
         speaking=chosen.member.name if chosen else None,
         speaking_because=chosen.reason if chosen else None,
         stop_explanation=state.stop_explanation,
-        paused_because=why_paused(state),
+        paused_because=pause_reason(state),
         messages=state.last_seq,
         next_probe_at=state.outage.next_probe_at if state.outage else None,
         seconds=state.seconds,
     )
 
 
-def why_paused(state: ConversationState) -> str | None:
+def pause_reason(state: ConversationState) -> str | None:
     """The operator's reason, or that nobody is there who could speak; None while nothing holds the conversation."""
     if state.paused_because is None and state.phase == "paused":
         return NO_PARTICIPANTS
     return state.paused_because
 
 
-def roster_status(state: ConversationState) -> RosterStatus:
+def build_roster_status(state: ConversationState) -> RosterStatus:
     """Who is here."""
     names = {member.agent_id: member.name for member in state.roster.members}
     members = tuple(
         MemberStatus(
             agent_id=one.agent_id,
             name=one.name,
-            state=one.standing,
-            health=_health(one.health),
+            state=one.effective_state,
+            health=_health_status(one.health),
             in_place_of=names.get(one.in_place_of) if one.in_place_of else None,
             total_tokens=one.usage.total_tokens,
         )
         for one in state.roster.members
     )
     managers = tuple(
-        ManagerStatus(agent_id=one.agent_id, name=one.name, health=_health(one.health)) for one in managers_of(state)
+        ManagerStatus(agent_id=one.agent_id, name=one.name, health=_health_status(one.health))
+        for one in ordered_managers(state)
     )
     return RosterStatus(epoch=state.roster.epoch, members=members, managers=managers)
 
 
-def _health(health: Health) -> HealthStatus:
+def _health_status(health: Health) -> HealthStatus:
     return HealthStatus(state=health.state, reason=health.reason, since_turn=health.since_turn, since=health.since)

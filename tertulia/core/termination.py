@@ -10,7 +10,7 @@ from tertulia.core.base import Definition, Record
 DEFAULT_TERMINATION_TOKEN = "DONE!"
 
 
-class Progress(Record):
+class RoundProgress(Record):
     """What a round has come to so far: all that a condition may look at."""
 
     turns: int
@@ -25,7 +25,7 @@ class Progress(Record):
     """The termination tokens that a participant has said in this round."""
 
 
-class Met(Record):
+class TerminationResult(Record):
     """A condition that holds: the name that is recorded as the stop reason, and the sentence for a reader."""
 
     reason: str
@@ -38,10 +38,12 @@ class MaxTurns(Definition):
     type: Literal["max_turns"] = "max_turns"
     limit: PositiveInt
 
-    def met(self, progress: Progress) -> Met | None:
+    def evaluate(self, progress: RoundProgress) -> TerminationResult | None:
         if progress.turns < self.limit:
             return None
-        return Met(reason="max_turns", explanation=f"{progress.turns} of at most {self.limit} turns were taken")
+        return TerminationResult(
+            reason="max_turns", explanation=f"{progress.turns} of at most {self.limit} turns were taken"
+        )
 
 
 class TerminationToken(Definition):
@@ -50,10 +52,10 @@ class TerminationToken(Definition):
     type: Literal["termination_token"] = "termination_token"
     token: str = Field(default=DEFAULT_TERMINATION_TOKEN, min_length=1, max_length=100)
 
-    def met(self, progress: Progress) -> Met | None:
+    def evaluate(self, progress: RoundProgress) -> TerminationResult | None:
         if self.token not in progress.tokens_said:
             return None
-        return Met(reason="termination_token", explanation=f"a participant said {self.token!r}")
+        return TerminationResult(reason="termination_token", explanation=f"a participant said {self.token!r}")
 
 
 class TokenBudget(Definition):
@@ -63,11 +65,13 @@ class TokenBudget(Definition):
     limit: PositiveInt
     scope: Literal["round", "conversation"] = "round"
 
-    def met(self, progress: Progress) -> Met | None:
+    def evaluate(self, progress: RoundProgress) -> TerminationResult | None:
         used = progress.tokens if self.scope == "round" else progress.conversation_tokens
         if used < self.limit:
             return None
-        return Met(reason="token_budget", explanation=f"{used} tokens used, the {self.scope}'s budget is {self.limit}")
+        return TerminationResult(
+            reason="token_budget", explanation=f"{used} tokens used, the {self.scope}'s budget is {self.limit}"
+        )
 
 
 class TimeBudget(Definition):
@@ -76,10 +80,12 @@ class TimeBudget(Definition):
     type: Literal["time_budget"] = "time_budget"
     seconds: PositiveFloat
 
-    def met(self, progress: Progress) -> Met | None:
+    def evaluate(self, progress: RoundProgress) -> TerminationResult | None:
         if progress.seconds < self.seconds:
             return None
-        return Met(reason="time_budget", explanation=f"the round lasted {progress.seconds:.0f} s of {self.seconds:g} s")
+        return TerminationResult(
+            reason="time_budget", explanation=f"the round lasted {progress.seconds:.0f} s of {self.seconds:g} s"
+        )
 
 
 class AnyOf(Definition):
@@ -88,8 +94,8 @@ class AnyOf(Definition):
     type: Literal["any"] = "any"
     conditions: tuple["Condition", ...] = Field(min_length=1, max_length=20)
 
-    def met(self, progress: Progress) -> Met | None:
-        return next((met for condition in self.conditions if (met := condition.met(progress))), None)
+    def evaluate(self, progress: RoundProgress) -> TerminationResult | None:
+        return next((result for condition in self.conditions if (result := condition.evaluate(progress))), None)
 
 
 class AllOf(Definition):
@@ -98,12 +104,12 @@ class AllOf(Definition):
     type: Literal["all"] = "all"
     conditions: tuple["Condition", ...] = Field(min_length=1, max_length=20)
 
-    def met(self, progress: Progress) -> Met | None:
-        met = [condition.met(progress) for condition in self.conditions]
-        held = [one for one in met if one is not None]
-        if len(held) < len(met):
+    def evaluate(self, progress: RoundProgress) -> TerminationResult | None:
+        result = [condition.evaluate(progress) for condition in self.conditions]
+        held = [one for one in result if one is not None]
+        if len(held) < len(result):
             return None
-        return Met(
+        return TerminationResult(
             reason="+".join(dict.fromkeys(one.reason for one in held)),
             explanation=", and ".join(one.explanation for one in held),
         )
@@ -120,16 +126,16 @@ def count_conditions(condition: Condition) -> int:
     return 1 + sum(map(count_conditions, parts))
 
 
-def tokens_in(condition: Condition) -> Iterator[str]:
+def termination_tokens_in(condition: Condition) -> Iterator[str]:
     """Every termination token that the condition looks for, in the order written."""
     match condition:
         case TerminationToken(token=token):
             yield token
         case AnyOf(conditions=conditions) | AllOf(conditions=conditions):
             for part in conditions:
-                yield from tokens_in(part)
+                yield from termination_tokens_in(part)
 
 
-def tokens_said(text: str, tokens: tuple[str, ...]) -> tuple[str, ...]:
+def find_tokens(text: str, tokens: tuple[str, ...]) -> tuple[str, ...]:
     """Those of `tokens` that stand in `text`."""
     return tuple(token for token in tokens if token in text)

@@ -205,7 +205,7 @@ class Stack:
         remembered = self._folder.record.ports
         ports = await settle_ports(self._port_wishes(), remembered, patience)
         self._folder.write(self._folder.record.model_copy(update={"ports": remembered | ports}))
-        if not self._configured.database_configured:
+        if not self._configured.is_database_configured:
             self._postgres = EmbeddedPostgres(self._folder.path)
         if "temporal" in ports:
             self._temporal = EmbeddedTemporal(self._folder.path, ports["temporal"], ports.get("ui"))
@@ -217,11 +217,11 @@ class Stack:
     def _port_wishes(self) -> dict[str, PortWish]:
         options = self.options
         wishes: dict[str, PortWish] = {}
-        if not self._configured.temporal_configured:
+        if not self._configured.is_temporal_configured:
             wishes["temporal"] = PortWish("Temporal", "--temporal-port", options.temporal_port)
             if options.ui_port is not None:
                 wishes["ui"] = PortWish("Temporal's UI", "--ui-port", options.ui_port)
-        if options.offline_model and not self._configured.model_configured:
+        if options.offline_model and not self._configured.is_model_configured:
             wishes["model"] = PortWish("the offline model", "--model-port", options.model_port)
         if options.api_port is not None:
             wishes["api"] = PortWish("the API", "--api-port", options.api_port)

@@ -7,9 +7,9 @@ from pydantic import Field, JsonValue
 
 from tertulia.client.client import Tertulia
 from tertulia.client.group_changes import delete_agent_everywhere
-from tertulia.core.agents import Agent, AgentPatch, Identifier, ModelSettings, Name, Tags
+from tertulia.core.agents import Agent, AgentPatch, DisplayName, Identifier, ModelSettings, Tags
 from tertulia.core.base import Definition
-from tertulia.core.blocks import Block, BlockDraft, BlockPatch
+from tertulia.core.blocks import Block, BlockPatch, NewBlock
 from tertulia.core.errors import NotFound
 from tertulia.core.group import MAX_BLOCKS
 from tertulia.core.ids import AgentId, BlockId, OrganisationId
@@ -33,13 +33,13 @@ class NewAgent(Definition):
 
     id: Identifier | None = None
     """One is made where none is given; the same holds for the name."""
-    name: Name | None = None
+    name: DisplayName | None = None
     description: str = Field(default="", max_length=2_000)
     instructions: str = Field(default="", max_length=100_000)
     model: ModelSettings = ModelSettings()
     tags: Tags = ()
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
-    blocks: tuple[BlockDraft, ...] = Field(default=(), max_length=MAX_BLOCKS)
+    blocks: tuple[NewBlock, ...] = Field(default=(), max_length=MAX_BLOCKS)
     """Blocks that are made with it."""
     block_ids: tuple[BlockId, ...] = Field(default=(), max_length=MAX_BLOCKS)
     """Blocks that are there, after those."""

@@ -1,7 +1,7 @@
 """Memory blocks, managed: what programs and people can do with those of their organisation."""
 
 from tertulia.client.client import Tertulia
-from tertulia.core.blocks import Block, BlockDraft, BlockPatch
+from tertulia.core.blocks import Block, BlockPatch, NewBlock
 from tertulia.core.ids import OrganisationId
 from tertulia.store.agents import StoredAgent, agents_with_block
 from tertulia.store.blocks import (
@@ -26,7 +26,7 @@ class Blocks:
         self._database = client.database
         self._organisation_id = organisation_id
 
-    async def create(self, draft: BlockDraft) -> Block:
+    async def create(self, draft: NewBlock) -> Block:
         """Make a block.
 
         Raises:

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from tertulia.client.client import Tertulia
 from tertulia.client.start import start_conversation
-from tertulia.core.agents import Identifier, Name
+from tertulia.core.agents import DisplayName, Identifier
 from tertulia.core.base import Definition
 from tertulia.core.commands import DEFAULT_SENDER, PostMessage
 from tertulia.core.errors import NotFound
@@ -27,7 +27,7 @@ class NewConversation(Definition):
     """The group's id or name."""
     message: str = Field(min_length=1)
     """What is said first."""
-    sender: Name = DEFAULT_SENDER
+    sender: DisplayName = DEFAULT_SENDER
     id: Identifier | None = None
     """One is made where none is given."""
     close_after_round: bool = False
@@ -45,7 +45,7 @@ class NewFork(Definition):
     """A model that everyone is asked with, instead of their own."""
     message: str | None = Field(default=None, min_length=1)
     """What is said first; null = it waits for a message."""
-    sender: Name = DEFAULT_SENDER
+    sender: DisplayName = DEFAULT_SENDER
     id: Identifier | None = None
 
 

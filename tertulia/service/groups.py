@@ -10,10 +10,10 @@ from pydantic import Field, JsonValue, ValidationError
 
 from tertulia.client.client import Tertulia
 from tertulia.client.group_changes import change_group, delete_group
-from tertulia.core.agents import Identifier, Name
-from tertulia.core.base import Definition, explain
+from tertulia.core.agents import DisplayName, Identifier
+from tertulia.core.base import Definition, format_validation_error
 from tertulia.core.errors import Conflict, InvalidDefinition, NotFound
-from tertulia.core.group import MAX_BLOCKS, MAX_MEMBERS, Group, GroupSettings, ManagerConfig, RoundRobin, Standby
+from tertulia.core.group import MAX_BLOCKS, MAX_MEMBERS, Group, GroupSettings, ManagerConfig, RoundRobinConfig, Standby
 from tertulia.core.ids import AgentId, BlockId, ConversationId, GroupId, OrganisationId
 from tertulia.core.patches import GroupPatch
 from tertulia.store.agents import read_agent
@@ -34,11 +34,11 @@ class NewGroup(Definition):
 
     id: Identifier | None = None
     """One is made where none is given; the same holds for the name."""
-    name: Name | None = None
+    name: DisplayName | None = None
     description: str = Field(default="", max_length=10_000)
     agent_ids: tuple[AgentId, ...] = Field(default=(), max_length=MAX_MEMBERS)
     standby: tuple[Standby, ...] = Field(default=(), max_length=MAX_MEMBERS)
-    manager_config: ManagerConfig = RoundRobin()
+    manager_config: ManagerConfig = RoundRobinConfig()
     shared_block_ids: tuple[BlockId, ...] = Field(default=(), max_length=MAX_BLOCKS)
     settings: GroupSettings = GroupSettings()
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
@@ -68,7 +68,7 @@ class Groups:
         try:
             group = Group.model_validate(given | names)
         except ValidationError as error:
-            raise InvalidDefinition(explain(error)) from None
+            raise InvalidDefinition(format_validation_error(error)) from None
         return await create_group(self._database, self._organisation_id, group)
 
     async def retrieve(self, group_id: str) -> StoredGroup:

@@ -6,8 +6,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
 
-from tertulia.core.agents import Name
-from tertulia.core.base import Definition, explain
+from tertulia.core.agents import DisplayName
+from tertulia.core.base import Definition, format_validation_error
 from tertulia.core.errors import InvalidDefinition
 from tertulia.core.records import KeyRow
 from tertulia.service.principal import SCOPES, Scope, rank
@@ -18,7 +18,7 @@ D = TypeVar("D", bound=Definition)
 class NewKey(Definition):
     """A key that is to be made."""
 
-    name: Name
+    name: DisplayName
     """What it is for."""
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=len(SCOPES))] = ("operate",)
     """What it lets its holder do."""
@@ -59,4 +59,4 @@ def checked_form(kind: type[D], written: dict[str, Any]) -> D:
     try:
         return kind.model_validate(written)
     except ValidationError as error:
-        raise InvalidDefinition(explain(error)) from None
+        raise InvalidDefinition(format_validation_error(error)) from None

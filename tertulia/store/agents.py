@@ -10,14 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tertulia.core.agents import Agent, AgentPatch, ModelSettings
 from tertulia.core.base import Definition, Record
-from tertulia.core.blocks import Block, BlockDraft
+from tertulia.core.blocks import Block, NewBlock
 from tertulia.core.errors import Conflict, InvalidDefinition, NotFound
 from tertulia.core.ids import AgentId, BlockId, GroupId, OrganisationId
 from tertulia.store.block_attachments import AGENT, TEXT_FIELDS, attach, blocks_of, write_memory
 from tertulia.store.blocks import insert_block
 from tertulia.store.database import Database
 from tertulia.store.definition_rows import (
-    Outcome,
+    SaveOutcome,
     by_id_or_name,
     counted,
     living,
@@ -37,7 +37,7 @@ AGENT_COLUMNS = (*(agents.c[name] for name in _FIELDS), blocks_of(AGENT, TEXT_FI
 
 async def save_agent(
     database: Database, organisation_id: OrganisationId, agent: Agent, *, keep_memory: bool = False
-) -> Outcome:
+) -> SaveOutcome:
     """Create the agent, or bring the one of that id, its memory included unless `keep_memory`, up to date.
 
     Raises:
@@ -118,7 +118,7 @@ async def create_agent(
     *,
     tags: Sequence[str] = (),
     metadata: dict[str, JsonValue] | None = None,
-    drafts: Sequence[BlockDraft] = (),
+    drafts: Sequence[NewBlock] = (),
     block_ids: Sequence[BlockId] = (),
 ) -> StoredAgent:
     """Make an agent with new blocks and those that are there, in this order; its `memory` says nothing.

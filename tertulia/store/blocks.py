@@ -6,7 +6,7 @@ from sqlalchemy import Row, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tertulia.core.base import Definition
-from tertulia.core.blocks import Block, BlockDraft, BlockPatch, check_limit, patched_block
+from tertulia.core.blocks import Block, BlockPatch, NewBlock, apply_block_patch, check_block_limit
 from tertulia.core.errors import Conflict, NotFound
 from tertulia.core.ids import OrganisationId
 from tertulia.store.block_attachments import AGENT, BLOCK_FIELDS, GROUP, Owner, new_block_id
@@ -30,18 +30,18 @@ class BlockFilter(Definition):
     """A part of the description."""
 
 
-async def insert_block(connection: AsyncConnection, organisation_id: OrganisationId, draft: BlockDraft) -> Block:
+async def insert_block(connection: AsyncConnection, organisation_id: OrganisationId, draft: NewBlock) -> Block:
     """Make a block.
 
     Raises:
         InvalidDefinition: the value is longer than the limit.
     """
-    check_limit(draft.label, draft.value, draft.limit)
+    check_block_limit(draft.label, draft.value, draft.limit)
     values = {"id": new_block_id(), "organisation_id": organisation_id, **draft.model_dump(mode="json")}
     return block_of((await connection.execute(insert(blocks).values(values).returning(*_COLUMNS))).one())
 
 
-async def create_block(database: Database, organisation_id: OrganisationId, draft: BlockDraft) -> Block:
+async def create_block(database: Database, organisation_id: OrganisationId, draft: NewBlock) -> Block:
     """As `insert_block`, on its own."""
     async with database.transaction() as connection:
         return await insert_block(connection, organisation_id, draft)
@@ -106,7 +106,7 @@ async def change_block(
         block = block_of(row)
         if expected_version not in (None, block.version):
             raise Conflict(f"the block {block_id!r} has version {block.version} by now, not {expected_version}")
-        changed = patched_block(block, patch)
+        changed = apply_block_patch(block, patch)
         if changed == block:
             return block
         values = changed.model_dump(mode="json", exclude={"id", "created_at", "updated_at"})

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from tertulia.core.base import Record
 from tertulia.core.errors import CommandRefused, NotFound
-from tertulia.core.group import CatchUp, visible_from
+from tertulia.core.group import CatchUp, catch_up_start
 from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, ConversationId, GroupId, OrganisationId
 from tertulia.core.phases import PhaseChange
 from tertulia.core.records import ConversationRow as ConversationRow
@@ -59,7 +59,7 @@ async def open_conversation(database: Database, conversation_id: ConversationId,
                 "name": member.name,
                 "state": "standby" if member.agent_id in opening.standby else "active",
                 "position": position,
-                "visible_from": visible_from(opening.catch_up, 0),
+                "visible_from": catch_up_start(opening.catch_up, 0),
                 "cursor": 0,
             }
             for position, member in enumerate(opening.members)

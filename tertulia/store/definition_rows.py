@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tertulia.core.errors import Conflict
 from tertulia.core.ids import OrganisationId
-from tertulia.core.records import Outcome as Outcome
+from tertulia.core.records import SaveOutcome as SaveOutcome
 
 
 def living(table: Table, organisation_id: OrganisationId | BindParameter[str]) -> ColumnElement[bool]:
@@ -27,7 +27,7 @@ def by_id_or_name(table: Table, organisation_id: OrganisationId, columns: Sequen
 
 async def write_row(
     connection: AsyncConnection, table: Table, organisation_id: OrganisationId, values: dict[str, Any]
-) -> Outcome:
+) -> SaveOutcome:
     """Create the row, or bring the one of that id up to date; a deleted one of that id comes back.
 
     Raises:
@@ -47,7 +47,7 @@ async def write_row(
     return "created" if found.deleted_at else "updated"
 
 
-def refuse_taken(row_id: str, outcome: Outcome) -> None:
+def refuse_taken(row_id: str, outcome: SaveOutcome) -> None:
     """Refuse to create what is there already; the transaction takes back what was written.
 
     Raises:

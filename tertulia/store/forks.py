@@ -6,7 +6,7 @@ from sqlalchemy import Table, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tertulia.core.errors import InvalidDefinition
-from tertulia.core.events import Begun
+from tertulia.core.events import ForkOrigin
 from tertulia.core.ids import AgentId, ConversationId
 from tertulia.core.state import Fork
 from tertulia.core.usage import Usage
@@ -64,7 +64,7 @@ async def _copy(connection: AsyncConnection, table: Table, conversation_id: Conv
     await connection.execute(insert(table).from_select(columns, select(*values).where(condition)))
 
 
-async def read_begun(database: Database, conversation_id: ConversationId) -> Begun:
+async def read_begun(database: Database, conversation_id: ConversationId) -> ForkOrigin:
     """What a conversation has behind it."""
     own = turns.c.conversation_id == conversation_id
     chosen = selections.c.conversation_id == conversation_id
@@ -79,7 +79,7 @@ async def read_begun(database: Database, conversation_id: ConversationId) -> Beg
     )
     assert row is not None
     spent = {name: row._mapping[f"{name}_of_turns"] + row._mapping[f"{name}_of_choices"] for name in Usage.model_fields}
-    return Begun(last_turn=row.last_turn, last_seq=row.last_seq, rounds=row.rounds, usage=Usage(**spent))
+    return ForkOrigin(last_turn=row.last_turn, last_seq=row.last_seq, rounds=row.rounds, usage=Usage(**spent))
 
 
 def _sum(table: Table, name: str, condition: Any) -> Any:

@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tertulia.core.base import Record
 from tertulia.core.errors import Conflict, NotFound
-from tertulia.core.group import Dynamic, Group
+from tertulia.core.group import DynamicConfig, Group
 from tertulia.core.ids import AgentId, ConversationId, GroupId, OrganisationId
-from tertulia.core.patches import GroupPatch, patched
+from tertulia.core.patches import GroupPatch, apply_group_patch
 from tertulia.store.agents import agent_groups
 from tertulia.store.database import Database
 from tertulia.store.definition_rows import living, unknown
@@ -61,7 +61,7 @@ async def write_patch(
         group = await _locked(connection, organisation_id, group_id)
         if expected_revision is not None and group.revision != expected_revision:
             raise Conflict(f"the group has revision {group.revision} now, not {expected_revision}; read it anew")
-        await replace_group(connection, organisation_id, patched(group, patch))
+        await replace_group(connection, organisation_id, apply_group_patch(group, patch))
         now = await _locked(connection, organisation_id, group_id)
         return Written(groups=(ChangedGroup(group_id=group_id, revision=now.revision),))
 
@@ -133,7 +133,7 @@ async def _locked(connection: AsyncConnection, organisation_id: OrganisationId, 
 
 def _without(group: Group, agent_id: AgentId) -> Group:
     rules = group.manager_config
-    if isinstance(rules, Dynamic):
+    if isinstance(rules, DynamicConfig):
         left = [one for one in rules.manager_ids if one != agent_id]
         first = left[0] if left else None
         rules = rules.model_copy(update={"manager_agent_id": first, "fallback_manager_ids": tuple(left[1:])})

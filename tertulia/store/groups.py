@@ -16,7 +16,7 @@ from tertulia.core.ids import AgentId, BlockId, ConversationId, GroupId, Organis
 from tertulia.store.agents import AGENT_COLUMNS, agent_of, in_group
 from tertulia.store.block_attachments import GROUP, attach, blocks_of, write_memory, write_texts
 from tertulia.store.database import Database
-from tertulia.store.definition_rows import Outcome, by_id_or_name, living, refuse_taken, touch, unknown, write_row
+from tertulia.store.definition_rows import SaveOutcome, by_id_or_name, living, refuse_taken, touch, unknown, write_row
 from tertulia.store.paging import Page, count, read_page
 from tertulia.store.tables import agents, group_members, groups
 
@@ -41,7 +41,7 @@ GROUP_COLUMNS = (
 
 async def save_group(
     database: Database, organisation_id: OrganisationId, group: Group, *, keep_memory: bool = False
-) -> Outcome:
+) -> SaveOutcome:
     """Create the group, or bring the one of that id, its ordered members included, up to date.
 
     What its members share is its `shared_memory`, of which blocks are made, unless `keep_memory`. Its metadata stay.
@@ -59,7 +59,7 @@ async def save_group(
         return await _counted(connection, group, outcome, changed=memory_changed)
 
 
-async def replace_group(connection: AsyncConnection, organisation_id: OrganisationId, group: Group) -> Outcome:
+async def replace_group(connection: AsyncConnection, organisation_id: OrganisationId, group: Group) -> SaveOutcome:
     """As `save_group`, its metadata included; what its members share are the blocks of its `shared_block_ids`.
 
     Raises:
@@ -83,14 +83,14 @@ async def write_shared_texts(
 
 async def _write(
     connection: AsyncConnection, organisation_id: OrganisationId, group: Group, fields: Iterable[str]
-) -> Outcome:
+) -> SaveOutcome:
     await check_agents(connection, organisation_id, group)
     values = group.model_dump(mode="json", include=set(fields))
     outcome = await write_row(connection, groups, organisation_id, values)
     return await _counted(connection, group, outcome, changed=await write_members(connection, group))
 
 
-async def _counted(connection: AsyncConnection, group: Group, outcome: Outcome, *, changed: bool) -> Outcome:
+async def _counted(connection: AsyncConnection, group: Group, outcome: SaveOutcome, *, changed: bool) -> SaveOutcome:
     if not changed or outcome != "unchanged":
         return outcome
     await touch(connection, groups, group.id)

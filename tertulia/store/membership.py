@@ -7,7 +7,7 @@ from sqlalchemy import case, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tertulia.core.group import visible_from
+from tertulia.core.group import catch_up_start
 from tertulia.core.ids import ConversationId
 from tertulia.core.records import MemberRow as MemberRow
 from tertulia.core.records import MembershipChange as MembershipChange
@@ -83,8 +83,8 @@ async def _admit(
             "name": member.name,
             "state": "removed",
             "position": 0,
-            "visible_from": visible_from(catch_up, last_seq),
-            "cursor": visible_from(catch_up, last_seq),
+            "visible_from": catch_up_start(catch_up, last_seq),
+            "cursor": catch_up_start(catch_up, last_seq),
         }
         for member, catch_up in joiners.values()
     ]
@@ -98,7 +98,7 @@ async def _write_roster(connection: AsyncConnection, conversation_id: Conversati
     if not here:
         await connection.execute(update(members).where(own).values(state="removed"))
         return
-    states = {agent_id: member.standing for agent_id, (_, member) in here.items()}
+    states = {agent_id: member.effective_state for agent_id, (_, member) in here.items()}
     names = {agent_id: member.name for agent_id, (_, member) in here.items()}
     positions = {agent_id: position for agent_id, (position, _) in here.items()}
     await connection.execute(

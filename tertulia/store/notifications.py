@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from tertulia.core.errors import place_of
+from tertulia.core.errors import error_location
 from tertulia.core.records import LiveDelta as LiveDelta
 from tertulia.store.database import Database
 from tertulia.store.event_log import EVENTS_CHANNEL, PHASE_MARK
@@ -153,7 +153,7 @@ class Listener:
                 logger.debug("listening begins anew: %s", type(error).__name__)
             except Exception as error:
                 # Whatever it is: without this task all readers would sleep for ever, and nothing would say so.
-                logger.error("listening begins anew: %s", place_of(error))  # noqa: TRY400 - its words stay out of it
+                logger.error("listening begins anew: %s", error_location(error))  # noqa: TRY400 - its words stay out of it
             if self.connected.is_set():
                 self.connected.clear()
                 self._doubt()

@@ -88,7 +88,7 @@ def _change(conversation_id: ConversationId, change: PhaseChange) -> dict[str, A
         "of_conversation": conversation_id,
         "change": change.number,
         "to_phase": change.phase,
-        "phase_detail": change.told(),
+        "phase_detail": change.event_data(),
     }
 
 

@@ -8,11 +8,11 @@ from sqlalchemy import bindparam, or_, select, text
 from sqlalchemy.exc import IntegrityError
 
 from tertulia.core.base import Record
-from tertulia.core.context_window import Window
+from tertulia.core.context_window import ContextWindow
 from tertulia.core.errors import NotFound
 from tertulia.core.ids import ConversationId
 from tertulia.core.phases import PhaseChange
-from tertulia.core.prompt import Utterance
+from tertulia.core.prompt import TranscriptMessage
 from tertulia.core.records import Message as Message
 from tertulia.core.state import Post
 from tertulia.store.database import Database
@@ -90,7 +90,7 @@ async def record_posts(
         "begins": 1 if begins else 0,
         "change": begins.number if begins else None,
         "phase": begins.phase if begins else None,
-        "phase_detail": json.dumps(begins.told()) if begins else None,
+        "phase_detail": json.dumps(begins.event_data()) if begins else None,
         "channel": EVENTS_CHANNEL,
         "mark": PHASE_MARK if begins else "",
     }
@@ -122,8 +122,8 @@ _HEARD = (
 
 
 async def read_window(
-    database: Database, conversation_id: ConversationId, window: Window, last_seq: int
-) -> list[Utterance]:
+    database: Database, conversation_id: ConversationId, window: ContextWindow, last_seq: int
+) -> list[TranscriptMessage]:
     """What a prompt shows of the transcript up to `last_seq`."""
     parameters = {
         "conversation_id": conversation_id,
@@ -132,7 +132,7 @@ async def read_window(
         "last_seq": last_seq,
     }
     rows = await database.rows(_HEARD, parameters)
-    return [Utterance(sender_id=row.sender_id, sender=row.sender, text=row.text) for row in rows]
+    return [TranscriptMessage(sender_id=row.sender_id, sender=row.sender, text=row.text) for row in rows]
 
 
 async def read_messages(

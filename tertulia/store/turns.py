@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from tertulia.core.agents import Agent
 from tertulia.core.base import Record
 from tertulia.core.ids import AgentId, ConversationId
-from tertulia.core.prompt import Company
+from tertulia.core.prompt import GroupContext
 from tertulia.core.records import FinishedTurn as FinishedTurn
 from tertulia.core.records import TurnRecord as TurnRecord
 from tertulia.core.usage import Usage
@@ -28,7 +28,7 @@ class Table(Record):
     """All that a model call needs, beside the words: who is asked, who sits there, and where the transcript stands."""
 
     agent: Agent
-    company: Company
+    company: GroupContext
     visible_from: int
     last_seq: int
     last_turn: int
@@ -79,7 +79,7 @@ async def read_table(database: Database, conversation_id: ConversationId, agent_
     row = await database.row(_TABLE, {"conversation_id": conversation_id, "agent_id": agent_id})
     if row is None:
         return None
-    company = Company(
+    company = GroupContext(
         group_name=row.group_name,
         description=row.group_description,
         members=tuple((name, description) for name, description in row.seated or ()),

@@ -26,11 +26,11 @@ from tertulia.core.errors import PayloadUnreadable
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-VARIABLE = "TERTULIA_ENCRYPTION_KEYS"
-ENCODING = b"binary/encrypted"
-KEY_ID = "encryption-key-id"
+KEYS_ENV = "TERTULIA_ENCRYPTION_KEYS"
+ENCRYPTED_ENCODING = b"binary/encrypted"
+KEY_ID_METADATA = "encryption-key-id"
 _NONCE_BYTES = 12
-_NO_ID = re.compile(r"[^A-Za-z0-9._-]")
+_NON_KEY_ID_CHARS = re.compile(r"[^A-Za-z0-9._-]")
 
 
 class EncryptionCodec(PayloadCodec):
@@ -41,18 +41,18 @@ class EncryptionCodec(PayloadCodec):
     """
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
-        self._newest = next(iter(keys), None)
+        self._newest_key_id = next(iter(keys), None)
         self._ciphers = {key_id: _cipher(secret) for key_id, secret in keys.items()}
 
     @property
-    def encrypts(self) -> bool:
+    def is_encrypting(self) -> bool:
         """Whether there is a key to encrypt with."""
-        return self._newest is not None
+        return self._newest_key_id is not None
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Each payload, metadata and all, inside an encrypted one."""
         # Some twenty microseconds each: less than it would cost to hand them to a thread.
-        return [self._encrypted(payload) for payload in payloads]
+        return [self._encrypt(payload) for payload in payloads]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """What was encrypted, as it was before; anything else as it is.
@@ -60,37 +60,42 @@ class EncryptionCodec(PayloadCodec):
         Raises:
             PayloadUnreadable: the key is not there, or the payload is not what was encrypted under it.
         """
-        return [self._decrypted(payload) for payload in payloads]
+        return [self._decrypt(payload) for payload in payloads]
 
-    def _encrypted(self, payload: Payload) -> Payload:
-        if self._newest is None:
+    def _encrypt(self, payload: Payload) -> Payload:
+        if self._newest_key_id is None:
             return payload
         nonce = os.urandom(_NONCE_BYTES)
-        sealed = self._ciphers[self._newest].encrypt(nonce, payload.SerializeToString(), _bound(self._newest))
-        return Payload(metadata={"encoding": ENCODING, KEY_ID: self._newest.encode()}, data=nonce + sealed)
+        ciphertext = self._ciphers[self._newest_key_id].encrypt(
+            nonce, payload.SerializeToString(), _associated_data(self._newest_key_id)
+        )
+        return Payload(
+            metadata={"encoding": ENCRYPTED_ENCODING, KEY_ID_METADATA: self._newest_key_id.encode()},
+            data=nonce + ciphertext,
+        )
 
-    def _decrypted(self, payload: Payload) -> Payload:
-        if payload.metadata.get("encoding") != ENCODING:
+    def _decrypt(self, payload: Payload) -> Payload:
+        if payload.metadata.get("encoding") != ENCRYPTED_ENCODING:
             return payload
-        key_id = payload.metadata.get(KEY_ID, b"").decode(errors="replace")
+        key_id = payload.metadata.get(KEY_ID_METADATA, b"").decode(errors="replace")
         cipher = self._ciphers.get(key_id)
         if cipher is None:
             raise PayloadUnreadable(
-                f"a payload is encrypted under the key {_printable(key_id)}, which is not in {VARIABLE}: add it there,"
+                f"a payload is encrypted under the key {_quote_id(key_id)}, which is not in {KEYS_ENV}: add it there,"
                 " after the newest; what waits for it is tried again"
             )
-        nonce, sealed = payload.data[:_NONCE_BYTES], payload.data[_NONCE_BYTES:]
+        nonce, ciphertext = payload.data[:_NONCE_BYTES], payload.data[_NONCE_BYTES:]
         try:
-            return Payload.FromString(cipher.decrypt(nonce, sealed, _bound(key_id)))
+            return Payload.FromString(cipher.decrypt(nonce, ciphertext, _associated_data(key_id)))
         except Exception:
             # From None: what failed to be decrypted or parsed is no text for a log.
             raise PayloadUnreadable(
-                f"a payload that names the key {_printable(key_id)} was altered, or was encrypted under another key"
-                f" of that id: compare {VARIABLE} with that of whoever encrypted it"
+                f"a payload that names the key {_quote_id(key_id)} was altered, or was encrypted under another key"
+                f" of that id: compare {KEYS_ENV} with that of whoever encrypted it"
             ) from None
 
 
-class EncryptedFailures(DefaultFailureConverterWithEncodedAttributes):
+class EncryptedFailureConverter(DefaultFailureConverterWithEncodedAttributes):
     """Messages and stack traces are payloads, and so encrypted. Only that a key is missing is told in the clear, for it
     is read by who has no key.
     """
@@ -105,14 +110,14 @@ class EncryptedFailures(DefaultFailureConverterWithEncodedAttributes):
 def data_converter(keys: Mapping[str, bytes]) -> DataConverter:
     """The converter of everything that speaks to Temporal; without keys, what it writes is in the clear."""
     codec = EncryptionCodec(keys)
-    if not codec.encrypts:
+    if not codec.is_encrypting:
         return replace(pydantic_data_converter, payload_codec=codec)
-    return replace(pydantic_data_converter, payload_codec=codec, failure_converter_class=EncryptedFailures)
+    return replace(pydantic_data_converter, payload_codec=codec, failure_converter_class=EncryptedFailureConverter)
 
 
-def encrypts(converter: DataConverter) -> bool:
+def is_encrypting(converter: DataConverter) -> bool:
     """Whether what this converter writes is encrypted."""
-    return isinstance(converter.payload_codec, EncryptionCodec) and converter.payload_codec.encrypts
+    return isinstance(converter.payload_codec, EncryptionCodec) and converter.payload_codec.is_encrypting
 
 
 def _cipher(secret: bytes) -> "AESGCM":
@@ -122,11 +127,11 @@ def _cipher(secret: bytes) -> "AESGCM":
     return AESGCM(secret)
 
 
-def _bound(key_id: str) -> bytes:
+def _associated_data(key_id: str) -> bytes:
     """What stands beside the encrypted bytes in the clear, and cannot be changed without notice."""
-    return ENCODING + b"\0" + key_id.encode()
+    return ENCRYPTED_ENCODING + b"\0" + key_id.encode()
 
 
-def _printable(key_id: str) -> str:
+def _quote_id(key_id: str) -> str:
     """An id that may come from anywhere, fit for a message."""
-    return repr(_NO_ID.sub("?", key_id)[:64])
+    return repr(_NON_KEY_ID_CHARS.sub("?", key_id)[:64])

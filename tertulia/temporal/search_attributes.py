@@ -9,7 +9,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from tertulia.workflows.ui_details import GROUP_ID, MEMBERS, PHASE, STOP_REASON
 
-_TYPES = {
+_ATTRIBUTE_TYPES = {
     GROUP_ID.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
     PHASE.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
     MEMBERS.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST,
@@ -23,10 +23,14 @@ async def register_search_attributes(client: Client) -> None:
     """Register those that the client's namespace lacks. Where that is not permitted, an operator has to do it."""
     service = client.operator_service
     try:
-        known = await service.list_search_attributes(ListSearchAttributesRequest(namespace=client.namespace))
-        if missing := {name: kind for name, kind in _TYPES.items() if name not in known.custom_attributes}:
+        existing = await service.list_search_attributes(ListSearchAttributesRequest(namespace=client.namespace))
+        if missing := {
+            name: value_type for name, value_type in _ATTRIBUTE_TYPES.items() if name not in existing.custom_attributes
+        }:
             request = AddSearchAttributesRequest(namespace=client.namespace, search_attributes=missing)
             await service.add_search_attributes(request)
     except RPCError as error:
         if error.status is not RPCStatusCode.ALREADY_EXISTS:
-            logger.warning("search attributes could not be registered (%s): %s are needed", error, ", ".join(_TYPES))
+            logger.warning(
+                "search attributes could not be registered (%s): %s are needed", error, ", ".join(_ATTRIBUTE_TYPES)
+            )

@@ -16,8 +16,8 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from tertulia.activities.heartbeat import carried, carry
-from tertulia.activities.heartbeat_interceptor import SignsOfLife
+from tertulia.activities.heartbeat import load_heartbeat_details, save_heartbeat_details
+from tertulia.activities.heartbeat_interceptor import HeartbeatInterceptor
 
 SECOND = timedelta(seconds=1)
 
@@ -54,12 +54,12 @@ def _again(reason: str) -> ApplicationError:
 @activity.defn
 async def counts_its_failures() -> JsonValue:
     """Carries twice in the same moment and fails at once, so that the second value is within the SDK's throttle."""
-    seen = carried() or []
+    seen = load_heartbeat_details() or []
     assert isinstance(seen, list)
     if len(seen) == 3:
         return seen
-    carry("overwritten at once")
-    carry([*seen, activity.info().attempt])
+    save_heartbeat_details("overwritten at once")
+    save_heartbeat_details([*seen, activity.info().attempt])
     raise _again("no answer")
 
 
@@ -68,11 +68,11 @@ async def beats_after_carrying() -> JsonValue:
     """The first attempt carries a value; the second beats for a while without carrying any; the third tells it."""
     match activity.info().attempt:
         case 1:
-            carry("from the first")
+            save_heartbeat_details("from the first")
         case 2:
             await asyncio.sleep(2.5)
         case _:
-            return carried()
+            return load_heartbeat_details()
     raise _again("no answer")
 
 
@@ -87,10 +87,10 @@ async def outlives_its_heartbeat_timeout() -> JsonValue:
 async def hangs_at_first() -> JsonValue:
     """The first attempt carries a value and never ends."""
     if activity.info().attempt == 1:
-        carry("from one who was killed")
+        save_heartbeat_details("from one who was killed")
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
-    return carried()
+    return load_heartbeat_details()
 
 
 def trying_worker(client: Client, task_queue: str) -> Worker:
@@ -101,7 +101,7 @@ def trying_worker(client: Client, task_queue: str) -> Worker:
         workflows=[Trying],
         workflow_runner=UnsandboxedWorkflowRunner(),
         activities=[counts_its_failures, beats_after_carrying, outlives_its_heartbeat_timeout, hangs_at_first],
-        interceptors=[SignsOfLife(NoClaims())],
+        interceptors=[HeartbeatInterceptor(NoClaims())],
         max_heartbeat_throttle_interval=SECOND,
         default_heartbeat_throttle_interval=SECOND,
         sticky_queue_schedule_to_start_timeout=SECOND,

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tertulia.activities.choose_speaker import Choosing
-from tertulia.activities.conversation_records import Keeping
+from tertulia.activities.choose_speaker import SpeakerSelectionActivities
+from tertulia.activities.conversation_records import ConversationRecordActivities
 from tertulia.activities.provider import ModelProvider
-from tertulia.activities.take_turn import Speaking
+from tertulia.activities.take_turn import TurnActivities
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
 from tertulia.store.database import Database
@@ -21,8 +21,10 @@ async def table(stack: Stack, model: OfflineModelControl) -> AsyncIterator[Table
     endpoint = configuration.model_endpoint
     provider = ModelProvider(endpoint.base_url, endpoint.api_key, configuration.default_model)
     async with Database(configuration.database_url) as database:
-        keeping = Keeping(database)
-        opened = Table(database, keeping, Speaking(database, provider), Choosing(database, provider), model)
+        keeping = ConversationRecordActivities(database)
+        opened = Table(
+            database, keeping, TurnActivities(database, provider), SpeakerSelectionActivities(database, provider), model
+        )
         await opened.open()
         yield opened
     await provider.close()

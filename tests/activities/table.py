@@ -9,19 +9,19 @@ from typing import Any
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from tertulia.activities.choose_speaker import Choosing
-from tertulia.activities.conversation_records import Keeping
-from tertulia.activities.take_turn import Speaking
+from tertulia.activities.choose_speaker import SpeakerSelectionActivities
+from tertulia.activities.conversation_records import ConversationRecordActivities
+from tertulia.activities.take_turn import TurnActivities
 from tertulia.client.manifest import DefinitionFile, WrittenAgent, WrittenGroup
 from tertulia.client.shelf import apply_definitions
 from tertulia.core.activity_contracts import (
-    ChooseSpeaker,
+    ChooseSpeakerInput,
+    ChooseSpeakerResult,
     ContextLimits,
-    LoadConversation,
-    RecordPosts,
-    RecordSilentTurn,
-    SpeakerChoice,
-    TakeTurn,
+    LoadConversationInput,
+    RecordPostsInput,
+    RecordSilentTurnInput,
+    TakeTurnInput,
     TurnResult,
 )
 from tertulia.core.agents import ModelChoice, ModelSettings
@@ -44,9 +44,9 @@ class Table:
     """One opened conversation and the activities that work on it."""
 
     database: Database
-    keeping: Keeping
-    speaking: Speaking
-    choosing: Choosing
+    keeping: ConversationRecordActivities
+    speaking: TurnActivities
+    choosing: SpeakerSelectionActivities
     model: OfflineModelControl
     conversation: ConversationId = field(default_factory=lambda: ConversationId(f"talk-{uuid.uuid4().hex[:8]}"))
     members: dict[str, MemberRef] = field(default_factory=dict)
@@ -74,10 +74,10 @@ class Table:
             one.name.rpartition("-")[0]: MemberRef(agent_id=AgentId(one.id), name=one.name) for one in applied[:4]
         }
         await self.run(
-            self.keeping.load_conversation, LoadConversation(conversation_id=self.conversation, group=group.name)
+            self.keeping.load_conversation, LoadConversationInput(conversation_id=self.conversation, group=group.name)
         )
         post = Post(message_id=CommandId("first"), sender=DEFAULT_SENDER, text="Shall we?")
-        await self.run(self.keeping.record_posts, RecordPosts(conversation_id=self.conversation, posts=(post,)))
+        await self.run(self.keeping.record_posts, RecordPostsInput(conversation_id=self.conversation, posts=(post,)))
 
     async def run(
         self, activity: Callable[..., Any], argument: Any, *, attempt: int = 1, carried: Sequence[Any] = ()
@@ -118,20 +118,20 @@ class Table:
     async def silence(self, turn: int, short: str, *, seq: int, **changes: Any) -> TurnResult:
         """Record that nothing was said in the turn; without changes, since it failed."""
         fields: dict[str, Any] = {"error": "no answer", "attempts": 3, **changes}
-        work = RecordSilentTurn(**dict(self.work(turn, short, seq)), **fields)
+        work = RecordSilentTurnInput(**dict(self.work(turn, short, seq)), **fields)
         result: TurnResult = await self.run(self.keeping.record_silent_turn, work)
         return result
 
-    async def choose(self, turn: int, *shorts: str, attempt: int = 1, **changes: Any) -> SpeakerChoice:
+    async def choose(self, turn: int, *shorts: str, attempt: int = 1, **changes: Any) -> ChooseSpeakerResult:
         """Let the host choose among these, in one attempt."""
-        choice: SpeakerChoice = await self.run(
+        choice: ChooseSpeakerResult = await self.run(
             self.choosing.choose_speaker, self.question(turn, *shorts, **changes), attempt=attempt
         )
         return choice
 
-    def question(self, turn: int, *shorts: str, **changes: Any) -> ChooseSpeaker:
+    def question(self, turn: int, *shorts: str, **changes: Any) -> ChooseSpeakerInput:
         """The argument with which the workflow would let the host choose."""
-        return ChooseSpeaker(
+        return ChooseSpeakerInput(
             conversation_id=self.conversation,
             round=1,
             turn=turn,
@@ -156,9 +156,9 @@ class Table:
         model = ModelSettings(model=names[0], fallbacks=fallbacks)
         await save_agent(self.database, DEFAULT_ORGANISATION, agent.model_copy(update={"model": model}))
 
-    def work(self, turn: int, short: str, seq: int, **changes: Any) -> TakeTurn:
+    def work(self, turn: int, short: str, seq: int, **changes: Any) -> TakeTurnInput:
         """The argument that the workflow would give for this turn."""
-        return TakeTurn(
+        return TakeTurnInput(
             conversation_id=self.conversation,
             turn=turn,
             round=1,

@@ -50,5 +50,5 @@ async def test_a_manager_whose_model_fails_is_retried_by_temporal(table: Table) 
     await table.model.behave(Fault(kind="server_error"))
     with pytest.raises(ApplicationError) as error:
         await table.choose(1, "Ana", "Ben")
-    assert (error.value.type, error.value.non_retryable) == (ErrorType.MODEL, False)
+    assert (error.value.type, error.value.non_retryable) == (ErrorType.MODEL_FAILED, False)
     assert await find_selection(table.database, table.key(1)) is None

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from tertulia.activities.model_retries import Struggle
+from tertulia.activities.model_retries import RetryState
 from tertulia.core.errors import ErrorType
 from tertulia.core.ids import DEFAULT_ORGANISATION
 from tertulia.core.usage import Usage
@@ -38,7 +38,7 @@ async def test_the_next_model_is_asked_when_the_attempts_with_the_one_before_are
     assert await asked(table) == {"own": 2, "spare": 2, "last": 1}
     assert (result.outcome, result.model, result.usage.model_calls) == ("spoke", 2, 5)
     assert result.trouble.startswith("spare: the model's provider answered 500")
-    assert [error.type for error in errors] == [ErrorType.MODEL] * 4
+    assert [error.type for error in errors] == [ErrorType.MODEL_FAILED] * 4
     waits = [error.next_retry_delay for error in errors]
     assert [wait is not None and wait.total_seconds() < 0.1 for wait in waits] == [False, True, False, True]
     turn = await turn_of(table)
@@ -60,7 +60,7 @@ async def test_unusable_answers_are_paid_for(table: Table) -> None:
     await table.model.behave(*down("own", kind="empty"))
     with pytest.raises(ApplicationError, match="said nothing"):
         await table.take_turn(1, "Ana", seq=1)
-    once = Struggle.model_validate(table.beats[-1][0]).usage
+    once = RetryState.model_validate(table.beats[-1][0]).usage
     assert (once.prompt_tokens > 0, once.model_calls) == (True, 1)
     result, _ = await table.insist_on_turn(1, "Ana", seq=1, model_attempts=2, use_fallbacks=True)
     assert (result.usage.prompt_tokens, result.usage.model_calls) == (3 * once.prompt_tokens, 3)
@@ -118,7 +118,7 @@ async def test_a_fallback_that_is_defined_no_more_gives_way_to_the_last_one_ther
 
 async def test_what_an_earlier_attempt_has_carried_goes_on(table: Table) -> None:
     await table.models("Ana", "own", "spare")
-    left = Struggle(model=1, all_failures=3, usage=Usage(prompt_tokens=11, model_calls=3), trouble="own: 500")
+    left = RetryState(model=1, all_failures=3, usage=Usage(prompt_tokens=11, model_calls=3), trouble="own: 500")
     work = table.work(1, "Ana", 1, use_fallbacks=True)
     carried: list[Any] = [left.model_dump(mode="json")]
     result = await table.run(table.speaking.take_turn, work, attempt=4, carried=carried)
@@ -134,7 +134,7 @@ async def test_attempts_that_died_without_a_failure_of_the_model_do_not_count(ta
         await table.model.behave(Fault(kind="server_error", times=1))
         with pytest.raises(ApplicationError):
             await table.run(table.speaking.take_turn, work, attempt=9, carried=details)
-        assert Struggle.model_validate(table.beats[-1][0]).failures == 1
+        assert RetryState.model_validate(table.beats[-1][0]).failures == 1
 
 
 async def test_a_managers_fallback_model_chooses_in_its_place(table: Table) -> None:

@@ -75,7 +75,7 @@ async def test_the_preview_is_bounded_and_can_be_off(table: Table) -> None:
 async def test_a_models_failure_is_retried_until_the_attempts_are_spent(table: Table, kind: FaultKind) -> None:
     await table.model.behave(Fault(kind=kind, retry_after_s=3))
     result, errors = await table.insist_on_turn(1, "Ana", seq=1)
-    assert [(error.type, error.non_retryable) for error in errors] == [(ErrorType.MODEL, False)] * 2
+    assert [(error.type, error.non_retryable) for error in errors] == [(ErrorType.MODEL_FAILED, False)] * 2
     assert all(0 < len(error.message) <= 500 for error in errors)
     assert (result.outcome, result.seq, result.attempt) == ("failed", 1, 3)
     assert len(await table.messages()) == 1

@@ -10,7 +10,7 @@ from temporalio.exceptions import ApplicationError
 
 from tertulia.activities.completions import MAX_RESPONSE_BYTES, MAX_STREAM_BYTES
 from tertulia.activities.errors import ModelError
-from tertulia.activities.live_text import LiveWords, Overture
+from tertulia.activities.live_text import LiveTextPublisher, StreamPreview
 from tertulia.activities.provider import Completion, ModelProvider
 from tertulia.core.agents import ModelChoice
 from tertulia.core.ids import DEFAULT_ORGANISATION
@@ -34,7 +34,7 @@ async def answer_of(
     heard = [] if heard is None else heard
     async with asked_by(endpoint) as provider:
         prompt: list[ChatMessage] = [{"role": "user", "content": "Hello?"}]
-        return await provider.complete(choice or ModelChoice(), prompt, timeout_seconds=seconds, on_words=heard.append)
+        return await provider.complete(choice or ModelChoice(), prompt, timeout_seconds=seconds, on_text=heard.append)
 
 
 async def test_words_are_heard_one_by_one_and_the_answer_is_whole() -> None:
@@ -119,7 +119,7 @@ async def test_an_endpoint_that_cannot_stream_is_asked_without_and_not_again() -
     endpoint = Endpoint(status=400)
     async with asked_by(endpoint) as provider:
         for _ in range(2):
-            answer = await provider.complete(ModelChoice(), [], timeout_seconds=10, on_words=print)
+            answer = await provider.complete(ModelChoice(), [], timeout_seconds=10, on_text=print)
             assert answer.text == "in one piece"
     assert [request.get("stream") for request in endpoint.asked] == [True, None, None]
 
@@ -148,7 +148,7 @@ async def test_what_a_model_says_does_not_hang_on_who_listens_and_its_words_come
     try:
         whole = await provider.complete(ModelChoice(), prompt, timeout_seconds=20)
         streamed = await provider.complete(
-            ModelChoice(), prompt, timeout_seconds=20, on_words=lambda _: moments.append(monotonic())
+            ModelChoice(), prompt, timeout_seconds=20, on_text=lambda _: moments.append(monotonic())
         )
     finally:
         await provider.close()
@@ -216,18 +216,18 @@ async def test_where_nobody_wants_words_nothing_is_streamed(table: Table, monkey
 
 
 async def test_nothing_is_sent_any_more_once_the_turn_is_over(table: Table, listener: Listener) -> None:
-    overture, words = Overture("Ana", 1_000), "These words have come too late. "
+    preview, words = StreamPreview("Ana", 1_000), "These words have come too late. "
     with listener.subscribe(table.conversation, deltas=True) as news:
-        with LiveWords(table.database).of_turn(table.conversation, 1, 1, overture):
+        with LiveTextPublisher(table.database).publish_turn(table.conversation, 1, 1, preview):
             await asyncio.sleep(0)
-            overture.hear(words)
+            preview.add_text(words)
         await eventually(senders, lambda left: not left)
         assert news.take_deltas() == []
 
 
 async def senders() -> list[str]:
     """What is still at work on sending words."""
-    return [name for task in asyncio.all_tasks() if "_send_on" in (name := repr(task.get_coro()))]
+    return [name for task in asyncio.all_tasks() if "_publish_until_done" in (name := repr(task.get_coro()))]
 
 
 @pytest.mark.parametrize("kind", ["rate_limit", "server_error", "garbage", "empty", "disconnect", "hang"])
@@ -278,11 +278,11 @@ async def test_a_request_that_the_provider_refuses_costs_one_call_though_it_was_
 
 def shown(*words: str, name: str = "Velma", limit: int = 1_000) -> list[tuple[int, str]]:
     """What an overture shows after each of these."""
-    overture = Overture(name, limit)
+    preview = StreamPreview(name, limit)
     taken = []
     for one in words:
-        overture.hear(one)
-        taken.append(overture.take())
+        preview.add_text(one)
+        taken.append(preview.take_new_text())
     return [(offset, piece) for offset, piece in taken if piece]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from pydantic import JsonValue
 
-from tertulia.core.activity_contracts import ChangeOfGroups, PatchGroup
+from tertulia.core.activity_contracts import GroupChangeInput, PatchGroup
 from tertulia.core.ids import DEFAULT_ORGANISATION
 from tertulia.devstack.offline_model import Fault, Match
 from tertulia.store.groups import find_group
@@ -46,7 +46,7 @@ async def change_of_group(salon: Salon, group: str) -> str:
     change_id = f"group-change-{uuid.uuid4()}"
     await salon.client.temporal.execute_workflow(
         GroupChange.run,
-        ChangeOfGroups(organisation_id=DEFAULT_ORGANISATION, change=change),
+        GroupChangeInput(organisation_id=DEFAULT_ORGANISATION, change=change),
         id=change_id,
         task_queue=salon.client.task_queue,
     )

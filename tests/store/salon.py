@@ -8,7 +8,7 @@ from tertulia.core.agents import Agent
 from tertulia.core.group import Group, GroupSettings
 from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, CommandId, ConversationId, GroupId
 from tertulia.core.roster import Member, MemberRef, Roster
-from tertulia.core.roster_changes import AnyRosterChange, changed_roster
+from tertulia.core.roster_changes import AnyRosterChange, apply_roster_change
 from tertulia.core.state import Post
 from tertulia.store.agents import save_agent
 from tertulia.store.conversations import Opening, open_conversation
@@ -89,7 +89,7 @@ class Salon:
         """Apply changes of members as a conversation does."""
         first_epoch = self.roster.epoch + 1
         for change in changes:
-            self.roster = changed_roster(self.roster, change, self.turn)
+            self.roster = apply_roster_change(self.roster, change, self.turn)
         await apply_changes(self.database, self.conversation_id, changes, first_epoch, self.roster)
 
     async def messages(self) -> list[Message]:

@@ -3,9 +3,9 @@
 import pytest
 
 from tertulia.core.agents import Agent, AgentPatch, MemoryBlock, ModelSettings
-from tertulia.core.blocks import BlockDraft
+from tertulia.core.blocks import NewBlock
 from tertulia.core.errors import Conflict, InvalidDefinition, NotFound
-from tertulia.core.group import Dynamic, Group, Standby
+from tertulia.core.group import DynamicConfig, Group, Standby
 from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, GroupId
 from tertulia.store.agents import (
     AgentFilter,
@@ -99,7 +99,7 @@ async def test_an_agent_that_groups_need_is_not_deleted(database: Database) -> N
         name=unique("Group"),
         agent_ids=(member.id,),
         standby=(Standby(agent_id=standby.id),),
-        manager_config=Dynamic(manager_agent_id=manager.id, fallback_manager_ids=(deputy.id,)),
+        manager_config=DynamicConfig(manager_agent_id=manager.id, fallback_manager_ids=(deputy.id,)),
     )
     await save_group(database, DEFAULT_ORGANISATION, group)
     for needed in (member, standby, manager, deputy):
@@ -119,7 +119,7 @@ async def test_an_agent_is_changed_in_what_is_named_alone(database: Database) ->
         agent,
         tags=["b", "a"],
         metadata={"k": [1]},
-        drafts=[BlockDraft(label="notes", value="x")],
+        drafts=[NewBlock(label="notes", value="x")],
     )
     assert (made.tags, made.metadata, made.blocks[0].value, made.revision) == (("b", "a"), {"k": [1]}, "x", 1)
 

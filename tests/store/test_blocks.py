@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tertulia.core.agents import MemoryBlock
-from tertulia.core.blocks import BlockDraft, BlockPatch
+from tertulia.core.blocks import BlockPatch, NewBlock
 from tertulia.core.errors import Conflict, InvalidDefinition, NotFound
 from tertulia.core.group import Group
 from tertulia.core.ids import DEFAULT_ORGANISATION, BlockId, GroupId
@@ -33,7 +33,7 @@ def memory(**texts: str) -> tuple[MemoryBlock, ...]:
 
 
 async def test_the_version_counts_the_changes_of_the_value(database: Database) -> None:
-    block = await create_block(database, OURS, BlockDraft(label="facts", value=" x\n", metadata={"a": [1]}))
+    block = await create_block(database, OURS, NewBlock(label="facts", value=" x\n", metadata={"a": [1]}))
     assert (block.value, block.version, block.limit) == (" x\n", 1, 20_000)
     assert await find_block(database, OURS, block.id) == block
     changed = await change_block(database, OURS, block.id, BlockPatch(value="y"))
@@ -45,7 +45,7 @@ async def test_the_version_counts_the_changes_of_the_value(database: Database) -
 
 
 async def test_a_writer_that_expects_another_version_is_told_and_changes_nothing(database: Database) -> None:
-    block = await create_block(database, OURS, BlockDraft(label="facts", value="x"))
+    block = await create_block(database, OURS, NewBlock(label="facts", value="x"))
     await change_block(database, OURS, block.id, BlockPatch(value="y"), expected_version=1)
     with pytest.raises(Conflict, match="version 2 by now, not 1"):
         await change_block(database, OURS, block.id, BlockPatch(value="z"), expected_version=1)
@@ -53,7 +53,7 @@ async def test_a_writer_that_expects_another_version_is_told_and_changes_nothing
 
 
 async def test_ten_writers_at_once_make_ten_versions_and_none_is_lost(database: Database) -> None:
-    block = await create_block(database, OURS, BlockDraft(label="facts"))
+    block = await create_block(database, OURS, NewBlock(label="facts"))
     writing = [change_block(database, OURS, block.id, BlockPatch(append=f"{number};")) for number in range(10)]
     versions = {changed.version for changed in await asyncio.gather(*writing)}
     last = await find_block(database, OURS, block.id)
@@ -64,8 +64,8 @@ async def test_ten_writers_at_once_make_ten_versions_and_none_is_lost(database: 
 
 async def test_a_value_beyond_the_limit_is_refused_with_both_lengths(database: Database) -> None:
     with pytest.raises(InvalidDefinition, match="value: 4 characters, and the block 'facts' has a limit of 3"):
-        await create_block(database, OURS, BlockDraft(label="facts", value="1234", limit=3))
-    block = await create_block(database, OURS, BlockDraft(label="facts", value="123", limit=3))
+        await create_block(database, OURS, NewBlock(label="facts", value="1234", limit=3))
+    block = await create_block(database, OURS, NewBlock(label="facts", value="123", limit=3))
     for patch in (BlockPatch(value="1234"), BlockPatch(append="4"), BlockPatch(limit=2)):
         with pytest.raises(InvalidDefinition, match="has a limit of"):
             await change_block(database, OURS, block.id, patch)
@@ -76,7 +76,7 @@ async def test_a_value_beyond_the_limit_is_refused_with_both_lengths(database: D
 
 async def test_blocks_come_in_pages_from_either_side(database: Database) -> None:
     ours = await new_organisation(database)
-    ids = [(await create_block(database, ours, BlockDraft(label=f"l{number % 2}"))).id for number in range(5)]
+    ids = [(await create_block(database, ours, NewBlock(label=f"l{number % 2}"))).id for number in range(5)]
 
     async def shown(**page: object) -> list[int]:
         found = await list_blocks(database, ours, Page.model_validate(page))
@@ -100,14 +100,14 @@ async def test_blocks_come_in_pages_from_either_side(database: Database) -> None
 
 async def test_what_is_searched_for_is_text_and_no_pattern(database: Database) -> None:
     ours = await new_organisation(database)
-    block = await create_block(database, ours, BlockDraft(label="Share", value="up by 5%_"))
-    await create_block(database, ours, BlockDraft(label="other", value="up by 50"))
+    block = await create_block(database, ours, NewBlock(label="Share", value="up by 5%_"))
+    await create_block(database, ours, NewBlock(label="other", value="up by 50"))
     for only in (BlockFilter(label_search="sHAR"), BlockFilter(value_search="5%_")):
         assert await list_blocks(database, ours, Page(), only) == [block]
 
 
 async def test_a_deleted_block_leaves_all_that_had_it(database: Database) -> None:
-    block = await create_block(database, OURS, BlockDraft(label="facts", value="x"))
+    block = await create_block(database, OURS, NewBlock(label="facts", value="x"))
     agent = await create_agent(database, OURS, new_agent(), block_ids=[block.id])
     group = Group(id=GroupId(unique("g")), name=unique("Group"), shared_block_ids=(block.id,))
     assert (await create_group(database, OURS, group)).group.shared_memory == memory(facts="x")
@@ -121,9 +121,7 @@ async def test_a_deleted_block_leaves_all_that_had_it(database: Database) -> Non
 
 
 async def test_attached_blocks_keep_their_order_and_bear_labels_of_their_own(database: Database) -> None:
-    first, second, twin = [
-        (await create_block(database, OURS, BlockDraft(label=label))).id for label in ("a", "b", "a")
-    ]
+    first, second, twin = [(await create_block(database, OURS, NewBlock(label=label))).id for label in ("a", "b", "a")]
     agent = await create_agent(database, OURS, new_agent(), block_ids=[second, first])
     assert [block.id for block in agent.blocks] == [second, first]
     turned = await change_attachments(database, OURS, agent.id, lambda ids: ids[::-1])
@@ -137,7 +135,7 @@ async def test_attached_blocks_keep_their_order_and_bear_labels_of_their_own(dat
 
 async def test_another_organisations_blocks_are_not_there(database: Database) -> None:
     theirs = await new_organisation(database)
-    block = await create_block(database, theirs, BlockDraft(label="secret", value="x"))
+    block = await create_block(database, theirs, NewBlock(label="secret", value="x"))
     agent = await create_agent(database, OURS, new_agent())
     for attempt in (
         find_block(database, OURS, block.id),

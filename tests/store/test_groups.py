@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy import func, select, update
 
 from tertulia.core.agents import MemoryBlock, ModelChoice, ModelSettings
-from tertulia.core.blocks import BlockDraft
+from tertulia.core.blocks import NewBlock
 from tertulia.core.budgets import Budget
 from tertulia.core.errors import Conflict, NotFound
-from tertulia.core.group import Dynamic, Group, GroupSettings, RoundRobin, Standby
+from tertulia.core.group import DynamicConfig, Group, GroupSettings, RoundRobinConfig, Standby
 from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, GroupId
 from tertulia.core.termination import AllOf, MaxTurns, TokenBudget
 from tertulia.store.agents import create_agent, find_agent, save_agent
@@ -37,7 +37,7 @@ async def test_a_group_is_created_then_unchanged_then_updated(database: Database
         id=GroupId(unique("g")),
         name=unique("Group"),
         agent_ids=tuple(agent.id for agent in members),
-        manager_config=Dynamic(manager_agent_id=manager.id, starvation_turns=None),
+        manager_config=DynamicConfig(manager_agent_id=manager.id, starvation_turns=None),
         shared_memory=(MemoryBlock(label="facts", value="x"),),
         settings=GroupSettings(termination=AllOf(conditions=(MaxTurns(limit=3), TokenBudget(limit=9)))),
     )
@@ -107,7 +107,7 @@ async def test_a_group_keeps_its_standby_members_in_order_and_for_whom_they_are(
 
 async def test_a_group_keeps_its_fallback_managers_and_an_agent_its_fallback_models(database: Database) -> None:
     manager, deputy, member = await saved(database, 3)
-    rules = Dynamic(manager_agent_id=manager.id, fallback_manager_ids=(deputy.id,), max_pair_turns=None)
+    rules = DynamicConfig(manager_agent_id=manager.id, fallback_manager_ids=(deputy.id,), max_pair_turns=None)
     budgets = (Budget(tokens=9, on_reached="stop"), Budget(scope="member", member=member.name, seconds=0.5))
     group = Group(
         id=GroupId(unique("g")),
@@ -128,7 +128,7 @@ async def test_a_group_keeps_its_fallback_managers_and_an_agent_its_fallback_mod
 
 async def test_a_group_is_made_with_its_blocks_and_metadata_and_replaced_as_a_whole(database: Database) -> None:
     [agent] = await saved(database, 1)
-    block = await create_block(database, DEFAULT_ORGANISATION, BlockDraft(label="facts", value="x"))
+    block = await create_block(database, DEFAULT_ORGANISATION, NewBlock(label="facts", value="x"))
     group = Group(
         id=GroupId(unique("g")),
         name=unique("Group"),
@@ -154,7 +154,7 @@ async def test_groups_are_listed_by_kind_by_name_and_by_who_is_in_them(database:
     members = {"Led": (ana,), "Turns": (ana, ben), "Empty": ()}
     ids = []
     for name, agent_ids in members.items():
-        rules = Dynamic(manager_agent_id=host) if name == "Led" else RoundRobin()
+        rules = DynamicConfig(manager_agent_id=host) if name == "Led" else RoundRobinConfig()
         group = Group(id=GroupId(unique("g")), name=name, agent_ids=agent_ids, manager_config=rules)
         ids.append((await create_group(database, ours, group)).group.id)
 
@@ -175,7 +175,7 @@ async def test_groups_are_listed_by_kind_by_name_and_by_who_is_in_them(database:
 async def test_another_organisations_groups_agents_and_blocks_are_not_there(database: Database) -> None:
     ours, theirs = await new_organisation(database), await new_organisation(database)
     agent = await create_agent(database, theirs, new_agent())
-    block = await create_block(database, theirs, BlockDraft(label="facts"))
+    block = await create_block(database, theirs, NewBlock(label="facts"))
     group = Group(id=GroupId(unique("g")), name=unique("Group"), agent_ids=(agent.id,), shared_block_ids=(block.id,))
     with pytest.raises(NotFound, match=f"no such agent: '{agent.id}'"):
         await create_group(database, ours, group)

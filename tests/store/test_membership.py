@@ -14,7 +14,7 @@ from tertulia.core.roster_changes import (
     MemberRemoved,
     MemberReplaced,
     MembersReordered,
-    changed_roster,
+    apply_roster_change,
 )
 from tertulia.store.membership import apply_changes, read_changes, read_members
 from tertulia.store.turns import read_table
@@ -94,7 +94,7 @@ async def test_the_same_changes_again_change_nothing(salon: Salon) -> None:
     changes: list[AnyRosterChange] = [joins(salon, 3, "none"), leaves(salon, 0), joins(salon, 4, "last:1")]
     roster = salon.roster
     for change in changes:
-        roster = changed_roster(roster, change, 0)
+        roster = apply_roster_change(roster, change, 0)
     seen = []
     for _ in range(2):
         await apply_changes(salon.database, salon.conversation_id, changes, 2, roster)

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import Engine
 
-from tertulia.core.context_window import window
+from tertulia.core.context_window import compute_window
 from tertulia.core.ids import ConversationId
 from tertulia.core.usage import Usage
 from tertulia.store.database import Database
@@ -91,7 +91,7 @@ async def plans(database: Database, statements: list[Statement]) -> list[tuple[s
 
 async def test_no_step_of_a_turn_reads_a_large_table_from_end_to_end(long_talk: Salon) -> None:
     database, conversation_id = long_talk.database, long_talk.conversation_id
-    view = window(ROWS, ROWS * 10, max_messages=40, max_tokens=16_000)
+    view = compute_window(ROWS, ROWS * 10, max_messages=40, max_tokens=16_000)
     choice = SelectionRecord(outcome="finished", reason="x", attempts=1)
     with watched() as sent:
         assert await read_table(database, conversation_id, long_talk.agents[0].id)
@@ -117,7 +117,7 @@ async def test_the_test_above_would_see_a_sequential_scan(long_talk: Salon) -> N
 
 
 async def test_a_window_reads_no_more_rows_than_a_prompt_may_hold(long_talk: Salon) -> None:
-    view = window(ROWS, ROWS * 10, max_messages=40, max_tokens=50)
+    view = compute_window(ROWS, ROWS * 10, max_messages=40, max_tokens=50)
     with watched() as sent:
         shown = await read_window(long_talk.database, long_talk.conversation_id, view, ROWS)
     assert len(shown) <= 20

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tertulia.core.context_window import Window, window
+from tertulia.core.context_window import ContextWindow, compute_window
 from tertulia.store.transcript import read_messages, read_window, record_posts, text_of
 from tests.store.salon import Salon, post
 
@@ -55,28 +55,28 @@ async def test_characters_before_each_message_add_up(salon: Salon) -> None:
     texts = [message.text for message in await salon.messages()]
     starts = [sum(map(len, texts[:index])) for index in range(len(texts))]
     for index, start in enumerate(starts):
-        heard = await read_window(salon.database, salon.conversation_id, Window(0, start), len(texts))
+        heard = await read_window(salon.database, salon.conversation_id, ContextWindow(0, start), len(texts))
         assert [one.text for one in heard] == texts[index:]
-        later = await read_window(salon.database, salon.conversation_id, Window(0, start + 1), len(texts))
+        later = await read_window(salon.database, salon.conversation_id, ContextWindow(0, start + 1), len(texts))
         assert [one.text for one in later] == texts[min(index + 1, len(texts) - 1) :]
 
 
 async def test_a_window_holds_what_comes_after_its_beginning_up_to_the_turns_last_message(salon: Salon) -> None:
     await salon.post(*(post(f"{number:04}") for number in range(1, 101)))
-    view = window(90, 360, max_messages=10, max_tokens=10_000)
+    view = compute_window(90, 360, max_messages=10, max_tokens=10_000)
     heard = await read_window(salon.database, salon.conversation_id, view, 90)
     assert [int(one.text) for one in heard] == list(range(view.after_seq + 1, 91))
-    by_chars = window(100, 400, max_messages=1_000, max_tokens=20)
+    by_chars = compute_window(100, 400, max_messages=1_000, max_tokens=20)
     assert len(await read_window(salon.database, salon.conversation_id, by_chars, 100)) == 20
-    nothing_fits = await read_window(salon.database, salon.conversation_id, Window(0, 9_999), 100)
+    nothing_fits = await read_window(salon.database, salon.conversation_id, ContextWindow(0, 9_999), 100)
     assert [one.text for one in nothing_fits] == ["0100"], "the last message is always there"
-    assert await read_window(salon.database, salon.conversation_id, Window(100, 0), 100) == []
+    assert await read_window(salon.database, salon.conversation_id, ContextWindow(100, 0), 100) == []
 
 
 async def test_a_window_tells_who_spoke(salon: Salon) -> None:
     await salon.post(post("a"))
     await salon.say("b", speaker=1)
-    heard = await read_window(salon.database, salon.conversation_id, Window(0, 0), 2)
+    heard = await read_window(salon.database, salon.conversation_id, ContextWindow(0, 0), 2)
     assert [(one.sender_id, one.sender) for one in heard] == [
         (None, "User"),
         (salon.agents[1].id, salon.agents[1].name),

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import httpx2
 
-from tertulia.configuration import running_stack
+from tertulia.configuration import find_running_stack
 from tests.system.api import bearer
 from tests.system.conftest import CommandLine
 from tests.system.routes import Things
@@ -14,7 +14,7 @@ from tests.system.routes import Things
 
 def api_of(tertulia: CommandLine) -> str:
     """Where the session's stack answers."""
-    running = running_stack(tertulia.data)
+    running = find_running_stack(tertulia.data)
     assert running is not None and running.api_url is not None
     return running.api_url
 

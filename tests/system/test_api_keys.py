@@ -10,7 +10,7 @@ import httpx2
 import psutil
 import pytest
 
-from tertulia.configuration import running_stack
+from tertulia.configuration import find_running_stack
 from tertulia.devstack.data_folder import StackRecord
 from tertulia.devstack.local_key import KEY_FILE
 from tertulia.devstack.stack import Stack, StackOptions
@@ -23,7 +23,7 @@ from tests.system.conftest import CommandLine
 
 @pytest.fixture(scope="module")
 def url(tertulia: CommandLine) -> str:
-    running = running_stack(tertulia.data)
+    running = find_running_stack(tertulia.data)
     assert running is not None and running.api_url is not None
     return running.api_url
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tertulia.configuration import running_stack
+from tertulia.configuration import find_running_stack
 from tests.system.api import bearer
 from tests.system.conftest import CommandLine
 
@@ -16,7 +16,7 @@ MARKER = "marker-5c1e9f0d2b7a4e63"
 
 @pytest.fixture(scope="module")
 def client(tertulia: CommandLine) -> Iterator[httpx2.Client]:
-    running = running_stack(tertulia.data)
+    running = find_running_stack(tertulia.data)
     assert running is not None and running.api_url is not None
     secret = tertulia("keys", "create", "logs", "--scope", "operate").stdout.strip()
     with httpx2.Client(base_url=running.api_url, headers=bearer(secret), timeout=60) as connected:

@@ -16,7 +16,7 @@ from benchmarks.results import Report, Run, median_added_ms, paired_ratios
 from benchmarks.run import measure
 from benchmarks.sameness import members_sameness
 from benchmarks.tables import print_report
-from tertulia.core.prompt import Utterance
+from tertulia.core.prompt import TranscriptMessage
 
 pytestmark = pytest.mark.slow
 
@@ -130,9 +130,9 @@ def test_the_beginning_and_the_end_of_a_long_conversation_do_not_overlap() -> No
 
 def test_a_window_that_moves_in_steps_keeps_the_front_of_a_prompt_and_one_that_slides_does_not() -> None:
     members = ("bench-velma", "bench-bruno", "bench-celeste", "bench-ines")
-    transcript = [Utterance(sender_id=None, sender="Narrator", text="Begin.")]
+    transcript = [TranscriptMessage(sender_id=None, sender="Narrator", text="Begin.")]
     transcript += [
-        Utterance(sender_id=members[turn % 4], sender=members[turn % 4], text=f"Words number {turn}.")
+        TranscriptMessage(sender_id=members[turn % 4], sender=members[turn % 4], text=f"Words number {turn}.")
         for turn in range(200)
     ]
     assert members_sameness(transcript, same_as_ours).median > members_sameness(transcript, last_messages).median + 0.2

@@ -4,7 +4,7 @@ import asyncio
 import json
 from pathlib import Path
 
-from tertulia.configuration import running_stack
+from tertulia.configuration import find_running_stack
 from tertulia.devstack.offline_model import Fault, Match, OfflineModelControl
 from tests.system.conftest import CommandLine
 
@@ -13,7 +13,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "failover.yaml"
 
 def tell(tertulia: CommandLine, *faults: Fault) -> None:
     """Have the stack's offline model misbehave so, and no otherwise."""
-    stack = running_stack(tertulia.data)
+    stack = find_running_stack(tertulia.data)
     assert stack is not None
     asyncio.run(OfflineModelControl(stack.model_base_url or "").behave(*faults))
 

@@ -20,7 +20,7 @@ from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from tertulia.configuration import Configuration, running_stack
+from tertulia.configuration import Configuration, find_running_stack
 from tertulia.devstack.data_folder import DataFolder, ProcessRecord, StackRecord, record_of
 from tertulia.devstack.errors import FolderTaken, PortTaken, StartFailed
 from tertulia.devstack.events import StackEvent
@@ -168,7 +168,7 @@ async def test_a_second_stack_on_the_folder_is_refused_and_told_who_has_it(stack
     with pytest.raises(FolderTaken, match=f"process {os.getpid()}"):
         async with Stack(options(stack.options.data)):
             pass
-    assert running_stack(stack.options.data) == stack.addresses
+    assert find_running_stack(stack.options.data) == stack.addresses
 
 
 async def test_a_killed_worker_is_started_anew(stack: Stack, events: list[StackEvent]) -> None:
@@ -205,7 +205,7 @@ async def test_a_stopped_stack_leaves_no_process_and_no_lock(cluster: Path) -> N
         pids = [process.pid for process in recorded(cluster).values()]
         pids += [child.pid for pid in pids for child in psutil.Process(pid).children(recursive=True)]
     await eventually(lambda: not any(map(runs, pids)))
-    assert running_stack(cluster) is None
+    assert find_running_stack(cluster) is None
     assert recorded(cluster) == {}
     folder = DataFolder(cluster)
     folder.lock()
@@ -236,7 +236,7 @@ async def running_stack_process(data: Path, **variables: str) -> AsyncIterator[s
 
 async def test_a_killed_stack_leaves_no_process_and_resumes_with_its_data(tmp_path: Path) -> None:
     async with running_stack_process(tmp_path) as process:
-        before = running_stack(tmp_path)
+        before = find_running_stack(tmp_path)
         assert before is not None and before.temporal_address is not None and before.database_url is not None
         client = await Client.connect(before.temporal_address)
         await client.start_workflow("Nobody", id="kept", task_queue="nobody")
@@ -246,7 +246,7 @@ async def test_a_killed_stack_leaves_no_process_and_resumes_with_its_data(tmp_pa
         process.kill()
         if sys.platform == "linux":
             await eventually(lambda: not any(map(runs, left)))
-    assert running_stack(tmp_path) is None
+    assert find_running_stack(tmp_path) is None
 
     async with Stack(options(tmp_path, offline_model=False)) as stack:
         assert stack.addresses.temporal_address == before.temporal_address
@@ -320,7 +320,7 @@ async def test_a_taken_port_is_refused_by_name_and_nothing_is_started(tmp_path: 
             async with Stack(options(tmp_path, temporal_port=port)):
                 pass
     assert not (tmp_path / "logs").exists()
-    assert running_stack(tmp_path) is None
+    assert find_running_stack(tmp_path) is None
 
 
 async def test_what_is_configured_elsewhere_is_not_started(tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ async def test_a_program_that_cannot_start_is_given_up_with_its_last_words(tmp_p
     with pytest.raises(StartFailed, match=r"(?s)model ended with exit code 1 .*no such voice"):
         async with Stack(options(tmp_path, model_command=hopeless, environment=elsewhere)):
             pass
-    assert running_stack(tmp_path) is None
+    assert find_running_stack(tmp_path) is None
 
 
 async def test_waiting_ends_when_a_worker_never_manages_to_run(tmp_path: Path) -> None:

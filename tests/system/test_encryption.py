@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tertulia.configuration import RunningStack, running_stack
+from tertulia.configuration import RunningStack, find_running_stack
 from tertulia.devstack.temporal import find_executable
 from tests.conftest import clean_environment
 from tests.leaks import leaks, phrases
@@ -65,7 +65,7 @@ def up(command_line: CommandLine) -> Iterator[None]:
 
 def running(command_line: CommandLine) -> RunningStack:
     """Where the stack's parts are."""
-    stack = running_stack(command_line.data)
+    stack = find_running_stack(command_line.data)
     assert stack
     return stack
 

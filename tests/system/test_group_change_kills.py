@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import func, select
 
 from chaos.house import House, persist, until
-from tertulia.activities.failpoints import VARIABLE, Failpoint
+from tertulia.activities.failpoints import FAILPOINTS_ENV, Failpoint
 from tertulia.client.client import Tertulia
 from tertulia.core.ids import ConversationId
 from tertulia.core.records import FinishedTurn, MembershipChange
@@ -46,7 +46,7 @@ async def hall(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hall]:
         model_port=0,
         api_port=0,
         workers=2,
-        environment={**clean_environment(), VARIABLE: str(failpoints)},
+        environment={**clean_environment(), FAILPOINTS_ENV: str(failpoints)},
     )
     async with Stack(options, prepare=migrate) as stack, Tertulia.connect(stack.configuration) as client:
         key = await make_key(client.database, "operate")
@@ -156,10 +156,10 @@ async def test_all_are_killed_while_the_conversations_are_told(hall: Hall) -> No
     """Some have been told and some have not: those are, and the others are not told anything new."""
     gathering = await gathered(hall, TALKS)
     patch = {"agent_ids": gathering.staying}
-    hall.house.arm(Failpoint.BEFORE_TELLING)
+    hall.house.arm(Failpoint.BEFORE_NOTIFICATION)
     answer = await hall.api.patch(gathering.path, json=patch)
     assert (answer.status_code, answer.json()["revision"]) == (200, 2)
-    await _hit(hall, Failpoint.BEFORE_TELLING)
+    await _hit(hall, Failpoint.BEFORE_NOTIFICATION)
     told = await until(lambda: _told(hall, gathering), lambda number: number > 0, PATIENCE)
     assert told < TALKS
     await hall.kill_workers_and_api()

@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from chaos.house import until
 from tertulia.client.client import Tertulia
 from tertulia.client.manifest import DefinitionFile, WrittenAgent, WrittenGroup
-from tertulia.configuration import Configuration, running_stack
+from tertulia.configuration import Configuration, find_running_stack
 from tertulia.core.ids import ConversationId
 from tertulia.core.status import ConversationStatus
 from tertulia.devstack.offline_model import OfflineModelControl
@@ -266,7 +266,7 @@ def _kill_with_all_it_started(process: psutil.Popen) -> None:
 
 @asynccontextmanager
 async def _client(command_line: CommandLine) -> AsyncIterator[tuple[Tertulia, OfflineModelControl]]:
-    stack = running_stack(command_line.data)
+    stack = find_running_stack(command_line.data)
     assert stack is not None
     environment = dict(clean_environment()) | {"TERTULIA_DATA": str(command_line.data)}
     async with Tertulia.connect(Configuration.from_environment(environment)) as client:

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from sqlalchemy import Table
 
-from tertulia.configuration import running_stack
+from tertulia.configuration import find_running_stack
 from tertulia.service.principal import SCOPES
 from tertulia.store.tables import metadata
 from tests.system.conftest import CommandLine
@@ -47,7 +47,7 @@ def b(tertulia: CommandLine, open_clients: ExitStack) -> Side:
 
 @pytest.fixture(scope="module")
 def connection(tertulia: CommandLine) -> Iterator[psycopg.Connection[Any]]:
-    running = running_stack(tertulia.data)
+    running = find_running_stack(tertulia.data)
     assert running is not None and running.database_url is not None
     with psycopg.connect(running.database_url.replace("+psycopg", ""), autocommit=True) as connected:
         yield connected

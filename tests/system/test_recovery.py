@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tertulia.activities.failpoints import VARIABLE, Failpoint
+from tertulia.activities.failpoints import FAILPOINTS_ENV, Failpoint
 from tertulia.core.ids import ConversationId
 from tests.eventually import eventually
 from tests.system.test_kills import GROUP, House, open_house, transcript
@@ -26,7 +26,7 @@ async def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     folder = tmp_path_factory.mktemp("house")
     failpoints = folder / "failpoints"
     failpoints.mkdir()
-    async with open_house(folder / "data", workers=request.param, **{VARIABLE: str(failpoints)}) as house:
+    async with open_house(folder / "data", workers=request.param, **{FAILPOINTS_ENV: str(failpoints)}) as house:
         yield house
 
 

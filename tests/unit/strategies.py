@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tertulia.core.budgets import Budget
 from tertulia.core.commands import COMMANDS, AnyCommand, ReorderMembers
 from tertulia.core.errors import CommandRefused
-from tertulia.core.group import Dynamic, FailureStep, GroupSettings, ManagerConfig, RoundRobin, Standby
+from tertulia.core.group import DynamicConfig, FailureStep, GroupSettings, ManagerConfig, RoundRobinConfig, Standby
 from tertulia.core.ids import AgentId
 from tertulia.core.pending_changes import expected_roster
 from tertulia.core.termination import AllOf, AnyOf, Condition, MaxTurns, TerminationToken, TimeBudget, TokenBudget
@@ -149,9 +149,9 @@ conditions: st.SearchStrategy[Condition] = st.recursive(
 MANAGER, DEPUTY = AgentId("manager"), AgentId("deputy")
 
 rules: st.SearchStrategy[ManagerConfig] = st.one_of(
-    st.builds(RoundRobin, max_turns=st.none() | st.integers(1, 8)),
+    st.builds(RoundRobinConfig, max_turns=st.none() | st.integers(1, 8)),
     st.builds(
-        Dynamic,
+        DynamicConfig,
         manager_agent_id=st.just(MANAGER),
         max_turns=st.none() | st.integers(1, 8),
         allow_repeated_speaker=st.booleans(),

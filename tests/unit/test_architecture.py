@@ -77,11 +77,9 @@ def test_linked_package_refuses_a_bare_import(name: str) -> None:
 
 def test_package_list_of_the_wheel_is_complete() -> None:
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
-    folders = {path.parent for package in PACKAGE.iterdir() if package.is_dir() for path in sources(package.name)}
-    names = {"tertulia"}
-    for folder in folders:
-        relative = folder.relative_to(ROOT)
-        names.add(".".join(relative.parts if relative.parts[0] == "tertulia" else ("tertulia", *relative.parts)))
+    folders = {path.parent.relative_to(ROOT).parts for path in everything()}
+    ours = {parts for parts in folders if parts and parts[0] in ("tertulia", *LINKED)}
+    names = {".".join(parts if parts[0] == "tertulia" else ("tertulia", *parts)) for parts in ours}
     assert sorted(listed) == sorted(names)
 
 

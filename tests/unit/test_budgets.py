@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tertulia.core.base import explain
-from tertulia.core.budgets import Budget, reached
+from tertulia.core.base import format_validation_error
+from tertulia.core.budgets import Budget, check_budget
 from tertulia.core.commands import COMMANDS
-from tertulia.core.decisions import Finished
+from tertulia.core.decisions import Finish
 from tertulia.core.errors import ConversationClosed
-from tertulia.core.group import Dynamic, GroupSettings, RoundRobin
+from tertulia.core.group import DynamicConfig, GroupSettings, RoundRobinConfig
 from tertulia.core.roster import Roster
 from tertulia.core.roster_changes import MemberMuted
 from tertulia.core.state import ConversationState
@@ -24,7 +24,7 @@ MEMBER = {"scope": "member"}
 def talk(*budgets: dict[str, object], **options: object) -> World:
     """A conversation under these budgets, run until it rests. Each turn costs 3 tokens, a call and a second."""
     settings = GroupSettings(budgets=tuple(Budget.model_validate(budget) for budget in budgets))
-    world = World.loaded(**{"rules": RoundRobin(max_turns=9), "settings": settings, **options})
+    world = World.loaded(**{"rules": RoundRobinConfig(max_turns=9), "settings": settings, **options})
     world.post("m")
     world.run()
     return world
@@ -63,7 +63,7 @@ def test_a_conversation_that_is_to_stop_closes_at_once() -> None:
 
 
 def test_the_manager_sums_up_or_else_the_first_that_is_well() -> None:
-    rules = Dynamic(manager_agent_id=MANAGER, fallback_manager_ids=(DEPUTY,))
+    rules = DynamicConfig(manager_agent_id=MANAGER, fallback_manager_ids=(DEPUTY,))
     world = talk({"tokens": 20}, rules=rules)
     assert by(world)[-1] == ("manager", "conclusion")
     deputy = talk({"tokens": 20}, rules=rules, down=lambda turn: {MANAGER})
@@ -87,7 +87,7 @@ def test_what_is_posted_before_the_end_is_in_the_transcript() -> None:
     world.post("first")
     world.turn()
     world.post("second")
-    assert isinstance(world.run(), Finished)
+    assert isinstance(world.run(), Finish)
     assert world.recorded() == ["first", "second"]
 
 
@@ -117,11 +117,11 @@ def test_a_member_has_its_last_word_once_and_falls_silent_with_the_reason() -> N
 def test_a_member_that_is_to_stop_falls_silent_at_once() -> None:
     world = talk({**MEMBER, "member": "a1", "tokens": 6, "on_reached": "stop"})
     assert world.speakers() == ["a0", "a1", "a2", "a0", "a1", "a2", "a0", "a2", "a0"]
-    assert [change.headline() for change in world.changes] == ["Agent1 is muted: Agent1 has used 6 tokens of 6"]
+    assert [change.describe() for change in world.changes] == ["Agent1 is muted: Agent1 has used 6 tokens of 6"]
 
 
 def test_a_last_word_neither_skips_nor_doubles_another() -> None:
-    world = talk({**MEMBER, "member": "a1", "model_calls": 1}, rules=RoundRobin(max_turns=6))
+    world = talk({**MEMBER, "member": "a1", "model_calls": 1}, rules=RoundRobinConfig(max_turns=6))
     spoken = [who for who, chosen_by in by(world) if chosen_by != "conclusion"]
     assert spoken == ["a0", "a1", "a2", "a0", "a2", "a0"], "a2 before a0 again; and the last word is none of the six"
 
@@ -142,7 +142,7 @@ def test_a_members_last_word_is_not_the_conversations() -> None:
 
 
 def test_a_budget_of_each_member_silences_one_after_the_other_and_then_the_conversation_rests() -> None:
-    world = talk({**MEMBER, "model_calls": 1}, rules=RoundRobin(max_turns=50))
+    world = talk({**MEMBER, "model_calls": 1}, rules=RoundRobinConfig(max_turns=50))
     assert world.speakers() == ["a0", "a0", "a1", "a1", "a2", "a2"]
     assert {member.state for member in world.state.roster.members} == {"muted"}
     assert world.state.phase == "paused"
@@ -152,7 +152,9 @@ def test_a_budget_of_each_member_silences_one_after_the_other_and_then_the_conve
 
 
 def test_one_that_a_budget_has_muted_speaks_again_when_the_budget_is_raised() -> None:
-    world = talk({**MEMBER, "member": "a1", "model_calls": 1, "on_reached": "stop"}, rules=RoundRobin(max_turns=3))
+    world = talk(
+        {**MEMBER, "member": "a1", "model_calls": 1, "on_reached": "stop"}, rules=RoundRobinConfig(max_turns=3)
+    )
     world.command("unmute_member", "u", agent="a1")
     world.run()
     assert world.state.roster.get("a1").state == "muted", "its budget is spent still"
@@ -219,24 +221,24 @@ def test_a_budget_is_exceeded_by_one_turn_and_its_choice_and_by_the_conclusion_a
 def test_a_budget_that_cannot_be_is_refused_by_the_fields_name(fields: dict[str, object], says: str) -> None:
     with pytest.raises(ValidationError) as error:
         Budget.model_validate(fields)
-    assert says in explain(error.value)
+    assert says in format_validation_error(error.value)
 
 
 def test_a_budget_is_reached_at_its_limit_not_before() -> None:
     budget = Budget(tokens=10, model_calls=3, seconds=5)
-    assert reached(budget, Usage(prompt_tokens=5, completion_tokens=4, model_calls=2), 4.9, "x") is None
+    assert check_budget(budget, Usage(prompt_tokens=5, completion_tokens=4, model_calls=2), 4.9, "x") is None
     for usage, seconds, reason in (
         (Usage(prompt_tokens=5, completion_tokens=5), 0, "token_budget"),
         (Usage(model_calls=3), 0, "model_call_budget"),
         (Usage(), 5, "time_budget"),
     ):
-        met = reached(budget, usage, seconds, "x")
-        assert met is not None
-        assert (met.reason, met.concludes) == (reason, True)
+        spent = check_budget(budget, usage, seconds, "x")
+        assert spent is not None
+        assert (spent.reason, spent.concludes) == (reason, True)
 
 
 def test_the_manager_that_concludes_is_charged_to_nobody_of_the_roster() -> None:
-    world = talk({"tokens": 20}, rules=Dynamic(manager_agent_id=MANAGER))
+    world = talk({"tokens": 20}, rules=DynamicConfig(manager_agent_id=MANAGER))
     assert by(world)[-1] == ("manager", "conclusion")
     of_members = sum((member.usage for member in world.state.roster.members), Usage())
     asked = [one for one in world.decisions if type(one).__name__ == "AskManager"]

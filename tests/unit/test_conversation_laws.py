@@ -10,7 +10,7 @@ from tertulia.core.commands import COMMANDS
 from tertulia.core.decisions import (
     CloseConversation,
     CloseRound,
-    Finished,
+    Finish,
     LoadConversation,
     RecordPosts,
     TakeTurn,
@@ -19,10 +19,10 @@ from tertulia.core.decisions import (
 from tertulia.core.errors import ConversationClosed
 from tertulia.core.failover import NO_PARTICIPANTS
 from tertulia.core.group import GroupSettings, Intake
-from tertulia.core.pending_changes import AUTOMATIC
+from tertulia.core.pending_changes import AUTOMATIC_ID_PREFIX
 from tertulia.core.state import ConversationState
 from tertulia.core.state_machine import cancel, decide
-from tertulia.core.status import status_of
+from tertulia.core.status import build_status
 from tests.unit.strategies import ALL_BUT_STOP, Happening, Order, happenings, makers, play
 from tests.unit.world import World
 
@@ -54,14 +54,14 @@ def test_a_conversation_that_is_let_run_leaves_no_message_waiting(make: Maker, h
     if world.state.paused_because is not None:
         world.command("resume", "let it run")
     rest = world.settle()
-    if status_of(world.state).paused_because == NO_PARTICIPANTS:
+    if build_status(world.state).paused_because == NO_PARTICIPANTS:
         assert not any(member.state == "active" for member in world.state.roster.members)
         world.command("add_member", "somebody", agent="a9")
         rest = world.settle()
     assert_all_there(world)
-    if world.state.roster.active() or world.state.phase == "closed":
+    if world.state.roster.active_members() or world.state.phase == "closed":
         assert world.state.pending_posts == ()
-        assert isinstance(rest, Finished) or rest == WaitForInput(phase="ready")
+        assert isinstance(rest, Finish) or rest == WaitForInput(phase="ready")
 
 
 @given(makers(), happenings(ALL_BUT_STOP), st.integers(0, 3))
@@ -75,7 +75,7 @@ def test_stop_closes_with_every_message_recorded(make: Maker, happened: list[Hap
         play(world, Order("post_message", COMMANDS["post_message"].model_validate({"text": "x"}), f"last-{number}"))
     turns = len(world.turns)
     world.command("stop", "the end", reason="enough")
-    assert isinstance(world.run(), Finished)
+    assert isinstance(world.run(), Finish)
     assert world.recorded() == world.accepted
     assert len(world.turns) <= turns + 1, "only the turn that was under way is finished"
     assert (world.state.phase, world.state.stop_reason, world.state.stop_explanation) == (
@@ -108,7 +108,7 @@ def test_the_machine_never_spins(make: Maker, happened: list[Happening]) -> None
         play(world, happening)
         if isinstance(happening, Order):
             world.run()
-    assert isinstance(world.run(), WaitForInput | Finished)
+    assert isinstance(world.run(), WaitForInput | Finish)
 
 
 @given(makers(), happenings(tuple(COMMANDS)))
@@ -135,16 +135,16 @@ def test_accepted_changes_of_members_are_all_applied_and_the_database_follows(
         return
     assert world.state.pending_changes == ()
     made = {2 + number: str(change.command_id) for number, change in enumerate(world.changes)}
-    operators = {epoch: name for epoch, name in made.items() if not name.startswith(AUTOMATIC)}
+    operators = {epoch: name for epoch, name in made.items() if not name.startswith(AUTOMATIC_ID_PREFIX)}
     assert list(operators) == promised, "an operator's change is made at the epoch that it was promised"
     assert [operators[one.epoch] for one in world.receipts if one.epoch] == [
         one.command_id for one in world.receipts if one.epoch
     ]
-    assert all(name == f"{AUTOMATIC}{epoch}" for epoch, name in made.items() if epoch not in operators)
+    assert all(name == f"{AUTOMATIC_ID_PREFIX}{epoch}" for epoch, name in made.items() if epoch not in operators)
     assert world.state.roster.epoch == 1 + len(world.changes)
     if world.changes:
-        assert [(one.agent_id, one.standing) for one in world.stored.members] == [
-            (one.agent_id, one.standing) for one in world.state.roster.members
+        assert [(one.agent_id, one.effective_state) for one in world.stored.members] == [
+            (one.agent_id, one.effective_state) for one in world.state.roster.members
         ]
 
 
@@ -207,7 +207,7 @@ def test_a_conversation_that_closes_after_its_round_hears_late_messages_first() 
         world.turn()
     world.half_step()
     world.post("second")
-    assert isinstance(world.run(), Finished)
+    assert isinstance(world.run(), Finish)
     assert world.recorded() == ["first", "second"]
     assert world.state.rounds == 2
     assert world.state.stop_reason == "max_turns"
@@ -241,7 +241,7 @@ def test_a_paused_conversation_can_be_stopped() -> None:
     world.command("pause", "p")
     world.post("first")
     world.command("stop", "s")
-    assert isinstance(world.run(), Finished)
+    assert isinstance(world.run(), Finish)
     assert world.recorded() == ["first"]
 
 
@@ -251,7 +251,7 @@ def test_a_closed_conversation_takes_nothing_more() -> None:
     world.run()
     with pytest.raises(ConversationClosed):
         world.post("late")
-    assert decide(world.state) == Finished()
+    assert decide(world.state) == Finish()
 
 
 def test_members_that_change_while_a_turn_runs_change_at_its_end() -> None:
@@ -274,12 +274,12 @@ def test_a_conversation_cancelled_while_it_loads_is_loaded_and_then_closed() -> 
     world.post("first")
     assert isinstance(world.half_step(), LoadConversation)
     world.state, world.under_way = cancel(world.state), None
-    assert isinstance(world.run(), Finished)
+    assert isinstance(world.run(), Finish)
     assert [type(decision) for decision in world.decisions[1:]] == [
         LoadConversation,
         RecordPosts,
         CloseConversation,
-        Finished,
+        Finish,
     ]
     assert world.state.stop_reason == "cancelled"
 
@@ -291,5 +291,5 @@ def test_a_cancelled_conversation_drops_the_turn_under_way_and_records_what_wait
     assert isinstance(world.half_step(), TakeTurn)
     world.post("second")
     world.state, world.under_way = cancel(world.state), None
-    assert isinstance(world.run(), Finished)
+    assert isinstance(world.run(), Finish)
     assert [line.message_id or line.turn for line in world.transcript] == ["first", 1, "second"]

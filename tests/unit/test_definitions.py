@@ -4,9 +4,9 @@ import pytest
 from pydantic import ValidationError
 
 from tertulia.core.agents import Agent, MemoryBlock, ModelSettings
-from tertulia.core.base import Definition, explain
+from tertulia.core.base import Definition, format_validation_error
 from tertulia.core.errors import InvalidDefinition, NotFound, TertuliaError
-from tertulia.core.group import MAX_MEMBERS, Dynamic, Group, GroupSettings, check_members, visible_from
+from tertulia.core.group import MAX_MEMBERS, DynamicConfig, Group, GroupSettings, catch_up_start, check_members
 from tertulia.core.ids import AgentId, GroupId
 
 
@@ -15,14 +15,14 @@ def agent(agent_id: str, name: str | None = None) -> Agent:
 
 
 def group(*agent_ids: str, manager: str | None = None) -> Group:
-    config = {"manager_config": Dynamic(manager_agent_id=AgentId(manager))} if manager else {}
+    config = {"manager_config": DynamicConfig(manager_agent_id=AgentId(manager))} if manager else {}
     return Group.model_validate({"id": "g", "name": "The group", "agent_ids": agent_ids, **config})
 
 
 def problem(kind: type[Definition], **fields: object) -> str:
     with pytest.raises(ValidationError) as error:
         kind.model_validate(fields)
-    return explain(error.value)
+    return format_validation_error(error.value)
 
 
 GROUP = {"id": "g", "name": "The group"}
@@ -121,7 +121,7 @@ def test_several_problems_are_told_at_once() -> None:
 def test_a_problem_bears_the_path_under_which_it_was_written() -> None:
     with pytest.raises(ValidationError) as error:
         Agent.model_validate({"id": "a"})
-    assert explain(error.value, under=("agents", "0")) == "agents.0.name: Field required"
+    assert format_validation_error(error.value, path_prefix=("agents", "0")) == "agents.0.name: Field required"
 
 
 def test_definitions_are_frozen() -> None:
@@ -159,7 +159,7 @@ def test_a_group_needs_its_agents_and_a_name_for_each(
     [("full", 9, 0), ("none", 9, 9), ("last:3", 9, 6), ("last:9", 9, 0), ("last:20", 9, 0), ("none", 0, 0)],
 )
 def test_a_joiner_reads_what_its_catch_up_says(catch_up: str, last_seq: int, expected: int) -> None:
-    assert visible_from(catch_up, last_seq) == expected
+    assert catch_up_start(catch_up, last_seq) == expected
 
 
 def test_what_further_fields_of_a_model_request_may_hold_is_kept() -> None:

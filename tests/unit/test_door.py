@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tertulia.core.admission import accept, newcomer, reject
-from tertulia.core.base import explain
+from tertulia.core.admission import admit, newcomer_of, record_rejection
+from tertulia.core.base import format_validation_error
 from tertulia.core.commands import COMMANDS, PostMessage
 from tertulia.core.errors import CommandRefused, ConversationClosed
-from tertulia.core.group import MAX_MEMBERS, Dynamic, GroupSettings, RoundRobin
+from tertulia.core.group import MAX_MEMBERS, DynamicConfig, GroupSettings, RoundRobinConfig
 from tertulia.core.ids import AgentId, CommandId
-from tertulia.core.pending_changes import expected_roster, revoked
+from tertulia.core.pending_changes import expected_roster, in_flight_policy
 from tertulia.core.roster import MemberRef
 from tertulia.core.roster_changes import MemberMuted
 from tertulia.core.state import MAX_PENDING_CHANGES, RECENT_REJECTIONS
-from tertulia.core.status import status_of
+from tertulia.core.status import build_status
 from tests.unit.strategies import ALL_BUT_STOP, Happening, Order, happenings, makers, orders, play
 from tests.unit.world import World, ref
 
@@ -138,7 +138,7 @@ def test_messages_are_taken_before_the_group_is_loaded() -> None:
     ],
 )
 def test_what_cannot_be_is_refused_with_its_reason(name: str, fields: dict[str, object], says: str) -> None:
-    rules = Dynamic(manager_agent_id=AgentId("manager"))
+    rules = DynamicConfig(manager_agent_id=AgentId("manager"))
     world = World.loaded(rules=rules, settings=GroupSettings(max_message_chars=100))
     assert says in refused(world, name, **fields)
 
@@ -169,14 +169,14 @@ def test_what_cannot_be_is_refused_with_its_reason(name: str, fields: dict[str, 
 def test_a_command_that_is_written_wrong_names_the_field(name: str, fields: dict[str, object], says: str) -> None:
     with pytest.raises(ValidationError) as error:
         COMMANDS[name].model_validate(fields)
-    assert says in explain(error.value)
+    assert says in format_validation_error(error.value)
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "update_settings"])
 def test_every_command_but_the_flat_settings_forbids_unknown_fields(name: str) -> None:
     with pytest.raises(ValidationError) as error:
         COMMANDS[name].model_validate({"text": "x", "agent": "a", "agents": ["a"], "replacement": "b", "bogus": 1})
-    assert "bogus: unknown field" in explain(error.value)
+    assert "bogus: unknown field" in format_validation_error(error.value)
 
 
 def test_members_are_named_by_id_or_by_name_in_any_case() -> None:
@@ -194,10 +194,10 @@ def test_members_are_named_by_id_or_by_name_in_any_case() -> None:
 
 
 def test_old_spellings_of_the_fields_are_understood() -> None:
-    assert newcomer(COMMANDS["add_member"].model_validate({"agent_id": "a1"})) == "a1"
+    assert newcomer_of(COMMANDS["add_member"].model_validate({"agent_id": "a1"})) == "a1"
     replacing = COMMANDS["replace_member"].model_validate({"agent_id": "a1", "replacement_id": "a2"})
-    assert newcomer(replacing) == "a2"
-    assert newcomer(COMMANDS["remove_member"].model_validate({"agent_id": "a1"})) is None
+    assert newcomer_of(replacing) == "a2"
+    assert newcomer_of(COMMANDS["remove_member"].model_validate({"agent_id": "a1"})) is None
 
 
 def test_changes_are_checked_against_the_roster_as_it_will_be() -> None:
@@ -209,7 +209,10 @@ def test_changes_are_checked_against_the_roster_as_it_will_be() -> None:
     assert receipt.epoch == 4
     assert "sender: 'Agent4' is a member" in refused(world, "post_message", text="hi", sender="Agent4")
     world.run()
-    assert (world.state.roster.epoch, [one.agent_id for one in world.state.roster.active()]) == (4, ["a1", "a2"])
+    assert (world.state.roster.epoch, [one.agent_id for one in world.state.roster.active_members()]) == (
+        4,
+        ["a1", "a2"],
+    )
 
 
 def test_a_namesake_of_a_member_cannot_join() -> None:
@@ -217,11 +220,11 @@ def test_a_namesake_of_a_member_cannot_join() -> None:
     command = COMMANDS["add_member"].model_validate({"agent": "other"})
     namesake = MemberRef(agent_id=AgentId("other"), name="AGENT1")
     with pytest.raises(CommandRefused, match="already bears the name 'AGENT1'"):
-        accept(world.state, "add_member", command, CommandId("x"), joining=namesake)
+        admit(world.state, "add_member", command, CommandId("x"), joining=namesake)
 
 
 def test_the_manager_cannot_take_part() -> None:
-    world = World.loaded(rules=Dynamic(manager_agent_id=AgentId("a5")))
+    world = World.loaded(rules=DynamicConfig(manager_agent_id=AgentId("a5")))
     assert "'Agent5' manages this conversation" in refused(world, "add_member", agent="a5")
     assert "'Agent5' manages this conversation" in refused(world, "replace_member", agent="a0", replacement="a5")
 
@@ -255,9 +258,9 @@ def test_more_changes_than_may_wait_are_refused() -> None:
 
 
 def test_a_settings_update_changes_what_it_names_and_nothing_else() -> None:
-    world = World.loaded(rules=RoundRobin(max_turns=4), settings=GroupSettings(preview_chars=7))
+    world = World.loaded(rules=RoundRobinConfig(max_turns=4), settings=GroupSettings(preview_chars=7))
     world.command("update_settings", "u", max_turns=2, intake="batch", termination_token=None)
-    assert world.state.manager_config == RoundRobin(max_turns=2, termination_token=None)
+    assert world.state.manager_config == RoundRobinConfig(max_turns=2, termination_token=None)
     assert world.state.settings == GroupSettings(preview_chars=7, intake="batch")
     world.post("m")
     world.run()
@@ -268,8 +271,8 @@ def test_rejected_signals_are_shown_the_newest_last_and_no_more_than_a_few() -> 
     world = World.loaded()
     state = world.state
     for number in range(RECENT_REJECTIONS + 5):
-        state = reject(state, "add_member", f"id-{number}", "no such agent: 'x'")
-    shown = status_of(state).rejected
+        state = record_rejection(state, "add_member", f"id-{number}", "no such agent: 'x'")
+    shown = build_status(state).rejected
     assert [one.command_id for one in shown] == [f"id-{number}" for number in range(5, RECENT_REJECTIONS + 5)]
     assert shown[0].reason == "no such agent: 'x'"
     assert state.model_copy(update={"rejected": ()}) == world.state
@@ -310,23 +313,23 @@ def test_an_isolated_member_is_not_unmuted_but_reinstated() -> None:
     world.post("again")
     world.run()
     assert world.speakers()[-3:] == ["a0", "a1", "a2"]
-    assert world.state.roster.get("a1").standing == "active"
+    assert world.state.roster.get("a1").effective_state == "active"
 
 
 def test_one_that_is_muted_while_it_is_isolated_stays_isolated_when_it_is_unmuted() -> None:
     world = isolated(World.loaded(), "a1")
     world.command("mute_member", "m1", agent="a1")
     world.run()
-    assert world.state.roster.get("a1").standing == "muted"
+    assert world.state.roster.get("a1").effective_state == "muted"
     world.command("unmute_member", "u1", agent="a1")
     world.run()
-    assert world.state.roster.get("a1").standing == "isolated"
+    assert world.state.roster.get("a1").effective_state == "isolated"
 
 
 def test_a_manager_is_reinstated_by_id_or_name() -> None:
     for who in ("manager", "MANAGER"):
-        world = isolated(World.loaded(rules=Dynamic(manager_agent_id=AgentId("manager"), max_turns=2)), "manager")
-        assert status_of(world.state).roster.managers[0].health.state == "isolated"
+        world = isolated(World.loaded(rules=DynamicConfig(manager_agent_id=AgentId("manager"), max_turns=2)), "manager")
+        assert build_status(world.state).roster.managers[0].health.state == "isolated"
         receipt = world.command("reinstate_member", "r", agent=who)
         world.post("again")
         world.run()
@@ -336,7 +339,7 @@ def test_a_manager_is_reinstated_by_id_or_name() -> None:
 
 
 def test_a_fallback_manager_cannot_take_part() -> None:
-    rules = Dynamic(manager_agent_id=AgentId("a5"), fallback_manager_ids=(AgentId("a6"),))
+    rules = DynamicConfig(manager_agent_id=AgentId("a5"), fallback_manager_ids=(AgentId("a6"),))
     world = World.loaded(rules=rules)
     assert "'Agent6' manages this conversation" in refused(world, "add_member", agent="a6")
     assert "'Agent6' manages this conversation" in refused(world, "add_member", agent="a6", state="standby")
@@ -374,7 +377,7 @@ def test_only_the_present_speakers_turn_is_revoked(
         world.half_step()
     for number, (name, fields) in enumerate(filter(None, (first, second))):
         world.command(name, f"c{number}", **fields)
-    assert revoked(world.state) == expected
+    assert in_flight_policy(world.state) == expected
     world.half_step()
     assert world.turns[0].outcome == {"discard": "discarded", "cancel": "cancelled"}.get(expected or "", "spoke")
-    assert revoked(world.state) is None
+    assert in_flight_policy(world.state) is None

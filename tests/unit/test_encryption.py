@@ -14,7 +14,13 @@ from temporalio.exceptions import ApplicationError
 from tertulia.configuration import Configuration, ConfigurationError
 from tertulia.core.errors import PayloadUnreadable
 from tertulia.starter.cli.app import run
-from tertulia.temporal.encryption import ENCODING, KEY_ID, EncryptionCodec, data_converter, encrypts
+from tertulia.temporal.encryption import (
+    ENCRYPTED_ENCODING,
+    KEY_ID_METADATA,
+    EncryptionCodec,
+    data_converter,
+    is_encrypting,
+)
 
 TEXT = "the treasure is under the old mill"
 A, B = bytes(range(32)), bytes(range(1, 33))
@@ -37,7 +43,7 @@ async def test_what_was_encrypted_is_read_as_it_was(payloads: list[Payload]) -> 
 
 async def test_nothing_of_a_payload_is_seen_but_the_id_of_its_key() -> None:
     sealed = await encrypted()
-    assert dict(sealed.metadata) == {"encoding": ENCODING, KEY_ID: b"a"}
+    assert dict(sealed.metadata) == {"encoding": ENCRYPTED_ENCODING, KEY_ID_METADATA: b"a"}
     assert TEXT.encode() not in sealed.SerializeToString() and b"json/plain" not in sealed.SerializeToString()
 
 
@@ -49,7 +55,7 @@ async def test_the_same_text_never_looks_the_same() -> None:
 async def test_the_newest_key_encrypts_and_every_key_decrypts() -> None:
     rotated = EncryptionCodec({"b": B, "a": A})
     [sealed] = await rotated.encode([PLAIN])
-    assert sealed.metadata[KEY_ID] == b"b"
+    assert sealed.metadata[KEY_ID_METADATA] == b"b"
     assert await rotated.decode([sealed, await encrypted(a=A)]) == [PLAIN, PLAIN]
 
 
@@ -61,8 +67,8 @@ async def test_what_was_not_encrypted_passes_so_that_encryption_can_be_switched_
 async def test_without_keys_nothing_is_encrypted_and_the_missing_one_is_named() -> None:
     codec = EncryptionCodec({})
     assert await codec.encode([PLAIN]) == [PLAIN]
-    assert not codec.encrypts and not encrypts(data_converter({}))
-    assert encrypts(data_converter({"a": A}))
+    assert not codec.is_encrypting and not is_encrypting(data_converter({}))
+    assert is_encrypting(data_converter({"a": A}))
     with pytest.raises(PayloadUnreadable, match=r"'a'.*TERTULIA_ENCRYPTION_KEYS"):
         await codec.decode([await encrypted(a=A)])
 
@@ -73,7 +79,9 @@ async def test_a_missing_key_is_named_with_the_variable() -> None:
 
 
 async def test_a_key_id_from_elsewhere_cannot_write_into_the_message() -> None:
-    forged = Payload(metadata={"encoding": ENCODING, KEY_ID: b"\x1b[2J\n\xff" + b"x" * 500}, data=b"")
+    forged = Payload(
+        metadata={"encoding": ENCRYPTED_ENCODING, KEY_ID_METADATA: b"\x1b[2J\n\xff" + b"x" * 500}, data=b""
+    )
     with pytest.raises(PayloadUnreadable) as raised:
         await EncryptionCodec({"a": A}).decode([forged])
     assert str(raised.value).isprintable() and len(str(raised.value)) < 300
@@ -96,7 +104,7 @@ async def test_a_truncated_payload_is_noticed() -> None:
 async def test_the_key_id_is_bound_to_what_it_encrypts() -> None:
     """Even where two ids have the same bytes, the one cannot be written over the other."""
     sealed = await encrypted(a=A)
-    renamed = Payload(metadata={**sealed.metadata, KEY_ID: b"b"}, data=sealed.data)
+    renamed = Payload(metadata={**sealed.metadata, KEY_ID_METADATA: b"b"}, data=sealed.data)
     await refused(renamed, a=A, b=A)
 
 

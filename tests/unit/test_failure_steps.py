@@ -2,7 +2,7 @@
 
 import pytest
 
-from tertulia.core.failover import asks_fallbacks
+from tertulia.core.failover import can_use_fallbacks
 from tertulia.core.group import GroupSettings
 from tests.unit.world import World, ref
 
@@ -24,7 +24,7 @@ def test_fallback_models_are_asked_where_they_stand_in_the_order(
     if with_standby:
         world.command("add_member", "join", agent="a5", state="standby")
         world.run()
-    assert asks_fallbacks(world.state, ref(0).agent_id) is asked
+    assert can_use_fallbacks(world.state, ref(0).agent_id) is asked
 
 
 def test_after_skip_no_substitute_is_asked() -> None:

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia.core.errors import CommandRefused
-from tertulia.core.group import MAX_MEMBERS, RoundRobin
+from tertulia.core.group import MAX_MEMBERS, RoundRobinConfig
 from tertulia.core.ids import AgentId
 from tertulia.core.roster import Member, Roster
-from tertulia.core.selection import Floor, Nobody, Speak, round_robin
+from tertulia.core.selection import Floor, NoSpeaker, SelectedSpeaker, select_round_robin
 from tests.unit.strategies import MEMBERSHIP, Happening, Order, happenings, play
 from tests.unit.world import World, ref
 
@@ -27,7 +27,7 @@ def talk(
     members: tuple[object, ...], max_turns: int | None, happened: list[Happening]
 ) -> tuple[list[str], list[set[str]]]:
     """Who had each turn and who was active then, in a conversation that is never left idle."""
-    world = World.loaded(members=members, rules=RoundRobin(max_turns=max_turns))
+    world = World.loaded(members=members, rules=RoundRobinConfig(max_turns=max_turns))
     world.post("first")
     for number, happening in enumerate([*happened, 12]):
         if isinstance(happening, Order):
@@ -36,7 +36,7 @@ def talk(
         for step in range(2 * happening):
             if world.half_step() and world.under_way is None and not world.state.round:
                 world.post(f"post-{number}-{step}")
-    active = [{str(member.agent_id) for member in roster.active()} for roster in world.rosters]
+    active = [{str(member.agent_id) for member in roster.active_members()} for roster in world.rosters]
     return world.speakers(), active
 
 
@@ -89,7 +89,7 @@ def test_nobody_speaks_twice_in_a_row_while_another_can_speak(
 
 
 def test_a_steady_roster_speaks_in_its_order_across_rounds() -> None:
-    world = World.loaded(rules=RoundRobin(max_turns=2))
+    world = World.loaded(rules=RoundRobinConfig(max_turns=2))
     for number in range(4):
         world.post(f"m{number}")
         world.run()
@@ -105,7 +105,7 @@ def test_a_round_has_a_turn_for_each_active_member_by_default() -> None:
 
 
 def test_removing_the_next_speaker_neither_skips_nor_doubles_another() -> None:
-    world = World.loaded(members=tuple(ref(number) for number in range(4)), rules=RoundRobin(max_turns=7))
+    world = World.loaded(members=tuple(ref(number) for number in range(4)), rules=RoundRobinConfig(max_turns=7))
     world.post("m")
     world.turn()
     world.command("remove_member", "leave", agent="a1")
@@ -114,7 +114,7 @@ def test_removing_the_next_speaker_neither_skips_nor_doubles_another() -> None:
 
 
 def test_removing_one_who_has_spoken_shifts_nobody() -> None:
-    world = World.loaded(members=tuple(ref(number) for number in range(4)), rules=RoundRobin(max_turns=6))
+    world = World.loaded(members=tuple(ref(number) for number in range(4)), rules=RoundRobinConfig(max_turns=6))
     world.post("m")
     world.turn()
     world.turn()
@@ -124,7 +124,7 @@ def test_removing_one_who_has_spoken_shifts_nobody() -> None:
 
 
 def test_one_who_leaves_and_comes_back_within_a_lap_is_not_heard_twice_in_it() -> None:
-    world = World.loaded(rules=RoundRobin(max_turns=5))
+    world = World.loaded(rules=RoundRobinConfig(max_turns=5))
     world.post("m")
     world.turn()
     world.command("remove_member", "leave", agent="a0")
@@ -135,7 +135,7 @@ def test_one_who_leaves_and_comes_back_within_a_lap_is_not_heard_twice_in_it() -
 
 
 def test_a_reordered_roster_finishes_the_lap_in_its_new_order() -> None:
-    world = World.loaded(rules=RoundRobin(max_turns=6))
+    world = World.loaded(rules=RoundRobinConfig(max_turns=6))
     world.post("m")
     world.turn()
     world.command("reorder_members", "order", agents=["Agent2", "Agent1", "Agent0"])
@@ -144,7 +144,7 @@ def test_a_reordered_roster_finishes_the_lap_in_its_new_order() -> None:
 
 
 def test_a_lap_does_not_begin_with_the_member_that_ended_the_last_one() -> None:
-    world = World.loaded(rules=RoundRobin(max_turns=6))
+    world = World.loaded(rules=RoundRobinConfig(max_turns=6))
     world.post("m")
     for _ in range(3):
         world.turn()
@@ -154,7 +154,7 @@ def test_a_lap_does_not_begin_with_the_member_that_ended_the_last_one() -> None:
 
 
 def test_a_member_that_is_alone_speaks_turn_after_turn() -> None:
-    world = World.loaded(members=(ref(0),), rules=RoundRobin(max_turns=3))
+    world = World.loaded(members=(ref(0),), rules=RoundRobinConfig(max_turns=3))
     world.post("m")
     world.run()
     assert world.speakers() == ["a0", "a0", "a0"]
@@ -182,11 +182,11 @@ _QUIET: dict[str, dict[str, object]] = {
 @pytest.mark.parametrize("state", _QUIET)
 def test_only_active_members_are_in_the_rotation(state: str) -> None:
     quiet = Member.model_validate({**ref(0).model_dump(), **_QUIET[state]})
-    assert quiet.standing == state
-    assert isinstance(round_robin(Roster(members=(quiet,)), Floor(), RoundRobin()), Nobody)
+    assert quiet.effective_state == state
+    assert isinstance(select_round_robin(Roster(members=(quiet,)), Floor(), RoundRobinConfig()), NoSpeaker)
     roster = Roster(members=(quiet, Member(**ref(1).model_dump())))
-    choice = round_robin(roster, Floor(), RoundRobin())
-    assert isinstance(choice, Speak)
+    choice = select_round_robin(roster, Floor(), RoundRobinConfig())
+    assert isinstance(choice, SelectedSpeaker)
     assert choice.agent_id == "a1"
 
 
@@ -195,22 +195,22 @@ def test_the_largest_roster_still_hears_everyone_once_a_lap() -> None:
     order = [member.agent_id for member in roster.members]
     floor, speakers = Floor(), list[AgentId]()
     for _ in range(3 * MAX_MEMBERS):
-        choice = round_robin(roster, floor, RoundRobin())
-        assert isinstance(choice, Speak)
+        choice = select_round_robin(roster, floor, RoundRobinConfig())
+        assert isinstance(choice, SelectedSpeaker)
         speakers.append(choice.agent_id)
-        floor = floor.after(choice.agent_id, order, seat=choice.agent_id)
+        floor = floor.record_turn(choice.agent_id, order, seat=choice.agent_id)
     assert speakers == order * 3
 
 
 def test_what_the_floor_remembers_is_bounded_when_nobody_stays() -> None:
     floor, owners = Floor(), [ref(9_999).agent_id]
     for number in range(5_000):
-        floor = floor.after(ref(number).agent_id, owners, seat=ref(number).agent_id)
+        floor = floor.record_turn(ref(number).agent_id, owners, seat=ref(number).agent_id)
     assert len(floor.lap) <= 2 * MAX_MEMBERS + 1
 
 
 def test_a_refused_change_leaves_the_rotation_alone() -> None:
-    world = World.loaded(rules=RoundRobin(max_turns=3))
+    world = World.loaded(rules=RoundRobinConfig(max_turns=3))
     world.post("m")
     world.turn()
     with pytest.raises(CommandRefused):

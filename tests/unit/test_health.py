@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia.core.commands import COMMANDS
-from tertulia.core.group import Dynamic, GroupSettings, RoundRobin
+from tertulia.core.group import DynamicConfig, GroupSettings, RoundRobinConfig
 from tertulia.core.health import (
     HEALTHY,
     Health,
     HealthState,
-    Moment,
-    after_failure,
-    after_success,
-    cool_down_over,
-    isolated,
-    on_probation,
+    TurnTime,
+    health_after_failure,
+    health_after_success,
+    isolate,
+    retry_reason,
+    start_probation,
 )
 from tertulia.core.roster_changes import ManagerHealthChanged, MemberHealthChanged
 from tests.unit.strategies import MANAGER, Happening, happenings, makers, play
@@ -35,15 +35,15 @@ NEXT: dict[str, set[str]] = {
 """What may follow on each state without an operator's word."""
 
 
-def at(turn: int, seconds: float = 0) -> Moment:
-    return Moment(turn=turn, at=BEGINNING + timedelta(seconds=seconds))
+def at(turn: int, seconds: float = 0) -> TurnTime:
+    return TurnTime(turn=turn, at=BEGINNING + timedelta(seconds=seconds))
 
 
 def failing(times: int, rules: GroupSettings = RULES) -> Health:
     """The health after so many failed turns in a row."""
     health = HEALTHY
     for number in range(times):
-        health = after_failure(health, rules, at(number + 1), f"failure {number + 1}")
+        health = health_after_failure(health, rules, at(number + 1), f"failure {number + 1}")
     return health
 
 
@@ -57,56 +57,56 @@ def test_so_many_failed_turns_in_a_row_isolate_and_the_ones_before_make_suspect(
 
 
 def test_a_turn_that_succeeds_between_two_failures_forgets_the_first() -> None:
-    assert after_success(failing(1), at(2), 0, "") == HEALTHY
-    assert after_failure(HEALTHY, RULES, at(3), "x").state == "suspect"
+    assert health_after_success(failing(1), at(2), 0, "") == HEALTHY
+    assert health_after_failure(HEALTHY, RULES, at(3), "x").state == "suspect"
 
 
 def test_one_failure_on_probation_isolates_again_whatever_the_limit() -> None:
     rules = GroupSettings(isolate_after_failures=9)
-    trial = on_probation(isolated(HEALTHY, at(1), "down"), at(9), "8 turns have passed")
-    again = after_failure(trial, rules, at(10), "still down")
+    trial = start_probation(isolate(HEALTHY, at(1), "down"), at(9), "8 turns have passed")
+    again = health_after_failure(trial, rules, at(10), "still down")
     assert (again.state, again.isolations, again.reason) == ("isolated", 2, "still down")
 
 
 def test_a_turn_on_probation_that_succeeds_ends_it_and_counts_isolations_anew() -> None:
-    trial = on_probation(failing(2), at(6), "4 turns have passed")
+    trial = start_probation(failing(2), at(6), "4 turns have passed")
     assert (trial.state, trial.reason) == ("probation", "4 turns have passed")
-    assert after_success(trial, at(7), 0, "") == HEALTHY
+    assert health_after_success(trial, at(7), 0, "") == HEALTHY
 
 
 @given(st.integers(1, 12))
 def test_each_further_isolation_lasts_twice_as_long_up_to_a_bound(isolations: int) -> None:
     health = Health(state="isolated", isolations=isolations, since_turn=10, since=BEGINNING)
     longer = 2 ** min(isolations - 1, 6)
-    assert cool_down_over(health, RULES, at(10 + 4 * longer - 1, 100 * longer - 1)) is None
-    assert cool_down_over(health, RULES, at(10 + 4 * longer)) == f"{4 * longer} turns have passed"
-    assert cool_down_over(health, RULES, at(10, 100 * longer)) == f"{100 * longer} s have passed"
+    assert retry_reason(health, RULES, at(10 + 4 * longer - 1, 100 * longer - 1)) is None
+    assert retry_reason(health, RULES, at(10 + 4 * longer)) == f"{4 * longer} turns have passed"
+    assert retry_reason(health, RULES, at(10, 100 * longer)) == f"{100 * longer} s have passed"
 
 
 def test_without_a_cool_down_an_isolation_has_no_end_of_its_own() -> None:
     never = GroupSettings(cool_down_turns=None, cool_down_seconds=None)
-    assert cool_down_over(failing(2), never, at(10**6, 10**9)) is None
+    assert retry_reason(failing(2), never, at(10**6, 10**9)) is None
     by_time = GroupSettings(cool_down_turns=None, cool_down_seconds=9)
-    assert cool_down_over(isolated(HEALTHY, at(1), "x"), by_time, at(10**6, 8)) is None
-    assert cool_down_over(isolated(HEALTHY, at(1), "x"), by_time, at(1, 9))
+    assert retry_reason(isolate(HEALTHY, at(1), "x"), by_time, at(10**6, 8)) is None
+    assert retry_reason(isolate(HEALTHY, at(1), "x"), by_time, at(1, 9))
 
 
 def test_one_that_answers_with_a_fallback_model_is_suspect_and_goes_on_with_that_model() -> None:
-    rescued = after_success(HEALTHY, at(3), 1, "main: 500")
+    rescued = health_after_success(HEALTHY, at(3), 1, "main: 500")
     assert (rescued.state, rescued.model, rescued.failures, rescued.reason) == ("suspect", 1, 0, "main: 500")
-    assert after_success(rescued, at(5), 1, "") == rescued, "its cool-down runs from the first such turn"
-    assert after_success(rescued, at(5), 2, "spare: 500").model == 2
-    assert on_probation(rescued, at(7), "x").model == 0, "it is tried with its own model"
+    assert health_after_success(rescued, at(5), 1, "") == rescued, "its cool-down runs from the first such turn"
+    assert health_after_success(rescued, at(5), 2, "spare: 500").model == 2
+    assert start_probation(rescued, at(7), "x").model == 0, "it is tried with its own model"
 
 
 def test_a_failed_turn_of_one_with_a_fallback_model_begins_with_its_own_model_again() -> None:
-    failed = after_failure(after_success(HEALTHY, at(1), 2, "x"), RULES, at(2), "all down")
+    failed = health_after_failure(health_after_success(HEALTHY, at(1), 2, "x"), RULES, at(2), "all down")
     assert (failed.state, failed.model, failed.failures) == ("suspect", 0, 1)
 
 
 def test_the_way_of_a_member_that_fails_and_recovers() -> None:
     world = World.loaded(
-        rules=RoundRobin(max_turns=24),
+        rules=RoundRobinConfig(max_turns=24),
         settings=GroupSettings(cool_down_turns=4),
         down=lambda turn: {"a1"} if turn < 12 else (),
     )
@@ -124,7 +124,7 @@ def test_the_way_of_a_member_that_fails_and_recovers() -> None:
 
 
 def test_one_attempt_decides_for_one_on_probation_and_only_for_one() -> None:
-    world = World.loaded(rules=RoundRobin(max_turns=24), down=lambda turn: {"a1"} if turn < 8 else ())
+    world = World.loaded(rules=RoundRobinConfig(max_turns=24), down=lambda turn: {"a1"} if turn < 8 else ())
     world.post("m")
     world.run()
     on_trial = [one.turn for one in world.took if one.trial]
@@ -134,7 +134,7 @@ def test_one_attempt_decides_for_one_on_probation_and_only_for_one() -> None:
 
 def test_a_cool_down_of_time_also_ends_an_isolation() -> None:
     world = World.loaded(
-        rules=RoundRobin(max_turns=9),
+        rules=RoundRobinConfig(max_turns=9),
         settings=GroupSettings(cool_down_turns=None, cool_down_seconds=1_000, isolate_after_failures=1),
         down=lambda turn: {"a1"} if turn < 4 else (),
     )
@@ -149,7 +149,7 @@ def test_a_cool_down_of_time_also_ends_an_isolation() -> None:
 
 def test_a_fallback_model_is_asked_first_until_the_cool_down_is_over() -> None:
     world = World.loaded(
-        rules=RoundRobin(max_turns=10),
+        rules=RoundRobinConfig(max_turns=10),
         settings=GroupSettings(cool_down_turns=5),
         outcome=lambda turn: "rescued" if turn == 1 else "spoke",
     )
@@ -189,7 +189,7 @@ def test_nobody_comes_into_a_state_but_by_the_way_there(make: Callable[[], World
                 assert not automatic or state in NEXT[now.get(who.agent_id, "healthy")], world.changes
                 assert automatic or state == "healthy"
                 assert state == "healthy" or change.health.reason, "each step has its reason"
-                assert change.headline()
+                assert change.describe()
                 now[who.agent_id] = state
             case _:
                 for newcomer in (getattr(change, name, None) for name in ("member", "replacement")):
@@ -199,7 +199,8 @@ def test_nobody_comes_into_a_state_but_by_the_way_there(make: Callable[[], World
 
 def test_every_change_of_health_bears_an_id_of_its_own_and_the_next_epoch() -> None:
     world = World.loaded(
-        rules=Dynamic(manager_agent_id=MANAGER, max_turns=12), down=lambda turn: {"a1", "manager"} if turn < 8 else ()
+        rules=DynamicConfig(manager_agent_id=MANAGER, max_turns=12),
+        down=lambda turn: {"a1", "manager"} if turn < 8 else (),
     )
     world.post("m")
     world.run()

@@ -3,10 +3,10 @@
 import pytest
 
 from tertulia.core.decisions import AskManager
-from tertulia.core.group import Dynamic, GroupSettings
+from tertulia.core.group import DynamicConfig, GroupSettings
 from tertulia.core.health import Health
 from tertulia.core.ids import AgentId
-from tertulia.core.selection import Ask, Floor, Speak, dynamic
+from tertulia.core.selection import Floor, ManagerRequired, SelectedSpeaker, select_dynamic
 from tests.unit.strategies import DEPUTY, MANAGER
 from tests.unit.test_selection import candidates, member
 from tests.unit.world import Answer, World, ref
@@ -23,7 +23,7 @@ def led(
     """A conversation led by agents that has had its first round."""
     world = World.loaded(
         members=tuple(ref(number) for number in range(members)),
-        rules=Dynamic.model_validate(
+        rules=DynamicConfig.model_validate(
             {"manager_agent_id": MANAGER, "fallback_manager_ids": fallbacks, "max_turns": max_turns, **(rules or {})}
         ),
         settings=GroupSettings.model_validate(settings or {}),
@@ -95,24 +95,24 @@ def test_two_that_have_the_floor_to_themselves_give_way_to_a_third_with_the_reas
     here = tuple(member(number, last=10 + number) for number in range(4))
     from_two = Floor(turn=20, last_speaker=ref(1).agent_id, pair=(ref(0).agent_id, ref(1).agent_id), pair_turns=6)
     roster = World.loaded().state.roster.model_copy(update={"members": here})
-    rules = Dynamic(manager_agent_id=MANAGER, max_pair_turns=6, starvation_turns=None)
-    selection = dynamic(roster, from_two, rules)
-    assert isinstance(selection, Ask)
+    rules = DynamicConfig(manager_agent_id=MANAGER, max_pair_turns=6, starvation_turns=None)
+    selection = select_dynamic(roster, from_two, rules)
+    assert isinstance(selection, ManagerRequired)
     assert candidates(selection) == ["a2", "a3"]
     assert selection.note == "Agent0 and Agent1 have had the last 6 turns (max_pair_turns = 6)"
     patient = rules.model_copy(update={"max_pair_turns": 7})
-    assert candidates(dynamic(roster, from_two, patient)) == ["a0", "a2", "a3"]
+    assert candidates(select_dynamic(roster, from_two, patient)) == ["a0", "a2", "a3"]
     never = rules.model_copy(update={"max_pair_turns": None})
-    assert candidates(dynamic(roster, from_two, never)) == ["a0", "a2", "a3"]
+    assert candidates(select_dynamic(roster, from_two, never)) == ["a0", "a2", "a3"]
     alone = roster.model_copy(update={"members": here[:2]})
-    assert candidates(dynamic(alone, from_two, rules)) == ["a0"], "without a third they go on"
+    assert candidates(select_dynamic(alone, from_two, rules)) == ["a0"], "without a third they go on"
 
 
 def test_the_floor_knows_how_long_two_have_had_it() -> None:
     floor, owners = Floor(), [ref(number).agent_id for number in range(4)]
     counted = []
     for speaker in (0, 1, 0, 1, 1, 2, 1, 2, 3, 0):
-        floor = floor.after(owners[speaker], owners, seat=None)
+        floor = floor.record_turn(owners[speaker], owners, seat=None)
         counted.append((set(floor.pair), floor.pair_turns))
     a, b, c, d = owners
     assert counted == [
@@ -124,7 +124,7 @@ def test_the_floor_knows_how_long_two_have_had_it() -> None:
 def test_a_manager_that_always_picks_the_same_two_is_bounded() -> None:
     world = World.loaded(
         members=tuple(ref(number) for number in range(4)),
-        rules=Dynamic(manager_agent_id=MANAGER, max_turns=60, max_pair_turns=6, starvation_turns=None),
+        rules=DynamicConfig(manager_agent_id=MANAGER, max_turns=60, max_pair_turns=6, starvation_turns=None),
     )
     world.choice = lambda turn, among: among[0]
     world.post("m")
@@ -147,8 +147,8 @@ def test_one_that_stands_in_does_not_starve_from_the_time_in_which_its_seat_was_
         }
     )
     floor = Floor(turn=20, last_speaker=ref(0).agent_id)
-    rules = Dynamic(manager_agent_id=MANAGER, starvation_turns=5)
-    assert candidates(dynamic(roster, floor, rules)) == ["a3", "a2"]
-    starving = dynamic(roster, floor.model_copy(update={"turn": 25}), rules)
-    assert isinstance(starving, Speak)
+    rules = DynamicConfig(manager_agent_id=MANAGER, starvation_turns=5)
+    assert candidates(select_dynamic(roster, floor, rules)) == ["a3", "a2"]
+    starving = select_dynamic(roster, floor.model_copy(update={"turn": 25}), rules)
+    assert isinstance(starving, SelectedSpeaker)
     assert (starving.agent_id, starving.chosen_by) == ("a2", "starvation")

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia.core.commands import COMMANDS
-from tertulia.core.decisions import Finished, TakeTurn, WaitForInput
+from tertulia.core.decisions import Finish, TakeTurn, WaitForInput
 from tertulia.core.errors import CommandRefused
 from tertulia.core.failover import NO_PARTICIPANTS
-from tertulia.core.group import Dynamic, GroupSettings, RoundRobin
+from tertulia.core.group import DynamicConfig, GroupSettings, RoundRobinConfig
 from tertulia.core.state import ConversationState
-from tertulia.core.status import status_of
+from tertulia.core.status import build_status
 from tests.unit.strategies import EVERYBODY, MANAGER, Happening, happenings, makers, play
 from tests.unit.world import World, ref
 
@@ -26,7 +26,7 @@ def salon(members: int = 3, *, max_turns: int | None = None, **fields: object) -
     settings = {"cool_down_turns": None, "cool_down_seconds": None, "probe_initial_seconds": 10, **fields}
     return World.loaded(
         members=tuple(ref(number) for number in range(members)),
-        rules=RoundRobin(max_turns=max_turns),
+        rules=RoundRobinConfig(max_turns=max_turns),
         settings=GroupSettings.model_validate(settings),
     )
 
@@ -36,12 +36,12 @@ def struck(world: World) -> World:
     world.down = lambda turn: EVERYBODY
     world.post("m")
     world.run()
-    assert why_paused(world) == NO_PARTICIPANTS
+    assert pause_reason(world) == NO_PARTICIPANTS
     return world
 
 
-def why_paused(world: World) -> str | None:
-    return status_of(world.state).paused_because
+def pause_reason(world: World) -> str | None:
+    return build_status(world.state).paused_because
 
 
 def recovered(world: World) -> World:
@@ -93,7 +93,7 @@ def test_between_two_tries_only_a_few_steps_are_made(
     world.outcome = lambda turn: "failed"
     for _ in range(probes):
         rest = world.run()
-        if isinstance(rest, Finished) or rest.until is None:
+        if isinstance(rest, Finish) or rest.until is None:
             return
         steps, moment = len(world.decisions), world.now
         world.wait()
@@ -109,7 +109,7 @@ def test_the_intervals_between_two_tries_grow_up_to_their_bound() -> None:
     world = struck(salon(probe_initial_seconds=10, probe_maximum_seconds=60))
     rests = []
     for _ in range(6):
-        until = status_of(world.state).next_probe_at
+        until = build_status(world.state).next_probe_at
         assert until is not None
         rests.append((until - world.turns[-1].at).total_seconds())
         world.wait()
@@ -118,7 +118,7 @@ def test_the_intervals_between_two_tries_grow_up_to_their_bound() -> None:
 
 def test_a_bound_below_the_first_interval_does_not_shorten_it() -> None:
     world = struck(salon(probe_initial_seconds=10, probe_maximum_seconds=1))
-    until = status_of(world.state).next_probe_at
+    until = build_status(world.state).next_probe_at
     assert until == world.turns[-1].at + timedelta(seconds=10)
 
 
@@ -135,7 +135,7 @@ def test_one_member_after_the_other_is_tried_with_one_attempt_and_the_reason() -
 def test_every_member_is_isolated_at_once_whatever_the_limit_and_none_of_its_turns_counts() -> None:
     world = struck(salon(isolate_after_failures=50))
     assert len(world.turns) == 3
-    assert {member.state for member in status_of(world.state).roster.members} == {"isolated"}
+    assert {member.state for member in build_status(world.state).roster.members} == {"isolated"}
     assert world.state.round is not None
     assert (world.state.round.turns, world.state.floor.lap) == (0, ())
     assert world.health_of("a0") == ["suspect", "isolated"]
@@ -156,7 +156,7 @@ def test_the_first_that_answers_lets_all_others_be_tried_at_once() -> None:
     world = struck(salon(cool_down_turns=1_000))
     recovered(world).settle()
     assert world.health_of("a1") == ["suspect", "isolated", "probation", "healthy"]
-    reasons = [change.headline() for change in world.changes if "tried again" in change.headline()]
+    reasons = [change.describe() for change in world.changes if "tried again" in change.describe()]
     assert reasons == [
         "Agent0 is tried again: nobody else is left",
         "Agent1 is tried again: Agent0 answers again",
@@ -177,7 +177,7 @@ def test_somebody_who_can_speak_ends_it(name: str, fields: dict[str, object]) ->
     world.run()
     assert world.turns[2].speaker.agent_id == fields["agent"]
     assert world.state.outage is None
-    assert why_paused(world) is None
+    assert pause_reason(world) is None
 
 
 def test_resume_tries_a_member_at_once() -> None:
@@ -193,10 +193,10 @@ def test_an_operators_pause_holds_also_when_a_try_would_be_due() -> None:
     world = struck(salon())
     recovered(world).command("pause", "p", reason="lunch")
     assert world.run() == WaitForInput(phase="paused")
-    assert why_paused(world) == "lunch"
+    assert pause_reason(world) == "lunch"
     assert len(world.turns) == 3
     world.command("resume", "r")
-    assert why_paused(world) == NO_PARTICIPANTS, "the outage goes on"
+    assert pause_reason(world) == NO_PARTICIPANTS, "the outage goes on"
     world.settle()
     assert world.seats() == ["a0", "a1", "a2"]
 
@@ -206,8 +206,8 @@ def test_with_all_muted_nobody_is_tried() -> None:
     for number in range(3):
         world.command("mute_member", f"m{number}", agent=f"a{number}")
     assert world.run() == WaitForInput(phase="paused")
-    assert why_paused(world) == NO_PARTICIPANTS
-    assert status_of(world.state).next_probe_at is None
+    assert pause_reason(world) == NO_PARTICIPANTS
+    assert build_status(world.state).next_probe_at is None
 
 
 def test_a_message_and_a_stop_are_taken_during_an_outage() -> None:
@@ -215,9 +215,9 @@ def test_a_message_and_a_stop_are_taken_during_an_outage() -> None:
     world.post("n")
     world.run()
     assert world.recorded() == ["m", "n"]
-    assert why_paused(world) == NO_PARTICIPANTS
+    assert pause_reason(world) == NO_PARTICIPANTS
     world.command("stop", "s")
-    assert isinstance(world.run(), Finished)
+    assert isinstance(world.run(), Finish)
 
 
 def test_an_outage_outlives_continue_as_new() -> None:
@@ -229,11 +229,11 @@ def test_an_outage_outlives_continue_as_new() -> None:
 
 
 def test_where_an_agent_manages_everyone_is_tried_again_without_asking_it() -> None:
-    world = World.loaded(rules=Dynamic(manager_agent_id=MANAGER, max_turns=4))
+    world = World.loaded(rules=DynamicConfig(manager_agent_id=MANAGER, max_turns=4))
     world.down = lambda turn: EVERYBODY
     world.post("m")
     world.run()
-    assert why_paused(world) == NO_PARTICIPANTS
+    assert pause_reason(world) == NO_PARTICIPANTS
     assert {turn.chosen_by for turn in world.turns} == {"fallback"}
     recovered(world).settle()
     assert (len(world.seats()), world.state.stop_reason) == (4, "max_turns")
@@ -245,14 +245,14 @@ def test_two_that_fail_in_turn_do_not_stop_a_third() -> None:
     """A manager that goes on choosing the same two is no reason to give up on those it does not choose."""
     world = World.loaded(
         members=tuple(ref(number) for number in range(4)),
-        rules=Dynamic(manager_agent_id=MANAGER, max_turns=12, allow_repeated_speaker=True),
+        rules=DynamicConfig(manager_agent_id=MANAGER, max_turns=12, allow_repeated_speaker=True),
         settings=GroupSettings(isolate_after_failures=3, cool_down_turns=None),
         down=lambda turn: {"a0", "a1"},
     )
     world.post("m")
     world.run()
     assert world.state.outage is None
-    assert why_paused(world) is None
+    assert pause_reason(world) is None
     assert set(world.seats()) == {"a2", "a3"}
 
 
@@ -271,7 +271,7 @@ def test_a_round_that_ends_takes_its_outage_with_it() -> None:
             break
         world.wait()
     assert world.state.stop_reason == "time_budget"
-    assert status_of(world.state).next_probe_at is None
+    assert build_status(world.state).next_probe_at is None
     recovered(world).post("again")
     world.settle()
     assert world.seats() == ["a0"], "the one that was about to be tried"

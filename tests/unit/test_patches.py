@@ -3,9 +3,9 @@
 import pytest
 
 from tertulia.core.errors import InvalidDefinition
-from tertulia.core.group import Dynamic, Group, GroupSettings, RoundRobin, Standby
+from tertulia.core.group import DynamicConfig, Group, GroupSettings, RoundRobinConfig, Standby
 from tertulia.core.ids import AgentId, GroupId
-from tertulia.core.patches import GroupPatch, patched
+from tertulia.core.patches import GroupPatch, apply_group_patch
 
 GROUP = Group(
     id=GroupId("g"),
@@ -13,13 +13,13 @@ GROUP = Group(
     description="A table.",
     agent_ids=(AgentId("a"), AgentId("b")),
     standby=(Standby(agent_id=AgentId("s")),),
-    manager_config=Dynamic(manager_agent_id=AgentId("m"), max_turns=7, starvation_turns=9),
+    manager_config=DynamicConfig(manager_agent_id=AgentId("m"), max_turns=7, starvation_turns=9),
     settings=GroupSettings(intake="queue", context_messages=10, cool_down_turns=3),
 )
 
 
 def change(**fields: object) -> Group:
-    return patched(GROUP, GroupPatch.model_validate(fields))
+    return apply_group_patch(GROUP, GroupPatch.model_validate(fields))
 
 
 def test_what_is_not_named_stays() -> None:
@@ -45,9 +45,11 @@ def test_settings_are_changed_one_by_one_and_null_is_the_default_or_no_limit() -
 
 def test_the_managers_rules_are_changed_one_by_one() -> None:
     rules = change(manager_config={"manager_type": "dynamic", "max_turns": None, "termination_token": "BASTA"})
-    expected = Dynamic(manager_agent_id=AgentId("m"), max_turns=None, termination_token="BASTA", starvation_turns=9)
+    expected = DynamicConfig(
+        manager_agent_id=AgentId("m"), max_turns=None, termination_token="BASTA", starvation_turns=9
+    )
     assert rules.manager_config == expected
-    assert change(manager_config=None).manager_config == Dynamic(manager_agent_id=AgentId("m"))
+    assert change(manager_config=None).manager_config == DynamicConfig(manager_agent_id=AgentId("m"))
     assert change(manager_config={"manager_agent_id": None}).manager_ids == ()
 
 
@@ -70,6 +72,6 @@ def test_a_group_that_cannot_be_is_refused_naming_the_field(fields: dict[str, ob
 
 
 def test_a_rule_stays_a_rule() -> None:
-    group = Group(id=GroupId("g"), name="G", manager_config=RoundRobin(max_turns=3))
+    group = Group(id=GroupId("g"), name="G", manager_config=RoundRobinConfig(max_turns=3))
     with pytest.raises(InvalidDefinition, match="Cannot change group pattern"):
-        patched(group, GroupPatch(manager_config={"manager_type": "dynamic", "manager_agent_id": "m"}))
+        apply_group_patch(group, GroupPatch(manager_config={"manager_type": "dynamic", "manager_agent_id": "m"}))

@@ -3,9 +3,9 @@
 from itertools import takewhile
 
 from tertulia.core.agents import Agent, MemoryBlock
-from tertulia.core.context_window import window
+from tertulia.core.context_window import compute_window
 from tertulia.core.ids import AgentId
-from tertulia.core.prompt import ChatMessage, Company, Utterance, manager_prompt, participant_prompt
+from tertulia.core.prompt import ChatMessage, GroupContext, TranscriptMessage, build_manager_prompt, build_member_prompt
 
 VELMA = Agent(
     id=AgentId("a1"),
@@ -13,7 +13,7 @@ VELMA = Agent(
     instructions="You solve riddles.",
     memory=(MemoryBlock(label="Own notes", value="lost my glasses"), MemoryBlock(label="Empty")),
 )
-COMPANY = Company(
+COMPANY = GroupContext(
     group_name="Mystery",
     description="We look into odd things.",
     members=(("Velma", "solves riddles"), ("Fred Jones", "")),
@@ -21,8 +21,8 @@ COMPANY = Company(
 )
 
 
-def said(sender: str, text: str, sender_id: str | None = None) -> Utterance:
-    return Utterance(sender_id=sender_id, sender=sender, text=text)
+def said(sender: str, text: str, sender_id: str | None = None) -> TranscriptMessage:
+    return TranscriptMessage(sender_id=sender_id, sender=sender, text=text)
 
 
 HEARD = [
@@ -33,8 +33,8 @@ HEARD = [
 ]
 
 
-def prompt(heard: list[Utterance] = HEARD, tokens: tuple[str, ...] = ("DONE!",)) -> list[ChatMessage]:
-    return participant_prompt(VELMA, COMPANY, heard, tokens)
+def prompt(heard: list[TranscriptMessage] = HEARD, tokens: tuple[str, ...] = ("DONE!",)) -> list[ChatMessage]:
+    return build_member_prompt(VELMA, COMPANY, heard, tokens)
 
 
 def test_others_are_users_with_their_name_in_the_text_and_ones_own_words_are_the_assistants() -> None:
@@ -82,7 +82,7 @@ def test_without_a_token_no_word_is_promised_to_end_the_round() -> None:
 
 def test_an_agent_without_instructions_is_told_its_name() -> None:
     bare = Agent(id=AgentId("a3"), name="Daphne")
-    assert participant_prompt(bare, COMPANY, [], ())[0]["content"].startswith("You are Daphne.")
+    assert build_member_prompt(bare, COMPANY, [], ())[0]["content"].startswith("You are Daphne.")
 
 
 def test_the_turn_is_given_by_name_at_the_end() -> None:
@@ -90,7 +90,7 @@ def test_the_turn_is_given_by_name_at_the_end() -> None:
 
 
 def test_a_manager_reads_everyone_as_others_and_is_asked_among_the_candidates() -> None:
-    asked = manager_prompt(VELMA, COMPANY, HEARD, ["Velma", "Fred Jones"])
+    asked = build_manager_prompt(VELMA, COMPANY, HEARD, ["Velma", "Fred Jones"])
     assert [message["role"] for message in asked] == ["system", "user", "user", "user", "user", "user"]
     assert asked[2]["content"] == "Velma: I see a footprint."
     assert asked[-1]["content"] == "Who speaks next? You can choose: Velma, Fred Jones."
@@ -110,7 +110,7 @@ def test_most_of_a_prompt_is_the_same_as_in_the_agents_last_call() -> None:
     before, shares = "", []
     for last_seq in range(0, 400, 4):
         chars = sum(len(one.text) for one in transcript[:last_seq])
-        view = window(last_seq, chars, max_messages=40, max_tokens=16_000)
+        view = compute_window(last_seq, chars, max_messages=40, max_tokens=16_000)
         now = "\n".join(str(message) for message in prompt(transcript[view.after_seq : last_seq])[:-1])
         shares.append(len(same_front(before, now)) / len(now))
         before = now
@@ -127,7 +127,7 @@ def test_between_two_moves_of_the_window_only_the_end_of_a_prompt_grows() -> Non
 
 def test_the_last_speaker_is_told_so_at_the_end_of_its_prompt_and_nowhere_else() -> None:
     reason = "sums up: the conversation has used 12 tokens of 10"
-    last = participant_prompt(VELMA, COMPANY, HEARD, ("DONE!",), conclude=reason)
+    last = build_member_prompt(VELMA, COMPANY, HEARD, ("DONE!",), conclude=reason)
     assert last[:-1] == prompt()[:-1]
     assert prompt()[-1]["content"] == "It is your turn, Velma."
     assert last[-1]["content"].startswith(f"It is your turn, Velma. It is the last one ({reason}): sum up")

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia.core.errors import CommandRefused
-from tertulia.core.group import Dynamic, GroupSettings, RoundRobin, Standby
-from tertulia.core.group_sync import told_of
+from tertulia.core.group import DynamicConfig, GroupSettings, RoundRobinConfig, Standby
+from tertulia.core.group_sync import record_group_revision
 from tertulia.core.ids import AgentId
 from tests.unit.world import World, ref
 
@@ -24,7 +24,7 @@ def change(world: World, members: Sequence[int] | None = None, **fields: object)
     for name, value in fields.items():
         setattr(world, name, value)
     world.revision += 1
-    world.state = told_of(world.state, world.revision)
+    world.state = record_group_revision(world.state, world.revision)
 
 
 def test_members_leave_and_join_and_take_the_groups_order() -> None:
@@ -41,7 +41,7 @@ def test_an_older_revision_or_the_same_one_again_changes_nothing() -> None:
     world.run()
     before = world.state
     for revision in (1, 2):
-        world.state = told_of(world.state, revision)
+        world.state = record_group_revision(world.state, revision)
         world.run()
     assert world.state == before
 
@@ -76,12 +76,12 @@ def test_settings_that_the_group_changes_count_and_others_stay() -> None:
 
 
 def test_rules_of_the_manager_and_who_manages() -> None:
-    world = World.loaded(rules=Dynamic(manager_agent_id=AgentId("m")))
+    world = World.loaded(rules=DynamicConfig(manager_agent_id=AgentId("m")))
     world.command("update_settings", "x", max_turns=3)
-    change(world, rules=Dynamic(manager_agent_id=AgentId("n"), fallback_manager_ids=(AgentId("m"),)))
+    change(world, rules=DynamicConfig(manager_agent_id=AgentId("n"), fallback_manager_ids=(AgentId("m"),)))
     world.run()
     rules = world.state.manager_config
-    assert isinstance(rules, Dynamic)
+    assert isinstance(rules, DynamicConfig)
     assert (rules.manager_ids, rules.max_turns) == (("n", "m"), 3)
     assert [one.agent_id for one in world.state.roster.managers] == ["n", "m"]
 
@@ -116,7 +116,7 @@ def test_a_conversation_goes_on_without_a_group_that_was_deleted() -> None:
 
 
 def test_a_change_in_the_middle_of_a_turn_counts_from_the_next_one_on() -> None:
-    world = World.loaded(rules=RoundRobin(max_turns=3))
+    world = World.loaded(rules=RoundRobinConfig(max_turns=3))
     world.post("p1")
     while world.state.round is None or world.state.round.chosen is None:
         world.half_step()

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia.core.events import TurnCompleted
-from tertulia.core.group import FailureStep, GroupSettings, RoundRobin, Standby
+from tertulia.core.group import FailureStep, GroupSettings, RoundRobinConfig, Standby
 from tertulia.core.ids import AgentId
 from tertulia.core.roster import MemberRef
 from tertulia.core.selection import Floor
-from tertulia.core.status import status_of
+from tertulia.core.status import build_status
 from tests.unit.strategies import MEMBERSHIP, Happening, Order, happenings, play, settings, standbys, weather
 from tests.unit.world import World, ref
 
@@ -35,7 +35,7 @@ def salon(
     return World.loaded(
         members=people,
         standby=standbys,
-        rules=RoundRobin(max_turns=max_turns),
+        rules=RoundRobinConfig(max_turns=max_turns),
         settings=GroupSettings.model_validate({"isolate_after_failures": 1, "cool_down_turns": 4, **fields}),
         down=down,
     )
@@ -52,7 +52,7 @@ def outcomes(world: World) -> list[str]:
 
 def states(world: World) -> dict[str, str]:
     """Everybody's state as `status` shows it."""
-    return {member.agent_id: member.state for member in status_of(world.state).roster.members}
+    return {member.agent_id: member.state for member in build_status(world.state).roster.members}
 
 
 @given(st.data(), st.integers(1, 5), settings, weather, happenings(MEMBERSHIP, most=50))
@@ -67,7 +67,7 @@ def test_no_seat_is_doubled_in_a_lap_and_none_that_can_speak_is_left_out(
     world = World.loaded(
         members=tuple(ref(number) for number in range(members + len(named))),
         standby=named,
-        rules=RoundRobin(max_turns=data.draw(st.none() | st.integers(1, 7))),
+        rules=RoundRobinConfig(max_turns=data.draw(st.none() | st.integers(1, 7))),
         settings=drawn.model_copy(update={"termination": None, "budgets": (), "max_pending_messages": 100}),
         down=down,
     )
@@ -194,7 +194,7 @@ def test_the_stand_in_is_free_again_when_the_member_leaves_falls_silent_or_is_re
     world.post("m")
     world.run()
     assert (states(world)["a1"], states(world)["a3"]) == ("isolated", "active")
-    assert status_of(world.state).roster.members[3].in_place_of == "Agent1"
+    assert build_status(world.state).roster.members[3].in_place_of == "Agent1"
     world.command(command, "c", agent="a1")
     world.run()
     assert states(world)["a3"] == "standby"
@@ -264,11 +264,11 @@ def test_a_seat_whose_stand_in_was_removed_while_it_spoke_has_its_turn_still(pol
 
 def test_only_a_turn_of_its_seat_counts_in_the_lap() -> None:
     floor, owners = Floor(), [ref(number).agent_id for number in range(3)]
-    floor = floor.after(owners[0], owners, seat=owners[0])
-    assert floor.after(AgentId("a9"), owners, seat=None).lap == floor.lap == (owners[0],)
-    stood_in = floor.after(AgentId("a9"), owners, seat=owners[1])
+    floor = floor.record_turn(owners[0], owners, seat=owners[0])
+    assert floor.record_turn(AgentId("a9"), owners, seat=None).lap == floor.lap == (owners[0],)
+    stood_in = floor.record_turn(AgentId("a9"), owners, seat=owners[1])
     assert (stood_in.lap, stood_in.last_speaker) == ((owners[0], owners[1]), "a9")
-    assert stood_in.after(owners[2], owners, seat=owners[2]).lap == ()
+    assert stood_in.record_turn(owners[2], owners, seat=owners[2]).lap == ()
 
 
 def test_what_becomes_of_a_dropped_turn_says_nothing_of_health() -> None:

@@ -7,10 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia.core.decisions import AskManager, CloseRound, WaitForInput
-from tertulia.core.group import Dynamic
+from tertulia.core.group import DynamicConfig
 from tertulia.core.ids import AgentId
 from tertulia.core.roster import Member, Roster
-from tertulia.core.selection import Ask, Floor, Nobody, Speak, dynamic, least_recently_heard, select
+from tertulia.core.selection import (
+    Floor,
+    ManagerRequired,
+    NoSpeaker,
+    SelectedSpeaker,
+    least_recent_speaker,
+    select_dynamic,
+    select_speaker,
+)
 from tests.unit.world import World, ref
 
 MANAGER = AgentId("manager")
@@ -27,7 +35,7 @@ members = st.lists(
     unique_by=lambda one: one["n"],
 )
 rules = st.builds(
-    Dynamic,
+    DynamicConfig,
     manager_agent_id=st.just(MANAGER),
     allow_repeated_speaker=st.booleans(),
     starvation_turns=st.none() | st.integers(1, 40),
@@ -39,24 +47,24 @@ def member(number: int, *, last: int = 0, joined: int = 0, state: str = "active"
 
 
 def candidates(selection: object) -> list[str]:
-    assert isinstance(selection, Ask)
+    assert isinstance(selection, ManagerRequired)
     return [str(one) for one in selection.candidates]
 
 
 @given(members, rules, st.integers(0, 9).map(lambda number: ref(number).agent_id) | st.none())
 def test_the_candidates_are_the_active_members_less_the_last_speaker(
-    drawn: list[dict[str, int]], config: Dynamic, last: AgentId | None
+    drawn: list[dict[str, int]], config: DynamicConfig, last: AgentId | None
 ) -> None:
     here = tuple(member(one["n"], last=one["last"], joined=one["joined"], state=str(one["state"])) for one in drawn)
     active = [one.agent_id for one in here if one.state == "active"]
-    selection = dynamic(Roster(members=here), Floor(turn=30, last_speaker=last), config)
+    selection = select_dynamic(Roster(members=here), Floor(turn=30, last_speaker=last), config)
     others = [one for one in active if config.allow_repeated_speaker or one != last]
     match selection:
-        case Nobody():
+        case NoSpeaker():
             assert not active
-        case Ask(candidates=asked):
+        case ManagerRequired(candidates=asked):
             assert list(asked) == (others or active)
-        case Speak(agent_id=speaker, chosen_by=chosen_by):
+        case SelectedSpeaker(agent_id=speaker, chosen_by=chosen_by):
             assert chosen_by == "starvation"
             assert speaker in (others or active)
             waited = {one.agent_id: 30 - max(one.last_turn, one.joined_turn) for one in here}
@@ -67,45 +75,47 @@ def test_the_candidates_are_the_active_members_less_the_last_speaker(
 
 def test_a_member_that_is_alone_is_asked_for_again_and_again() -> None:
     alone = Roster(members=(member(0, last=4),))
-    selection = dynamic(alone, Floor(turn=4, last_speaker=ref(0).agent_id), Dynamic(manager_agent_id=MANAGER))
+    selection = select_dynamic(
+        alone, Floor(turn=4, last_speaker=ref(0).agent_id), DynamicConfig(manager_agent_id=MANAGER)
+    )
     assert candidates(selection) == ["a0"]
 
 
 def test_the_last_speaker_may_go_on_where_the_rules_allow_it() -> None:
     roster = Roster(members=(member(0, last=4), member(1, last=3)))
     floor = Floor(turn=4, last_speaker=ref(0).agent_id)
-    assert candidates(select(roster, floor, Dynamic(manager_agent_id=MANAGER))) == ["a1"]
-    allowed = Dynamic(manager_agent_id=MANAGER, allow_repeated_speaker=True)
-    assert candidates(select(roster, floor, allowed)) == ["a0", "a1"]
+    assert candidates(select_speaker(roster, floor, DynamicConfig(manager_agent_id=MANAGER))) == ["a1"]
+    allowed = DynamicConfig(manager_agent_id=MANAGER, allow_repeated_speaker=True)
+    assert candidates(select_speaker(roster, floor, allowed)) == ["a0", "a1"]
 
 
 def test_a_member_unheard_for_too_long_speaks_with_the_reason() -> None:
     roster = Roster(members=(member(0, last=9), member(1, last=10), member(2, last=4)))
     floor = Floor(turn=10, last_speaker=ref(1).agent_id)
-    selection = dynamic(roster, floor, Dynamic(manager_agent_id=MANAGER, starvation_turns=6))
-    assert selection == Speak(
+    selection = select_dynamic(roster, floor, DynamicConfig(manager_agent_id=MANAGER, starvation_turns=6))
+    assert selection == SelectedSpeaker(
         agent_id=ref(2).agent_id, chosen_by="starvation", reason="unheard for 6 turns (starvation_turns = 6)"
     )
-    patient = Dynamic(manager_agent_id=MANAGER, starvation_turns=7)
-    assert candidates(dynamic(roster, floor, patient)) == ["a0", "a2"]
-    never = Dynamic(manager_agent_id=MANAGER, starvation_turns=None)
-    assert candidates(dynamic(roster, floor, never)) == ["a0", "a2"]
+    patient = DynamicConfig(manager_agent_id=MANAGER, starvation_turns=7)
+    assert candidates(select_dynamic(roster, floor, patient)) == ["a0", "a2"]
+    never = DynamicConfig(manager_agent_id=MANAGER, starvation_turns=None)
+    assert candidates(select_dynamic(roster, floor, never)) == ["a0", "a2"]
 
 
 def test_a_joiner_starves_from_its_joining_on_not_from_the_first_turn() -> None:
     roster = Roster(members=(member(0, last=99), member(1, joined=98)))
     floor = Floor(turn=100, last_speaker=None)
-    rules = Dynamic(manager_agent_id=MANAGER, starvation_turns=3)
-    assert candidates(dynamic(roster, floor, rules)) == ["a0", "a1"]
-    starving = dynamic(roster, floor.model_copy(update={"turn": 101}), rules)
-    assert isinstance(starving, Speak)
+    rules = DynamicConfig(manager_agent_id=MANAGER, starvation_turns=3)
+    assert candidates(select_dynamic(roster, floor, rules)) == ["a0", "a1"]
+    starving = select_dynamic(roster, floor.model_copy(update={"turn": 101}), rules)
+    assert isinstance(starving, SelectedSpeaker)
     assert starving.agent_id == "a1"
 
 
 def test_nobody_starves_in_a_long_round() -> None:
     world = World.loaded(
         members=tuple(ref(number) for number in range(5)),
-        rules=Dynamic(manager_agent_id=MANAGER, max_turns=60, starvation_turns=8, termination_token=None),
+        rules=DynamicConfig(manager_agent_id=MANAGER, max_turns=60, starvation_turns=8, termination_token=None),
     )
     world.post("m")
     world.run()
@@ -119,14 +129,14 @@ def test_nobody_starves_in_a_long_round() -> None:
 def test_the_fallback_is_the_least_recently_heard_and_on_a_tie_the_first() -> None:
     roster = Roster(members=(member(0, last=3), member(1, last=2), member(2, last=0), member(3, last=0)))
     every = tuple(one.agent_id for one in roster.members)
-    assert least_recently_heard(roster, every) == "a2"
-    assert least_recently_heard(roster, every[:2]) == "a1"
-    assert least_recently_heard(roster, (AgentId("left"),)) == "a2"
-    assert least_recently_heard(Roster(members=(member(0, state="muted"),)), every) is None
+    assert least_recent_speaker(roster, every) == "a2"
+    assert least_recent_speaker(roster, every[:2]) == "a1"
+    assert least_recent_speaker(roster, (AgentId("left"),)) == "a2"
+    assert least_recent_speaker(Roster(members=(member(0, state="muted"),)), every) is None
 
 
 def test_a_failed_selection_falls_back_with_both_reasons() -> None:
-    world = World.loaded(rules=Dynamic(manager_agent_id=MANAGER, max_turns=3), answer=lambda turn: "fail")
+    world = World.loaded(rules=DynamicConfig(manager_agent_id=MANAGER, max_turns=3), answer=lambda turn: "fail")
     world.post("m")
     world.run()
     assert world.speakers() == ["a0", "a1", "a2"]
@@ -135,7 +145,7 @@ def test_a_failed_selection_falls_back_with_both_reasons() -> None:
 
 
 def test_the_managers_choice_and_reason_are_those_of_the_turn() -> None:
-    world = World.loaded(rules=Dynamic(manager_agent_id=MANAGER, max_turns=2))
+    world = World.loaded(rules=DynamicConfig(manager_agent_id=MANAGER, max_turns=2))
     world.post("m")
     world.run()
     assert [(turn.chosen_by, turn.reason) for turn in world.turns] == [("manager", "it fits")] * 2
@@ -144,7 +154,7 @@ def test_the_managers_choice_and_reason_are_those_of_the_turn() -> None:
 
 def test_a_manager_that_finishes_ends_the_round_with_its_reason() -> None:
     world = World.loaded(
-        rules=Dynamic(manager_agent_id=MANAGER), answer=lambda turn: "finish" if turn == 3 else "choose"
+        rules=DynamicConfig(manager_agent_id=MANAGER), answer=lambda turn: "finish" if turn == 3 else "choose"
     )
     world.post("m")
     world.run()
@@ -153,7 +163,7 @@ def test_a_manager_that_finishes_ends_the_round_with_its_reason() -> None:
 
 
 def test_the_manager_is_asked_again_for_each_turn_and_never_for_more_than_the_limit() -> None:
-    world = World.loaded(rules=Dynamic(manager_agent_id=MANAGER))
+    world = World.loaded(rules=DynamicConfig(manager_agent_id=MANAGER))
     world.post("m")
     world.run()
     assert len(world.turns) == 20
@@ -163,7 +173,9 @@ def test_the_manager_is_asked_again_for_each_turn_and_never_for_more_than_the_li
 
 @pytest.mark.parametrize("dynamically", [True, False])
 def test_without_an_active_member_the_conversation_rests_until_one_comes(dynamically: bool) -> None:
-    world = World.loaded(members=(ref(0),), **({"rules": Dynamic(manager_agent_id=MANAGER)} if dynamically else {}))
+    world = World.loaded(
+        members=(ref(0),), **({"rules": DynamicConfig(manager_agent_id=MANAGER)} if dynamically else {})
+    )
     world.command("mute_member", "mute", agent="a0")
     world.post("m")
     assert world.run() == WaitForInput(phase="paused")

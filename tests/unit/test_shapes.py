@@ -34,7 +34,7 @@ from tertulia.api.schemas.requests import Body
 from tertulia.core.agents import ModelChoice, ModelSettings
 from tertulia.core.blocks import Block
 from tertulia.core.errors import NotFound
-from tertulia.core.group import Dynamic, Group
+from tertulia.core.group import DynamicConfig, Group
 from tertulia.core.ids import AgentId, BlockId, ConversationId, GroupId
 from tertulia.core.usage import Usage
 from tertulia.store.agents import StoredAgent
@@ -201,7 +201,7 @@ def test_a_block_and_a_group_are_told_as_letta_reads_them() -> None:
     shape = block_shape(block(version=4, limit=7))
     their_block = letta_client.Block.model_validate(shape.model_dump(mode="json"))
     assert (their_block.label, their_block.limit, shape.version) == ("facts", 7, 4)
-    rules = Dynamic(manager_agent_id=AgentId("m"), max_turns=5, termination_token=None)
+    rules = DynamicConfig(manager_agent_id=AgentId("m"), max_turns=5, termination_token=None)
     group = Group(id=GroupId("g"), name="G", agent_ids=(AgentId("a"),), manager_config=rules, revision=2)
     stored = StoredGroup(group=group, default_conversation_id=None, created_at=NOW, updated_at=NOW)
     theirs = letta_client.Group.model_validate(group_shape(stored).model_dump(mode="json"))

@@ -2,11 +2,11 @@
 
 from contextlib import suppress
 
-from tertulia.core.admission import accept, reject
+from tertulia.core.admission import admit, record_rejection
 from tertulia.core.commands import COMMANDS, PostMessage, Receipt
 from tertulia.core.errors import CommandRefused
 from tertulia.core.events import MembershipApplied, ProbeDue, TurnCompleted
-from tertulia.core.group import MAX_MEMBERS, Dynamic, GroupSettings, RoundRobin
+from tertulia.core.group import MAX_MEMBERS, DynamicConfig, GroupSettings, RoundRobinConfig
 from tertulia.core.ids import AgentId, CommandId
 from tertulia.core.roster import Member, MemberRef, Roster
 from tertulia.core.state import (
@@ -35,7 +35,7 @@ def size(state: ConversationState) -> int:
 
 
 def test_the_state_does_not_grow_with_the_conversation() -> None:
-    world = World.loaded(rules=RoundRobin(max_turns=5))
+    world = World.loaded(rules=RoundRobinConfig(max_turns=5))
     sizes = []
     for number in range(400):
         world.post(f"post-{number:06}")
@@ -60,7 +60,7 @@ def crowded() -> ConversationState:
         group="g",
         phase="ready",
         roster=Roster(epoch=1, members=members),
-        manager_config=Dynamic(manager_agent_id=AgentId("manager")),
+        manager_config=DynamicConfig(manager_agent_id=AgentId("manager")),
         settings=GroupSettings(max_pending_messages=MAX_PENDING_MESSAGES, max_message_chars=200_000),
     )
 
@@ -74,7 +74,7 @@ def sent(state: ConversationState, name: str, number: int, **fields: object) -> 
     command = COMMANDS[name].model_validate(fields)
     joining = MemberRef(agent_id=AgentId("new"), name="New")
     with suppress(CommandRefused):
-        return accept(state, name, command, command_id(number), joining=joining)[0]
+        return admit(state, name, command, command_id(number), joining=joining)[0]
     return state
 
 
@@ -93,7 +93,7 @@ def test_the_state_fits_into_a_payload_with_all_that_may_wait() -> None:
         state = sent(state, "post_message", number, text=ESCAPED * 4_000, sender="S".ljust(64, WIDE))
     state = state.model_copy(update={"receipts": old_receipts() | state.receipts})
     for _ in range(100):
-        state = reject(state, "add_member", WIDE * 100_000, WIDE * 100_000)
+        state = record_rejection(state, "add_member", WIDE * 100_000, WIDE * 100_000)
     assert state.pending_posts
     assert state.pending_changes
     assert size(state) < PAYLOAD_LIMIT
@@ -117,7 +117,7 @@ def test_the_state_of_a_hundred_unhealthy_members_fits_with_all_that_may_wait() 
         state = sent(state, "post_message", number, text=ESCAPED * 4_000, sender="S".ljust(64, WIDE))
     state = state.model_copy(update={"receipts": old_receipts() | state.receipts})
     for _ in range(100):
-        state = reject(state, "add_member", WIDE * 100_000, WIDE * 100_000)
+        state = record_rejection(state, "add_member", WIDE * 100_000, WIDE * 100_000)
     assert size(state) < PAYLOAD_LIMIT
 
 
@@ -158,7 +158,7 @@ def test_a_receipt_is_remembered_while_its_message_waits() -> None:
     for number in range(REMEMBERED_COMMANDS + 50):
         state = sent(state, "post_message", number, text="x")
     waiting = [post.message_id for post in state.pending_posts]
-    again, receipt = accept(state, "post_message", PostMessage(text="x"), command_id(0))
+    again, receipt = admit(state, "post_message", PostMessage(text="x"), command_id(0))
     assert again == state
     assert receipt.command_id == command_id(0)
     assert len(waiting) == len(set(waiting)) == REMEMBERED_COMMANDS + 50

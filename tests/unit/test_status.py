@@ -1,8 +1,8 @@
 """What a conversation tells of itself; other programs rely on the names of these fields."""
 
-from tertulia.core.decisions import Finished, WaitForInput
-from tertulia.core.group import Dynamic, GroupSettings, Standby
-from tertulia.core.status import status_of
+from tertulia.core.decisions import Finish, WaitForInput
+from tertulia.core.group import DynamicConfig, GroupSettings, Standby
+from tertulia.core.status import build_status
 from tests.unit.strategies import DEPUTY, MANAGER
 from tests.unit.world import World, ref
 
@@ -14,7 +14,7 @@ PROMISED = {
 
 def test_the_status_has_every_field_that_other_programs_rely_on() -> None:
     world = World.loaded()
-    shown = status_of(world.state).model_dump(mode="json")
+    shown = build_status(world.state).model_dump(mode="json")
     assert shown.keys() >= PROMISED
     assert shown["roster"] == {
         "epoch": 1,
@@ -43,12 +43,12 @@ def test_the_status_follows_the_conversation() -> None:
     world.half_step()
     world.post("n")
     world.command("mute_member", "x", agent="a2")
-    now = status_of(world.state)
+    now = build_status(world.state)
     assert (now.phase, now.round, now.turn, now.messages) == ("executing", 1, 1, 2)
     assert (now.speaking, now.speaking_because) == ("Agent1", "next in rotation after Agent0")
     assert (now.last_speaker, now.pending.messages, now.pending.commands) == ("Agent0", 1, 1)
     world.run()
-    later = status_of(world.state)
+    later = build_status(world.state)
     assert (later.phase, later.stop_reason, later.speaking) == ("ready", "max_turns", None)
     assert later.usage.total_tokens == 3 * later.turn
     assert later.roster.members[2].state == "muted"
@@ -60,20 +60,20 @@ def test_a_pause_and_its_reason_are_shown() -> None:
     world.turn()
     world.command("pause", "p", reason="lunch")
     world.run()
-    assert (status_of(world.state).phase, status_of(world.state).paused_because) == ("paused", "lunch")
+    assert (build_status(world.state).phase, build_status(world.state).paused_because) == ("paused", "lunch")
 
 
 def test_health_its_reason_and_who_stands_in_for_whom_are_shown() -> None:
     world = World.loaded(
         members=tuple(ref(number) for number in range(4)),
         standby=(Standby(agent_id=ref(3).agent_id),),
-        rules=Dynamic(manager_agent_id=MANAGER, fallback_manager_ids=(DEPUTY,), max_turns=9),
+        rules=DynamicConfig(manager_agent_id=MANAGER, fallback_manager_ids=(DEPUTY,), max_turns=9),
         settings=GroupSettings(isolate_after_failures=1, cool_down_turns=None),
         down=lambda turn: {"a1", MANAGER},
     )
     world.post("m")
     world.run()
-    shown = status_of(world.state)
+    shown = build_status(world.state)
     failed, standby = shown.roster.members[1], shown.roster.members[3]
     assert (failed.state, failed.health.state, failed.health.reason) == ("isolated", "isolated", "the model is down")
     assert failed.health.since is not None
@@ -90,12 +90,12 @@ def test_an_outage_is_a_pause_with_its_reason_and_the_time_of_the_next_try() -> 
     world = World.loaded(down=lambda turn: {"a0", "a1", "a2"})
     world.post("m")
     rest = world.run()
-    shown = status_of(world.state)
+    shown = build_status(world.state)
     assert (shown.phase, shown.paused_because) == ("paused", "no_available_participants")
     assert rest == WaitForInput(phase="paused", until=shown.next_probe_at)
     world.down = lambda turn: ()
     world.settle()
-    shown = status_of(world.state)
+    shown = build_status(world.state)
     assert (shown.phase, shown.paused_because, shown.next_probe_at) == ("ready", None, None)
     assert shown.seconds > 0
 
@@ -107,7 +107,7 @@ def test_every_phase_of_the_way_is_shown() -> None:
     world.post("m")
     while seen[-1] != "closed":
         world.half_step()
-        if world.under_way or isinstance(world.decisions[-1], Finished):
+        if world.under_way or isinstance(world.decisions[-1], Finish):
             seen += [world.state.phase] if world.state.phase != seen[-1] else []
     assert seen == ["initializing", "loading", "recording", "executing", "terminating", "closed"]
 

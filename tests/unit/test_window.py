@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tertulia.core.context_window import CHARS_PER_TOKEN, Window, window
+from tertulia.core.context_window import CHARS_PER_TOKEN, ContextWindow, compute_window
 
 
-def shown(lengths: list[int], view: Window) -> list[int]:
+def shown(lengths: list[int], view: ContextWindow) -> list[int]:
     """The `seq` of the messages in the window, as the store reads them."""
     before, seqs = 0, []
     for seq, length in enumerate(lengths, start=1):
@@ -27,7 +27,7 @@ def test_the_budget_is_kept_and_the_last_message_is_always_there(
     lengths: list[int], max_messages: int, max_tokens: int, visible_from: int
 ) -> None:
     limits = {"max_messages": max_messages, "max_tokens": max_tokens, "visible_from": visible_from}
-    seqs = shown(lengths, window(len(lengths), sum(lengths), **limits))
+    seqs = shown(lengths, compute_window(len(lengths), sum(lengths), **limits))
     assert len(seqs) <= max_messages
     assert all(seq > visible_from for seq in seqs)
     if visible_from < len(lengths):
@@ -40,7 +40,7 @@ def test_the_budget_is_kept_and_the_last_message_is_always_there(
 def test_at_least_half_of_a_budget_is_used_when_there_is_enough_to_show(
     lengths: list[int], max_messages: int, max_tokens: int
 ) -> None:
-    view = window(len(lengths), sum(lengths), max_messages=max_messages, max_tokens=max_tokens)
+    view = compute_window(len(lengths), sum(lengths), max_messages=max_messages, max_tokens=max_tokens)
     seqs = shown(lengths, view)
     chars = sum(lengths[seq - 1] for seq in seqs)
     budget = max_tokens * CHARS_PER_TOKEN
@@ -49,23 +49,25 @@ def test_at_least_half_of_a_budget_is_used_when_there_is_enough_to_show(
 
 @pytest.mark.parametrize(("max_messages", "most"), [(40, 20), (10, 5), (3, 1), (2, 1)])
 def test_the_beginning_moves_once_in_half_a_budget_of_messages(max_messages: int, most: int) -> None:
-    views = [window(last, 0, max_messages=max_messages, max_tokens=1_000) for last in range(1, 1_001)]
+    views = [compute_window(last, 0, max_messages=max_messages, max_tokens=1_000) for last in range(1, 1_001)]
     moves = [index for index, (one, other) in enumerate(pairwise(views)) if one != other]
     assert all(later - earlier == most for earlier, later in pairwise(moves))
     assert moves[0] + 1 == max_messages, "nothing is left out before it has to be"
 
 
 def test_the_beginning_moves_once_in_half_a_budget_of_characters() -> None:
-    views = [window(0, chars, max_messages=40, max_tokens=100).after_chars for chars in range(0, 4_000)]
+    views = [compute_window(0, chars, max_messages=40, max_tokens=100).after_chars for chars in range(0, 4_000)]
     assert sorted(set(views)) == views[:1] + list(range(200, 3_601, 200))
     assert views == sorted(views)
 
 
 def test_a_transcript_within_the_budget_is_shown_whole() -> None:
-    assert window(40, 64_000, max_messages=40, max_tokens=16_000) == Window(after_seq=0, after_chars=0)
-    assert window(41, 64_001, max_messages=40, max_tokens=16_000) == Window(after_seq=20, after_chars=32_000)
+    assert compute_window(40, 64_000, max_messages=40, max_tokens=16_000) == ContextWindow(after_seq=0, after_chars=0)
+    assert compute_window(41, 64_001, max_messages=40, max_tokens=16_000) == ContextWindow(
+        after_seq=20, after_chars=32_000
+    )
 
 
 def test_one_who_may_read_only_the_end_reads_no_more_than_that() -> None:
-    assert window(41, 0, max_messages=40, max_tokens=100, visible_from=39).after_seq == 39
-    assert window(41, 0, max_messages=40, max_tokens=100, visible_from=3).after_seq == 20
+    assert compute_window(41, 0, max_messages=40, max_tokens=100, visible_from=39).after_seq == 39
+    assert compute_window(41, 0, max_messages=40, max_tokens=100, visible_from=3).after_seq == 20

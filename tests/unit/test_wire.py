@@ -15,7 +15,7 @@ from tertulia.core.commands import AnyCommand
 from tertulia.core.events import AnyEvent
 from tertulia.core.group import Group, GroupSettings, ManagerConfig
 from tertulia.core.state import ConversationState
-from tertulia.core.status import status_of
+from tertulia.core.status import build_status
 from tertulia.core.usage import Usage
 from tests.unit.strategies import Happening, conditions, happenings, makers, play, rules
 from tests.unit.strategies import settings as group_settings
@@ -46,7 +46,7 @@ def test_states_decisions_and_events_survive_their_journey(make: Maker, happened
     world = make()
     for happening in happened:
         play(world, happening)
-    for one in (world.state, status_of(world.state), *world.decisions, *world.turns, *world.receipts):
+    for one in (world.state, build_status(world.state), *world.decisions, *world.turns, *world.receipts):
         assert returned(one) == one
 
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tertulia.core.errors import brief
-from tertulia.core.text import clean, is_pass, preview, without_own_name
+from tertulia.core.errors import truncate
+from tertulia.core.text import clean_text, is_pass, make_preview, strip_own_name
 
 anything = st.text(st.characters(), max_size=80)
 """Lone surrogates and control characters included."""
@@ -13,7 +13,7 @@ anything = st.text(st.characters(), max_size=80)
 
 @given(anything, st.integers(1, 60))
 def test_clean_words_can_be_stored(text: str, limit: int) -> None:
-    cleaned = clean(text, limit)
+    cleaned = clean_text(text, limit)
     assert "\0" not in cleaned
     assert cleaned.encode("utf-8").decode() == cleaned
     assert len(cleaned) <= limit
@@ -21,29 +21,29 @@ def test_clean_words_can_be_stored(text: str, limit: int) -> None:
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60))
 def test_words_that_can_be_stored_stay_as_they_are(text: str) -> None:
-    assert clean(text, 60) == text.strip()
+    assert clean_text(text, 60) == text.strip()
 
 
 def test_what_a_model_gets_wrong_is_repaired() -> None:
-    assert clean(" a\0b\ud800c\n", 100) == "ab?c"
-    assert clean("abcdef", 4) == "abc…"
-    assert clean("abcd", 4) == "abcd"
-    assert clean("\0 \n", 4) == ""
+    assert clean_text(" a\0b\ud800c\n", 100) == "ab?c"
+    assert clean_text("abcdef", 4) == "abc…"
+    assert clean_text("abcd", 4) == "abcd"
+    assert clean_text("\0 \n", 4) == ""
 
 
 @given(anything, st.integers(0, 30))
 def test_a_preview_is_one_line_of_bounded_length(text: str, chars: int) -> None:
-    line = preview(text, chars)
+    line = make_preview(text, chars)
     assert len(line) <= chars
     assert line == " ".join(line.split())
     assert line.rstrip("…") in " ".join(text.split())
 
 
 def test_a_preview_shows_that_something_is_left_out() -> None:
-    assert preview("one  two\nthree", 13) == "one two three"
-    assert preview("one two three", 12) == "one two thr…"
-    assert preview("a" + " " * 50 + "b", 10) == "a…"
-    assert preview("secret", 0) == ""
+    assert make_preview("one  two\nthree", 13) == "one two three"
+    assert make_preview("one two three", 12) == "one two thr…"
+    assert make_preview("a" + " " * 50 + "b", 10) == "a…"
+    assert make_preview("secret", 0) == ""
 
 
 @pytest.mark.parametrize("text", ["PASS", "pass", " Pass. ", "**PASS**", '"PASS"', "`pass`!\n"])
@@ -70,12 +70,12 @@ def test_words_that_only_mention_passing_are_words(text: str) -> None:
     ],
 )
 def test_only_the_speakers_own_name_is_taken_from_the_front(text: str, name: str, expected: str) -> None:
-    assert without_own_name(text, name) == expected
+    assert strip_own_name(text, name) == expected
 
 
 @given(anything, st.integers(1, 40))
 def test_an_error_is_cut_to_one_bounded_line(text: str, limit: int) -> None:
-    line = brief(text, limit)
+    line = truncate(text, limit)
     assert len(line) <= limit
     assert "\n" not in line
     assert line == " ".join(text.split()) or line.endswith("…")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Self
 
-from tertulia.core.admission import accept, newcomer
+from tertulia.core.admission import admit, newcomer_of
 from tertulia.core.commands import COMMANDS, AnyCommand, Receipt
 from tertulia.core.decisions import (
     AnnouncePhase,
@@ -18,7 +18,7 @@ from tertulia.core.decisions import (
     CloseConversation,
     CloseRound,
     Decision,
-    Finished,
+    Finish,
     LoadConversation,
     LoadGroup,
     RecordPosts,
@@ -30,8 +30,8 @@ from tertulia.core.events import (
     AnyEvent,
     ConversationEnded,
     ConversationLoaded,
-    GroupGone,
-    GroupRead,
+    GroupDeleted,
+    GroupLoaded,
     ManagerFinished,
     MembershipApplied,
     PhaseAnnounced,
@@ -42,16 +42,16 @@ from tertulia.core.events import (
     SpeakerChosen,
     TurnCompleted,
 )
-from tertulia.core.group import Dynamic, GroupSettings, ManagerConfig, RoundRobin, Standby
+from tertulia.core.group import DynamicConfig, GroupSettings, ManagerConfig, RoundRobinConfig, Standby
 from tertulia.core.ids import AgentId, CommandId, ConversationId, GroupId
-from tertulia.core.pending_changes import revoked
-from tertulia.core.phase_announcements import next_phase
+from tertulia.core.pending_changes import in_flight_policy
+from tertulia.core.phase_announcements import next_phase_change
 from tertulia.core.phases import PhaseChange
 from tertulia.core.roster import MemberRef, Roster
 from tertulia.core.roster_changes import AnyRosterChange, ManagerHealthChanged, MemberHealthChanged
 from tertulia.core.round_rules import termination_tokens
 from tertulia.core.state import ConversationState
-from tertulia.core.state_machine import apply, begin, decide
+from tertulia.core.state_machine import apply, decide, start_decision
 from tertulia.core.usage import Usage
 
 Outcome = Literal["spoke", "passed", "failed", "done", "rescued"]
@@ -85,7 +85,7 @@ class World:
     """One conversation, driven half a step at a time."""
 
     members: tuple[MemberRef, ...] = (ref(0), ref(1), ref(2))
-    rules: ManagerConfig = field(default_factory=RoundRobin)
+    rules: ManagerConfig = field(default_factory=RoundRobinConfig)
     settings: GroupSettings = field(default_factory=GroupSettings)
     outcome: Callable[[int], Outcome] = lambda turn: "spoke"
     answer: Callable[[int], Answer] = lambda turn: "choose"
@@ -147,13 +147,13 @@ class World:
 
     def send(self, name: str, command: AnyCommand, command_id: str) -> Receipt:
         """As `command`, for one that is parsed already."""
-        who = newcomer(command)
+        who = newcomer_of(command)
         joining = None if who is None else ref(int(who.lower().removeprefix("agent").removeprefix("a")))
         # All of a state is frozen but the dictionary of its receipts.
         before = self.state.model_copy(update={"receipts": dict(self.state.receipts)})
         new = command_id not in self.state.receipts
         try:
-            self.state, receipt = accept(self.state, name, command, CommandId(command_id), joining=joining)
+            self.state, receipt = admit(self.state, name, command, CommandId(command_id), joining=joining)
         except CommandRefused as refusal:
             assert str(refusal), "a refusal says why"
             assert self.state == before, "a refusal changes nothing"
@@ -179,10 +179,10 @@ class World:
         if self.under_way is None:
             decision = decide(self.state)
             self.decisions.append(decision)
-            self.state = begin(self.state, decision)
+            self.state = start_decision(self.state, decision)
             assert self.state.phase != "ready" or self.state.round is None, "ready is what waits for a message"
             rests = isinstance(decision, WaitForInput) and decision.until is None
-            if not rests and not isinstance(decision, Finished):
+            if not rests and not isinstance(decision, Finish):
                 self.under_way = decision
             return decision
         decision, self.under_way = self.under_way, None
@@ -190,17 +190,17 @@ class World:
         self.state = apply(self.state, self._answer(decision))
         return decision
 
-    def run(self) -> WaitForInput | Finished:
+    def run(self) -> WaitForInput | Finish:
         """Go on until there is nothing to do without input or time; fails if that never comes."""
         if isinstance(self.under_way, WaitForInput):
             self.under_way = None
         for _ in range(2 * IDLE_LIMIT):
             decision = self.half_step()
-            if isinstance(decision, WaitForInput | Finished):
+            if isinstance(decision, WaitForInput | Finish):
                 return decision
         raise AssertionError(f"spins: {[type(one).__name__ for one in self.decisions[-6:]]}")
 
-    def wait(self) -> WaitForInput | Finished:
+    def wait(self) -> WaitForInput | Finish:
         """Let the time pass until a member is tried, and go on."""
         rest = self.run()
         assert isinstance(rest, WaitForInput), "the conversation is closed"
@@ -208,11 +208,11 @@ class World:
         self.half_step()
         return self.run()
 
-    def settle(self) -> WaitForInput | Finished:
+    def settle(self) -> WaitForInput | Finish:
         """As `run`, letting time pass as well; fails if nobody ever answers."""
         for _ in range(IDLE_LIMIT):
             rest = self.run()
-            if isinstance(rest, Finished) or rest.until is None:
+            if isinstance(rest, Finish) or rest.until is None:
                 return rest
             self.half_step()
         raise AssertionError(f"nobody ever answers: {self.state.roster!r}")
@@ -273,29 +273,29 @@ class World:
             case TakeTurn():
                 return self._speak(decision)
             case CloseRound():
-                self._tell(next_phase(self.state, "ready", decision.reason))
+                self._tell(next_phase_change(self.state, "ready", decision.reason))
                 return RoundClosed(
                     at=self.now, reason=decision.reason, explanation=decision.explanation, closes=decision.closes
                 )
             case CloseConversation():
-                self._tell(next_phase(self.state, "closed", decision.reason))
+                self._tell(next_phase_change(self.state, "closed", decision.reason))
                 return ConversationEnded(at=self.now, last_seq=len(self.transcript))
             case WaitForInput(until=until) if until:
                 self.rested += max(until - self.now, timedelta())
                 return ProbeDue(at=self.now)
-            case WaitForInput() | Finished():
+            case WaitForInput() | Finish():
                 raise AssertionError("nothing to carry out")
 
     def _load(self) -> ConversationLoaded:
         self.stored = Roster(epoch=1)
         return ConversationLoaded(at=self.now, group_id=GroupId("g"), **self._group())
 
-    def _reload(self) -> GroupRead | GroupGone:
+    def _reload(self) -> GroupLoaded | GroupDeleted:
         assert self.state.told_revision > 1, "the group is read anew only when it has changed"
-        return GroupGone(at=self.now) if self.group_is_gone else GroupRead(at=self.now, **self._group())
+        return GroupDeleted(at=self.now) if self.group_is_gone else GroupLoaded(at=self.now, **self._group())
 
     def _group(self) -> dict[str, Any]:
-        managers = self.rules.manager_ids if isinstance(self.rules, Dynamic) else ()
+        managers = self.rules.manager_ids if isinstance(self.rules, DynamicConfig) else ()
         return {
             "group_name": "The group",
             "description": "",
@@ -382,7 +382,7 @@ class World:
         return completed
 
     def _outcome(self, decision: TakeTurn) -> Outcome | Literal["discarded", "cancelled"]:
-        match revoked(self.state):
+        match in_flight_policy(self.state):
             case "discard":
                 return "discarded"
             case "cancel":

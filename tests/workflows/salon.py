@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from tertulia.activities.provider import ModelProvider
-from tertulia.activities.worker_liveness import Peers
+from tertulia.activities.worker_liveness import WorkerLivenessMonitor
 from tertulia.client.client import Tertulia
 from tertulia.client.manifest import DefinitionFile, WrittenAgent, WrittenGroup
 from tertulia.configuration import Configuration
@@ -16,7 +16,7 @@ from tertulia.devstack.stack import Stack
 from tertulia.store.database import Database
 from tertulia.store.transcript import Message
 from tertulia.store.turns import FinishedTurn
-from tertulia.worker import workers
+from tertulia.worker import build_workers
 from tests.eventually import eventually
 
 FAST = {"retry_initial_seconds": 0.02, "model_attempts": 2}
@@ -131,7 +131,7 @@ async def open_salon(stack: Stack, model: OfflineModelControl, **variables: str)
         provider = ModelProvider(endpoint.base_url, endpoint.api_key, configuration.default_model)
         resources.push_async_callback(provider.close)
         database = await resources.enter_async_context(Database(configuration.database_url))
-        peers = await resources.enter_async_context(Peers(database, client.temporal))
-        for worker in workers(client.temporal, configuration, database, provider, peers):
+        monitor = await resources.enter_async_context(WorkerLivenessMonitor(database, client.temporal))
+        for worker in build_workers(client.temporal, configuration, database, provider, monitor):
             await resources.enter_async_context(worker)
         yield Salon(client, model)

@@ -9,7 +9,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHistory
 
 from tertulia.core.errors import TertuliaError
-from tertulia.workflows.conversation import MOST_EVENTS
+from tertulia.workflows.conversation import MAX_HISTORY_EVENTS
 from tests.workflows.salon import Salon
 
 TALK = {"manager_type": "round_robin", "max_turns": 100_000}
@@ -154,7 +154,7 @@ async def test_no_runs_history_is_longer_than_a_worker_replays_in_a_moment(salon
     await salon.until(conversation, lambda status: status.phase == "closed", seconds=60)
     lengths = [len(history.events) for history in await runs(salon, conversation)]
     assert len(lengths) == 2
-    assert MOST_EVENTS <= lengths[0] < MOST_EVENTS + 30
+    assert MAX_HISTORY_EVENTS <= lengths[0] < MAX_HISTORY_EVENTS + 30
     assert len(await salon.turns(conversation)) == 130
 
 

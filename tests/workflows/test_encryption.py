@@ -22,7 +22,7 @@ from tertulia.core.patches import GroupPatch
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
 from tertulia.store.groups import find_group
-from tertulia.temporal.encryption import ENCODING, KEY_ID
+from tertulia.temporal.encryption import ENCRYPTED_ENCODING, KEY_ID_METADATA
 from tertulia.workflows.plugin import TertuliaPlugin
 from tests.eventually import eventually
 from tests.leaks import leaks, phrases
@@ -85,7 +85,7 @@ async def test_temporal_holds_no_text_of_a_conversation_and_replays_it(
         histories = await runs(salon, conversation)
     assert said
     for history in histories:
-        assert {one.metadata["encoding"] for one in of_events(list(history.events))} == {ENCODING}
+        assert {one.metadata["encoding"] for one in of_events(list(history.events))} == {ENCRYPTED_ENCODING}
         assert leaks(history.to_json(), *said, *names, *OF_THE_SALON) == set()
         await Replayer(workflows=[], plugins=[TertuliaPlugin(SECRETS)]).replay_workflow(history)
 
@@ -130,7 +130,7 @@ async def test_a_change_of_a_group_is_hidden_as_well(stack: Stack, model: Offlin
         [change] = await eventually(changes, bool)
         await temporal.get_workflow_handle(change).result()
         history = await temporal.get_workflow_handle(change).fetch_history()
-    assert {one.metadata["encoding"] for one in of_events(list(history.events))} == {ENCODING}
+    assert {one.metadata["encoding"] for one in of_events(list(history.events))} == {ENCRYPTED_ENCODING}
     assert leaks(history.to_json(), group.name, "to the terrace") == set()
 
 
@@ -152,7 +152,7 @@ async def test_a_conversation_goes_on_after_its_key_was_rotated(
         await rotated.until_idle(conversation, rounds=2)
         assert len(await texts(rotated, conversation)) == 6
         [history] = await runs(rotated, conversation)
-    under = [one.metadata[KEY_ID] for one in of_events(list(history.events))]
+    under = [one.metadata[KEY_ID_METADATA] for one in of_events(list(history.events))]
     assert under == sorted(under) and set(under) == {b"a", b"b"}, "first all under the one, then all under the other"
     await Replayer(workflows=[], plugins=[TertuliaPlugin(SECRETS)]).replay_workflow(history)
 

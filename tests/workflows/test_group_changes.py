@@ -6,7 +6,7 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from tertulia.client.group_changes import change_group, delete_agent_everywhere, delete_group
-from tertulia.core.activity_contracts import ChangeOfGroups, PatchGroup
+from tertulia.core.activity_contracts import GroupChangeInput, PatchGroup
 from tertulia.core.errors import CommandRefused, Conflict, InvalidDefinition, NotFound
 from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, ConversationId, GroupId
 from tertulia.core.patches import GroupPatch
@@ -194,7 +194,7 @@ async def test_one_that_does_not_answer_keeps_no_other_waiting_and_is_told_as_lo
     change = PatchGroup(group_id=group.id, fields={"agent_ids": [group.agent_ids[0]]})
     changing = await salon.client.temporal.start_workflow(
         GroupChange.run,
-        ChangeOfGroups(organisation_id=DEFAULT_ORGANISATION, change=change),
+        GroupChangeInput(organisation_id=DEFAULT_ORGANISATION, change=change),
         id=f"change-{group.id}",
         task_queue=salon.client.task_queue,
     )

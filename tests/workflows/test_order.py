@@ -7,13 +7,13 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.worker import Replayer
 
 from tertulia.activities.provider import ModelProvider
-from tertulia.activities.worker_liveness import Peers
+from tertulia.activities.worker_liveness import WorkerLivenessMonitor
 from tertulia.client.client import Tertulia
 from tertulia.configuration import Configuration
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
 from tertulia.store.database import Database
-from tertulia.worker import connect, workers
+from tertulia.worker import build_workers, connect
 from tertulia.workflows.plugin import TertuliaPlugin
 from tests.eventually import eventually
 from tests.workflows.salon import Salon
@@ -32,11 +32,11 @@ async def test_a_turn_that_ends_and_a_message_that_comes_with_it_are_heard_in_th
     async with AsyncExitStack() as resources:
         client = await resources.enter_async_context(Tertulia.connect(configuration))
         database = await resources.enter_async_context(Database(configuration.database_url))
-        peers = await resources.enter_async_context(Peers(database, client.temporal))
+        monitor = await resources.enter_async_context(WorkerLivenessMonitor(database, client.temporal))
         endpoint = configuration.model_endpoint
         provider = ModelProvider(endpoint.base_url, endpoint.api_key, configuration.default_model)
         resources.push_async_callback(provider.close)
-        conversing, speaking = workers(client.temporal, configuration, database, provider, peers)
+        conversing, speaking = build_workers(client.temporal, configuration, database, provider, monitor)
         await resources.enter_async_context(speaking)
         salon = Salon(client, model)
         await model.behave(delay_ms=2_000)
@@ -51,7 +51,7 @@ async def test_a_turn_that_ends_and_a_message_that_comes_with_it_are_heard_in_th
         await eventually(waits, bool)
         posted = asyncio.create_task(client.post(talk, "And now?"))
         await asyncio.sleep(0.5)
-        conversing, _ = workers(await connect(configuration), configuration, database, provider, peers)
+        conversing, _ = build_workers(await connect(configuration), configuration, database, provider, monitor)
         async with conversing:
             await posted
             await salon.until_idle(talk, rounds=2)

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select, text
 from temporalio.exceptions import ApplicationError
 
-from tertulia.activities.worker_liveness import Peers
+from tertulia.activities.worker_liveness import WorkerLivenessMonitor
 from tertulia.core.errors import ErrorType
 from tertulia.devstack.stack import Stack
 from tertulia.store.database import Database
@@ -24,7 +24,10 @@ _CUT_ALL_LOCKS = text("select pg_terminate_backend(pid) from pg_locks where lock
 @pytest.fixture
 async def onlooker(stack: Stack, salon: Salon) -> AsyncIterator[Database]:
     """Another worker's eye on the salon's; its database."""
-    async with Database(stack.configuration.database_url) as database, Peers(database, salon.client.temporal):
+    async with (
+        Database(stack.configuration.database_url) as database,
+        WorkerLivenessMonitor(database, salon.client.temporal),
+    ):
         yield database
 
 
@@ -68,11 +71,11 @@ async def test_a_claim_of_the_dead_is_handed_back_although_temporal_has_forgotte
 async def test_behind_a_pooler_nothing_is_claimed_and_so_nobody_is_taken_for_dead(stack: Stack, salon: Salon) -> None:
     async with (
         PooledDatabase(stack.configuration.database_url) as pooled,
-        Peers(pooled, salon.client.temporal) as peers,
+        WorkerLivenessMonitor(pooled, salon.client.temporal) as monitor,
     ):
 
         async def after_a_claim() -> int:
-            await peers.claim(b"alive")
+            await monitor.claim(b"alive")
             return await claimed(pooled)
 
         # At first the pooler may give the lock and each look at it the same connection, by chance.

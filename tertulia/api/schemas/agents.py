@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt
 
 from tertulia.api.schemas.blocks import BlockShape, CreateBlock, block_shape
 from tertulia.api.schemas.requests import Body, Paged
-from tertulia.core.agents import AgentPatch, Identifier, ModelSettings, Name, Tags
+from tertulia.core.agents import AgentPatch, DisplayName, Identifier, ModelSettings, Tags
 from tertulia.core.group import MAX_BLOCKS, GroupSettings
 from tertulia.core.ids import BlockId
 from tertulia.service.agents import NewAgent
@@ -54,7 +54,7 @@ class _Described(Body):
 
     ignored: ClassVar[frozenset[str]] = _IGNORED
 
-    name: Name | None = None
+    name: DisplayName | None = None
     description: str | None = Field(default=None, max_length=2_000)
     system: str | None = Field(default=None, max_length=100_000, description="Its instructions: who it is.")
     model: str | None = Field(

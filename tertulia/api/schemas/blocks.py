@@ -6,8 +6,8 @@ from typing import ClassVar
 from pydantic import BaseModel, Field, JsonValue
 
 from tertulia.api.schemas.requests import Body, Paged
-from tertulia.core.agents import Name
-from tertulia.core.blocks import DEFAULT_BLOCK_LIMIT, Block, BlockDraft, BlockLimit, BlockPatch, BlockText
+from tertulia.core.agents import DisplayName
+from tertulia.core.blocks import DEFAULT_BLOCK_LIMIT, Block, BlockLimit, BlockPatch, BlockText, NewBlock
 from tertulia.store.blocks import BlockFilter
 
 _TEMPLATES = frozenset(
@@ -31,16 +31,16 @@ class CreateBlock(Body):
 
     ignored: ClassVar[frozenset[str]] = _TEMPLATES
 
-    label: Name
+    label: DisplayName
     value: BlockText = ""
     limit: BlockLimit | None = Field(default=None, description="The most characters that the value may have.")
     description: str | None = Field(default=None, max_length=2_000)
     metadata: dict[str, JsonValue] | None = None
 
     @property
-    def draft(self) -> BlockDraft:
+    def draft(self) -> NewBlock:
         """What the service is asked for."""
-        return BlockDraft(
+        return NewBlock(
             label=self.label,
             value=self.value,
             limit=self.limit or DEFAULT_BLOCK_LIMIT,

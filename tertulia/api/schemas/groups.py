@@ -6,8 +6,16 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, Field, JsonValue
 
 from tertulia.api.schemas.requests import Body, Paged
-from tertulia.core.agents import Identifier, Name
-from tertulia.core.group import MAX_BLOCKS, MAX_MEMBERS, Dynamic, GroupSettings, ManagerConfig, RoundRobin, Standby
+from tertulia.core.agents import DisplayName, Identifier
+from tertulia.core.group import (
+    MAX_BLOCKS,
+    MAX_MEMBERS,
+    DynamicConfig,
+    GroupSettings,
+    ManagerConfig,
+    RoundRobinConfig,
+    Standby,
+)
 from tertulia.core.ids import AgentId, BlockId
 from tertulia.core.patches import GroupPatch
 from tertulia.service.groups import NewGroup
@@ -24,7 +32,7 @@ class CreateGroup(Body):
     ignored: ClassVar[frozenset[str]] = _IGNORED
 
     id: Identifier | None = Field(default=None, description="One is made where none is given, as for the name.")
-    name: Name | None = None
+    name: DisplayName | None = None
     description: str | None = Field(default=None, max_length=10_000)
     agent_ids: tuple[AgentId, ...] = Field(default=(), max_length=MAX_MEMBERS, description="Who talks, in order.")
     standby: tuple[Standby, ...] = Field(default=(), max_length=MAX_MEMBERS)
@@ -42,7 +50,7 @@ class CreateGroup(Body):
             description=self.description or "",
             agent_ids=self.agent_ids,
             standby=self.standby,
-            manager_config=self.manager_config or RoundRobin(),
+            manager_config=self.manager_config or RoundRobinConfig(),
             shared_block_ids=self.shared_block_ids or (),
             settings=self.settings or GroupSettings(),
             metadata=self.metadata or {},
@@ -111,7 +119,7 @@ def group_shape(stored: StoredGroup) -> GroupShape:
         description=group.description,
         manager_type=rules.manager_type,
         agent_ids=[*group.agent_ids],
-        manager_agent_id=rules.manager_agent_id if isinstance(rules, Dynamic) else None,
+        manager_agent_id=rules.manager_agent_id if isinstance(rules, DynamicConfig) else None,
         termination_token=rules.termination_token,
         max_turns=rules.max_turns,
         shared_block_ids=[*group.shared_block_ids],

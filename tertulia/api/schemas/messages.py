@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, Field, RootModel, field_validator
 
 from tertulia.api.schemas.requests import Body, Paged
-from tertulia.core.agents import Name
+from tertulia.core.agents import DisplayName
 from tertulia.core.commands import DEFAULT_SENDER, PostMessage
 from tertulia.core.errors import NotFound
 from tertulia.core.ids import ConversationId
@@ -38,7 +38,7 @@ class MessageRequest(Body):
 
     role: Literal["user", "system"] = Field(default="user", description="What a system says comes from `System`.")
     content: _Words | Annotated[list[TextPart], Field(min_length=1, max_length=100)]
-    name: Name | None = Field(default=None, description="Who says it; none of the group's agents.")
+    name: DisplayName | None = Field(default=None, description="Who says it; none of the group's agents.")
 
     @field_validator("content")
     @classmethod
