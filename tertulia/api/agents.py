@@ -10,8 +10,8 @@ from tertulia.api.schemas.blocks import BlockShape, ModifyBlock, block_shape
 from tertulia.api.schemas.groups import GroupShape, GroupsOfAgentQuery, group_shape
 from tertulia.api.schemas.requests import Deleted, Expected, etag
 from tertulia.configuration import Configuration, ConfigurationError
+from tertulia.core.group import GroupFilter
 from tertulia.core.ids import AgentId
-from tertulia.store.groups import GroupFilter
 
 router = APIRouter(prefix="/agents", tags=["agents"])
 

@@ -10,7 +10,8 @@ from tertulia.api.dependencies import Client
 from tertulia.api.security import require
 from tertulia.client.commands import PATHS
 from tertulia.core.commands import COMMANDS, Command, PostMessage, Receipt, UpdateSettings
-from tertulia.service.principal import Principal, Scope
+from tertulia.core.keys import Scope
+from tertulia.service.principal import Principal
 
 router = APIRouter(prefix="/conversations/{conversation_id}", tags=["commands"])
 

@@ -9,14 +9,15 @@ from pydantic import BaseModel, Field
 from tertulia.api.dependencies import Client
 from tertulia.api.schemas.requests import Body, Paged
 from tertulia.api.security import Operator, Poster, Reader
+from tertulia.core.conversations import NewConversation, NewFork
 from tertulia.core.ids import ConversationId
+from tertulia.core.paging import DEFAULT_PAGE, MAX_PAGE
 from tertulia.core.phases import PublicPhase
 from tertulia.core.state import TurnSummary
 from tertulia.core.status import ConversationStatus
-from tertulia.service.conversations import Conversations, NewConversation, NewFork
+from tertulia.service.conversations import Conversations
 from tertulia.store.conversations import ConversationRow
 from tertulia.store.membership import MemberRow, MembershipChange
-from tertulia.store.paging import DEFAULT_PAGE, MAX_PAGE
 from tertulia.store.spans import Span, read_span
 from tertulia.store.transcript import Message
 from tertulia.store.turns import FinishedTurn, read_turns

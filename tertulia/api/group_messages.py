@@ -18,9 +18,9 @@ from tertulia.api.schemas.messages import (
     usage_statistics,
 )
 from tertulia.api.security import Operator, Poster
+from tertulia.core import records
 from tertulia.core.group import RoundRobinConfig
 from tertulia.core.ids import ConversationId, GroupId
-from tertulia.service import group_messages
 from tertulia.service.group_messages import reset_group, say_to_group, until_answered
 from tertulia.store.spans import Span
 
@@ -67,7 +67,7 @@ async def send(
     return Accepted(conversation_id=accepted.conversation_id, message_ids=[*accepted.message_ids])
 
 
-def group_answer(answer: group_messages.GroupAnswer) -> GroupAnswer:
+def group_answer(answer: records.GroupAnswer) -> GroupAnswer:
     """What came of messages to a group, in this shape."""
     everyone_once = isinstance(answer.rules, RoundRobinConfig) and answer.rules.max_turns is None
     said = [message for message in answer.messages if message.role == "assistant"]

@@ -15,8 +15,8 @@ from tertulia.api.schemas.messages import GroupEvents, SendMessages, message_sha
 from tertulia.api.security import Poster
 from tertulia.api.sse import EventStream, Streams
 from tertulia.client.event_stream import Occurrence, events_of
+from tertulia.core import records
 from tertulia.core.ids import ConversationId, GroupId
-from tertulia.service import group_messages
 from tertulia.service.group_messages import say_to_group, until_answered
 from tertulia.service.groups import Groups
 from tertulia.store.database import Database
@@ -73,7 +73,7 @@ async def stream(
 
 async def _told(
     said: AsyncGenerator[Message, None],
-    answered: Callable[[], Coroutine[Any, Any, group_messages.GroupAnswer]],
+    answered: Callable[[], Coroutine[Any, Any, records.GroupAnswer]],
     conversation_id: ConversationId,
 ) -> AsyncGenerator[bytes, None]:
     """What the agents say as it happens, until there is an answer; then what is left of it."""
@@ -110,7 +110,7 @@ async def _next(said: AsyncGenerator[Message, None]) -> Message | None:
 
 
 async def _said(
-    database: Database, accepted: group_messages.GroupAnswer, occurrences: AsyncGenerator[Occurrence, None]
+    database: Database, accepted: records.GroupAnswer, occurrences: AsyncGenerator[Occurrence, None]
 ) -> AsyncGenerator[Message, None]:
     """What agents say after the first of these messages."""
     first: PostedMessage | None = None

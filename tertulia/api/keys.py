@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict
 from tertulia.api.limits import PageSize
 from tertulia.api.security import Administrator
 from tertulia.client.client import Tertulia
+from tertulia.core.keys import Scope
 from tertulia.service.keys import NewKey, create_key
-from tertulia.service.principal import Scope
 from tertulia.store.keys import KeyRow, list_keys, revoke_key
 
 router = APIRouter(prefix="/keys", tags=["keys"])

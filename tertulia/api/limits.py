@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tertulia.api.problems import answer_to
-from tertulia.store.paging import MAX_PAGE
+from tertulia.core.paging import MAX_PAGE
 
 PageSize = Annotated[int, Query(ge=1, le=MAX_PAGE, description="How many, at most.")]
 _MANY_KEYS = 10_000

@@ -13,8 +13,9 @@ from starlette.types import Scope as Connection
 from tertulia.api.limits import Rates
 from tertulia.api.problems import answer_to
 from tertulia.client.client import Tertulia
+from tertulia.core.keys import Scope
 from tertulia.service.keys import check_key
-from tertulia.service.principal import Forbidden, Principal, Scope
+from tertulia.service.principal import Forbidden, Principal
 
 API = "/v1/"
 _OPEN = ("/v1/health/", "/v1/codec/")

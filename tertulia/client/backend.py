@@ -15,7 +15,7 @@ from tertulia.core.status import ConversationStatus
 
 if TYPE_CHECKING:
     from tertulia.client.manifest import Applied, DefinitionFile
-    from tertulia.service.key_forms import MadeKey, NewKey
+    from tertulia.core.keys import MadeKey, NewKey
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,11 @@ from tertulia.configuration import Configuration
 from tertulia.core.commands import COMMAND_NAMES, DEFAULT_SENDER, AnyCommand, PostMessage, Receipt
 from tertulia.core.errors import Unavailable
 from tertulia.core.ids import DEFAULT_ORGANISATION, ConversationId, OrganisationId
+from tertulia.core.keys import MadeKey, NewKey
+from tertulia.core.paging import MAX_PAGE, Page
 from tertulia.core.records import ConversationRow, FinishedTurn, KeyRow, MemberRow, MembershipChange, Message
 from tertulia.core.state import TurnSummary
 from tertulia.core.status import ConversationStatus
-from tertulia.service.key_forms import MadeKey, NewKey
 from tertulia.service.keys import create_key
 from tertulia.store.conversations import check_owner, find_conversation, list_conversations
 from tertulia.store.database import Database
@@ -39,7 +40,6 @@ from tertulia.store.keys import list_keys, revoke_key
 from tertulia.store.membership import read_changes, read_members
 from tertulia.store.notifications import Listener
 from tertulia.store.organisations import find_organisation
-from tertulia.store.paging import MAX_PAGE, Page
 from tertulia.store.transcript import read_messages
 from tertulia.store.turns import read_turns
 from tertulia.workflows.conversation import GroupConversation

@@ -21,9 +21,9 @@ from tertulia.core.base import Record
 from tertulia.core.commands import COMMAND_NAMES, DEFAULT_SENDER, AnyCommand, PostMessage, Receipt, UpdateSettings
 from tertulia.core.errors import CommandRefused, NotFound, Unavailable
 from tertulia.core.ids import ConversationId
+from tertulia.core.keys import MadeKey, NewKey
 from tertulia.core.records import ConversationRow, FinishedTurn, KeyRow, MemberRow, MembershipChange, Message
 from tertulia.core.status import ConversationStatus
-from tertulia.service.key_forms import MadeKey, NewKey
 
 _PAGE = 200
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

@@ -1,11 +1,14 @@
 """An agent is a row, never code: who it is, what it is good at, and with which model it speaks."""
 
 import re
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, JsonValue, PositiveInt, StringConstraints
 
-from tertulia.core.base import Definition
+from tertulia.core.base import Definition, Record
+from tertulia.core.blocks import Block, NewBlock
+from tertulia.core.group import MAX_BLOCKS
 from tertulia.core.ids import AgentId, BlockId
 
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f:]")
@@ -98,3 +101,47 @@ class AgentPatch(Definition):
     metadata: dict[str, JsonValue] | None = None
     block_ids: tuple[BlockId, ...] | None = Field(default=None, max_length=100)
     """All its blocks, in their new order."""
+
+
+class StoredAgent(Record):
+    """An agent as it is kept, with its blocks."""
+
+    id: AgentId
+    name: str
+    description: str
+    instructions: str
+    model: ModelSettings
+    tags: tuple[str, ...]
+    metadata: dict[str, JsonValue]
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+    blocks: tuple[Block, ...]
+
+
+class AgentFilter(Definition):
+    """Which agents: those for which all of this holds."""
+
+    name: str | None = None
+    query_text: str | None = None
+    """A part of the name."""
+    tags: tuple[str, ...] = ()
+    """Tags of which it has one, or all."""
+    match_all_tags: bool = False
+
+
+class NewAgent(Definition):
+    """An agent that is to be made."""
+
+    id: Identifier | None = None
+    """One is made where none is given; the same holds for the name."""
+    name: DisplayName | None = None
+    description: str = Field(default="", max_length=2_000)
+    instructions: str = Field(default="", max_length=100_000)
+    model: ModelSettings = ModelSettings()
+    tags: Tags = ()
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    blocks: tuple[NewBlock, ...] = Field(default=(), max_length=MAX_BLOCKS)
+    """Blocks that are made with it."""
+    block_ids: tuple[BlockId, ...] = Field(default=(), max_length=MAX_BLOCKS)
+    """Blocks that are there, after those."""

@@ -84,3 +84,15 @@ def apply_block_patch(block: Block, patch: BlockPatch) -> Block:
         check_block_limit(changed.label, changed.value, changed.limit)
     version = block.version + (changed.value != block.value)
     return changed.model_copy(update={"version": version})
+
+
+class BlockFilter(Definition):
+    """Which blocks: those for which all of this holds."""
+
+    label: str | None = None
+    label_search: str | None = None
+    """A part of the label."""
+    value_search: str | None = None
+    """A part of the value."""
+    description_search: str | None = None
+    """A part of the description."""

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -16,11 +17,11 @@ from pydantic import (
     model_validator,
 )
 
-from tertulia.core.agents import Agent, DisplayName, MemoryBlock
-from tertulia.core.base import Definition
+from tertulia.core.agents import Agent, DisplayName, Identifier, MemoryBlock
+from tertulia.core.base import Definition, Record
 from tertulia.core.budgets import MAX_BUDGETS, Budget
 from tertulia.core.errors import InvalidDefinition, NotFound
-from tertulia.core.ids import AgentId, BlockId, GroupId
+from tertulia.core.ids import AgentId, BlockId, ConversationId, GroupId
 from tertulia.core.termination import DEFAULT_TERMINATION_TOKEN, Condition, count_conditions
 
 MAX_MEMBERS = 100
@@ -248,3 +249,36 @@ def catch_up_start(catch_up: CatchUp, last_seq: int) -> int:
     if catch_up == "none":
         return last_seq
     return max(last_seq - int(catch_up.removeprefix("last:")), 0)
+
+
+class StoredGroup(Record):
+    """A group as it is kept."""
+
+    group: Group
+    default_conversation_id: ConversationId | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class GroupFilter(Definition):
+    """Which groups: those for which all of this holds."""
+
+    manager_type: str | None = None
+    name: str | None = None
+    agent_id: AgentId | None = None
+    """Somebody who is in it, or manages it."""
+
+
+class NewGroup(Definition):
+    """A group that is to be made."""
+
+    id: Identifier | None = None
+    """One is made where none is given; the same holds for the name."""
+    name: DisplayName | None = None
+    description: str = Field(default="", max_length=10_000)
+    agent_ids: tuple[AgentId, ...] = Field(default=(), max_length=MAX_MEMBERS)
+    standby: tuple[Standby, ...] = Field(default=(), max_length=MAX_MEMBERS)
+    manager_config: ManagerConfig = RoundRobinConfig()
+    shared_block_ids: tuple[BlockId, ...] = Field(default=(), max_length=MAX_BLOCKS)
+    settings: GroupSettings = GroupSettings()
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)

@@ -7,9 +7,11 @@ from pydantic import JsonValue
 
 from tertulia.core.base import Record
 from tertulia.core.events import TurnOutcome
+from tertulia.core.group import ManagerConfig
 from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, ConversationId, GroupId, KeyId, OrganisationId
 from tertulia.core.phases import PublicPhase
 from tertulia.core.roster import MemberState
+from tertulia.core.usage import Usage
 
 SaveOutcome = Literal["created", "updated", "unchanged"]
 """What became of a definition that was saved."""
@@ -153,3 +155,19 @@ class KeyRow(Record):
     used_at: datetime | None
     """When it was last used, to the minute."""
     revoked_at: datetime | None
+
+
+class GroupAnswer(Record):
+    """What came of a message to a group."""
+
+    conversation_id: ConversationId
+    rules: ManagerConfig
+    """The group's manager."""
+    message_ids: tuple[str, ...]
+    """Under which the messages are known: said again with these, they count once."""
+    messages: tuple[Message, ...] = ()
+    """What was said from the first of these messages on, until the round ended."""
+    usage: Usage = Usage()
+    stop_reason: str | None = None
+    """Why the round ended; None if nobody waited for that."""
+    turns: int = 0

@@ -3,19 +3,20 @@
 import uuid
 from collections.abc import Callable
 
-from pydantic import Field, JsonValue
-
 from tertulia.client.client import Tertulia
 from tertulia.client.group_changes import delete_agent_everywhere
-from tertulia.core.agents import Agent, AgentPatch, DisplayName, Identifier, ModelSettings, Tags
-from tertulia.core.base import Definition
-from tertulia.core.blocks import Block, BlockPatch, NewBlock
-from tertulia.core.errors import NotFound
-from tertulia.core.group import MAX_BLOCKS
-from tertulia.core.ids import AgentId, BlockId, OrganisationId
-from tertulia.store.agents import (
+from tertulia.core.agents import (
+    Agent,
     AgentFilter,
+    AgentPatch,
+    NewAgent,
     StoredAgent,
+)
+from tertulia.core.blocks import Block, BlockPatch
+from tertulia.core.errors import NotFound
+from tertulia.core.ids import AgentId, BlockId, OrganisationId
+from tertulia.core.paging import Page
+from tertulia.store.agents import (
     change_agent,
     change_attachments,
     count_agents,
@@ -25,24 +26,6 @@ from tertulia.store.agents import (
     read_agent,
 )
 from tertulia.store.blocks import change_block
-from tertulia.store.paging import Page
-
-
-class NewAgent(Definition):
-    """An agent that is to be made."""
-
-    id: Identifier | None = None
-    """One is made where none is given; the same holds for the name."""
-    name: DisplayName | None = None
-    description: str = Field(default="", max_length=2_000)
-    instructions: str = Field(default="", max_length=100_000)
-    model: ModelSettings = ModelSettings()
-    tags: Tags = ()
-    metadata: dict[str, JsonValue] = Field(default_factory=dict)
-    blocks: tuple[NewBlock, ...] = Field(default=(), max_length=MAX_BLOCKS)
-    """Blocks that are made with it."""
-    block_ids: tuple[BlockId, ...] = Field(default=(), max_length=MAX_BLOCKS)
-    """Blocks that are there, after those."""
 
 
 class Agents:

@@ -1,19 +1,12 @@
 """Memory blocks, managed: what programs and people can do with those of their organisation."""
 
 from tertulia.client.client import Tertulia
-from tertulia.core.blocks import Block, BlockPatch, NewBlock
+from tertulia.core.agents import StoredAgent
+from tertulia.core.blocks import Block, BlockFilter, BlockPatch, NewBlock
 from tertulia.core.ids import OrganisationId
-from tertulia.store.agents import StoredAgent, agents_with_block
-from tertulia.store.blocks import (
-    BlockFilter,
-    change_block,
-    count_blocks,
-    create_block,
-    delete_block,
-    find_block,
-    list_blocks,
-)
-from tertulia.store.paging import Page
+from tertulia.core.paging import Page
+from tertulia.store.agents import agents_with_block
+from tertulia.store.blocks import change_block, count_blocks, create_block, delete_block, find_block, list_blocks
 
 
 class Blocks:

@@ -2,51 +2,18 @@
 
 import uuid
 
-from pydantic import Field
-
 from tertulia.client.client import Tertulia
 from tertulia.client.start import start_conversation
-from tertulia.core.agents import DisplayName, Identifier
-from tertulia.core.base import Definition
-from tertulia.core.commands import DEFAULT_SENDER, PostMessage
+from tertulia.core.commands import PostMessage
+from tertulia.core.conversations import NewConversation, NewFork
 from tertulia.core.errors import NotFound
-from tertulia.core.group import MAX_MEMBERS
-from tertulia.core.ids import AgentId, ConversationId, OrganisationId
+from tertulia.core.ids import ConversationId, OrganisationId
+from tertulia.core.paging import Page
 from tertulia.store.agents import agents_of
 from tertulia.store.conversations import ConversationRow, find_conversation, list_conversations
 from tertulia.store.definition_rows import unknown
 from tertulia.store.forks import fork_at
 from tertulia.store.groups import find_group
-from tertulia.store.paging import Page
-
-
-class NewConversation(Definition):
-    """A conversation that is to be started."""
-
-    group: str = Field(min_length=1, max_length=128)
-    """The group's id or name."""
-    message: str = Field(min_length=1)
-    """What is said first."""
-    sender: DisplayName = DEFAULT_SENDER
-    id: Identifier | None = None
-    """One is made where none is given."""
-    close_after_round: bool = False
-    """Close once the first round has ended and no message waits."""
-
-
-class NewFork(Definition):
-    """A conversation that is to share the beginning of another one."""
-
-    turn: int | None = Field(default=None, ge=0)
-    """The last turn that they share; null = all that were taken so far, 0 = none."""
-    agent_ids: tuple[AgentId, ...] | None = Field(default=None, min_length=1, max_length=MAX_MEMBERS)
-    """Who takes part, in order; null = those who take part in the other one now."""
-    model: str | None = Field(default=None, min_length=1, max_length=200)
-    """A model that everyone is asked with, instead of their own."""
-    message: str | None = Field(default=None, min_length=1)
-    """What is said first; null = it waits for a message."""
-    sender: DisplayName = DEFAULT_SENDER
-    id: Identifier | None = None
 
 
 class Conversations:

@@ -10,12 +10,11 @@ from contextlib import suppress
 
 from tertulia.client.client import Tertulia
 from tertulia.client.start import post_or_start, refuse_empty
-from tertulia.core.base import Record
 from tertulia.core.commands import PostMessage
 from tertulia.core.errors import ConversationClosed, NotFound, Unavailable
-from tertulia.core.group import Group, ManagerConfig
+from tertulia.core.group import Group
 from tertulia.core.ids import ConversationId, GroupId, OrganisationId
-from tertulia.core.usage import Usage
+from tertulia.core.records import GroupAnswer
 from tertulia.store.default_conversations import claim_conversation, put_aside
 from tertulia.store.groups import find_group
 from tertulia.store.notifications import Listener
@@ -26,22 +25,6 @@ _LOOK_SECONDS = 30.0
 """How long to sleep at most before looking whether the round has ended: news of it come at once."""
 _TRIES = 5
 _MAX_MESSAGES = 1_000
-
-
-class GroupAnswer(Record):
-    """What came of a message to a group."""
-
-    conversation_id: ConversationId
-    rules: ManagerConfig
-    """The group's manager."""
-    message_ids: tuple[str, ...]
-    """Under which the messages are known: said again with these, they count once."""
-    messages: tuple[Message, ...] = ()
-    """What was said from the first of these messages on, until the round ended."""
-    usage: Usage = Usage()
-    stop_reason: str | None = None
-    """Why the round ended; None if nobody waited for that."""
-    turns: int = 0
 
 
 async def say_to_group(

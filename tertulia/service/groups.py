@@ -6,19 +6,23 @@ Law: a change of a group reaches its running conversations, whatever dies meanwh
 import uuid
 from typing import Literal
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import ValidationError
 
 from tertulia.client.client import Tertulia
 from tertulia.client.group_changes import change_group, delete_group
-from tertulia.core.agents import DisplayName, Identifier
-from tertulia.core.base import Definition, format_validation_error
+from tertulia.core.base import format_validation_error
 from tertulia.core.errors import Conflict, InvalidDefinition, NotFound
-from tertulia.core.group import MAX_BLOCKS, MAX_MEMBERS, Group, GroupSettings, ManagerConfig, RoundRobinConfig, Standby
-from tertulia.core.ids import AgentId, BlockId, ConversationId, GroupId, OrganisationId
+from tertulia.core.group import (
+    Group,
+    GroupFilter,
+    NewGroup,
+    StoredGroup,
+)
+from tertulia.core.ids import BlockId, ConversationId, GroupId, OrganisationId
+from tertulia.core.paging import Page
 from tertulia.core.patches import GroupPatch
 from tertulia.store.agents import read_agent
-from tertulia.store.groups import GroupFilter, StoredGroup, count_groups, create_group, list_groups, read_group
-from tertulia.store.paging import Page
+from tertulia.store.groups import count_groups, create_group, list_groups, read_group
 from tertulia.store.spans import Span, read_span
 from tertulia.store.transcript import Message
 
@@ -27,21 +31,6 @@ _TRIES = 20
 
 Conversations = Literal["close", "detach"]
 """What becomes of a deleted group's conversations: they close, or they go on without it."""
-
-
-class NewGroup(Definition):
-    """A group that is to be made."""
-
-    id: Identifier | None = None
-    """One is made where none is given; the same holds for the name."""
-    name: DisplayName | None = None
-    description: str = Field(default="", max_length=10_000)
-    agent_ids: tuple[AgentId, ...] = Field(default=(), max_length=MAX_MEMBERS)
-    standby: tuple[Standby, ...] = Field(default=(), max_length=MAX_MEMBERS)
-    manager_config: ManagerConfig = RoundRobinConfig()
-    shared_block_ids: tuple[BlockId, ...] = Field(default=(), max_length=MAX_BLOCKS)
-    settings: GroupSettings = GroupSettings()
-    metadata: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class Groups:

@@ -1,43 +1,15 @@
 """Keys as they are asked for, and as they are shown, once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import ValidationError
 
-from tertulia.core.agents import DisplayName
 from tertulia.core.base import Definition, format_validation_error
 from tertulia.core.errors import InvalidDefinition
-from tertulia.core.records import KeyRow
-from tertulia.service.principal import SCOPES, Scope, rank
+from tertulia.core.keys import NewKey
 
 D = TypeVar("D", bound=Definition)
-
-
-class NewKey(Definition):
-    """A key that is to be made."""
-
-    name: DisplayName
-    """What it is for."""
-    scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=len(SCOPES))] = ("operate",)
-    """What it lets its holder do."""
-
-    @field_validator("scopes")
-    @classmethod
-    def _in_order(cls, scopes: tuple[Scope, ...]) -> tuple[Scope, ...]:
-        return tuple(sorted(set(scopes), key=rank))
-
-
-@dataclass(frozen=True)
-class MadeKey:
-    """A key in the only moment in which it can be read."""
-
-    key: KeyRow
-    secret: str
-
-    def __repr__(self) -> str:
-        return f"MadeKey({self.key.id!r})"
 
 
 def new_key(name: str, scopes: Sequence[str] | None = None) -> NewKey:

@@ -6,14 +6,15 @@ import secrets
 import uuid
 
 from tertulia.core.ids import KeyId, OrganisationId
-from tertulia.service.key_forms import MadeKey as MadeKey
-from tertulia.service.key_forms import NewKey as NewKey
+from tertulia.core.keys import SCOPES
+from tertulia.core.keys import MadeKey as MadeKey
+from tertulia.core.keys import NewKey as NewKey
+from tertulia.core.organisations import NewOrganisation
 from tertulia.service.key_forms import checked_form
 from tertulia.service.key_forms import new_key as new_key
-from tertulia.service.principal import SCOPES, Forbidden, Principal
+from tertulia.service.principal import Forbidden, Principal
 from tertulia.store.database import Database
 from tertulia.store.keys import find_key, insert_key, note_use
-from tertulia.store.organisations import NewOrganisation
 
 PREFIX = "tertulia_"
 _RANDOM_BYTES = 32

@@ -1,18 +1,17 @@
 """The agents that people have defined. Saving the same definition twice changes nothing; a deleted one is not there."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Any
 
 from pydantic import JsonValue
 from sqlalchemy import ColumnElement, Row, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tertulia.core.agents import Agent, AgentPatch, ModelSettings
-from tertulia.core.base import Definition, Record
-from tertulia.core.blocks import Block, NewBlock
+from tertulia.core.agents import Agent, AgentFilter, AgentPatch, ModelSettings, StoredAgent
+from tertulia.core.blocks import NewBlock
 from tertulia.core.errors import Conflict, InvalidDefinition, NotFound
 from tertulia.core.ids import AgentId, BlockId, GroupId, OrganisationId
+from tertulia.core.paging import Page
 from tertulia.store.block_attachments import AGENT, TEXT_FIELDS, attach, blocks_of, write_memory
 from tertulia.store.blocks import insert_block
 from tertulia.store.database import Database
@@ -27,7 +26,7 @@ from tertulia.store.definition_rows import (
     unknown,
     write_row,
 )
-from tertulia.store.paging import Page, containing, count, read_page
+from tertulia.store.paging import containing, count, read_page
 from tertulia.store.tables import agents, agents_blocks, group_members, groups
 
 _FIELDS = ("id", "name", "description", "instructions", "model")
@@ -76,33 +75,6 @@ async def agents_of(database: Database, organisation_id: OrganisationId, agent_i
 def agent_of(row: Row[Any]) -> Agent:
     """The agent that was read with `AGENT_COLUMNS`."""
     return Agent.model_validate({name: row._mapping[name] for name in Agent.model_fields})
-
-
-class StoredAgent(Record):
-    """An agent as it is kept, with its blocks."""
-
-    id: AgentId
-    name: str
-    description: str
-    instructions: str
-    model: ModelSettings
-    tags: tuple[str, ...]
-    metadata: dict[str, JsonValue]
-    revision: int
-    created_at: datetime
-    updated_at: datetime
-    blocks: tuple[Block, ...]
-
-
-class AgentFilter(Definition):
-    """Which agents: those for which all of this holds."""
-
-    name: str | None = None
-    query_text: str | None = None
-    """A part of the name."""
-    tags: tuple[str, ...] = ()
-    """Tags of which it has one, or all."""
-    match_all_tags: bool = False
 
 
 _STORED = (

@@ -5,29 +5,17 @@ from typing import Any
 from sqlalchemy import Row, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tertulia.core.base import Definition
-from tertulia.core.blocks import Block, BlockPatch, NewBlock, apply_block_patch, check_block_limit
+from tertulia.core.blocks import Block, BlockFilter, BlockPatch, NewBlock, apply_block_patch, check_block_limit
 from tertulia.core.errors import Conflict, NotFound
 from tertulia.core.ids import OrganisationId
+from tertulia.core.paging import Page
 from tertulia.store.block_attachments import AGENT, BLOCK_FIELDS, GROUP, Owner, new_block_id
 from tertulia.store.database import Database
 from tertulia.store.definition_rows import counted, unknown
-from tertulia.store.paging import Page, containing, count, read_page
+from tertulia.store.paging import containing, count, read_page
 from tertulia.store.tables import blocks
 
 _COLUMNS = tuple(blocks.c[name] for name in BLOCK_FIELDS)
-
-
-class BlockFilter(Definition):
-    """Which blocks: those for which all of this holds."""
-
-    label: str | None = None
-    label_search: str | None = None
-    """A part of the label."""
-    value_search: str | None = None
-    """A part of the value."""
-    description_search: str | None = None
-    """A part of the description."""
 
 
 async def insert_block(connection: AsyncConnection, organisation_id: OrganisationId, draft: NewBlock) -> Block:

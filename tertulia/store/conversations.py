@@ -10,13 +10,14 @@ from tertulia.core.base import Record
 from tertulia.core.errors import CommandRefused, NotFound
 from tertulia.core.group import CatchUp, catch_up_start
 from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, ConversationId, GroupId, OrganisationId
+from tertulia.core.paging import Page
 from tertulia.core.phases import PhaseChange
 from tertulia.core.records import ConversationRow as ConversationRow
 from tertulia.core.roster import MemberRef
 from tertulia.core.state import Fork
 from tertulia.store.database import Database
 from tertulia.store.forks import copy_beginning
-from tertulia.store.paging import Page, read_page
+from tertulia.store.paging import read_page
 from tertulia.store.rounds import change_phase
 from tertulia.store.tables import conversations, groups, members
 

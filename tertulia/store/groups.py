@@ -1,7 +1,6 @@
 """The groups that people have defined. Saving the same definition twice changes nothing."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, delete, func, insert, select
@@ -9,15 +8,15 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tertulia.core.agents import MemoryBlock
-from tertulia.core.base import Definition, Record
 from tertulia.core.errors import NotFound
-from tertulia.core.group import Group, Standby, check_members
-from tertulia.core.ids import AgentId, BlockId, ConversationId, GroupId, OrganisationId
+from tertulia.core.group import Group, GroupFilter, Standby, StoredGroup, check_members
+from tertulia.core.ids import AgentId, BlockId, GroupId, OrganisationId
+from tertulia.core.paging import Page
 from tertulia.store.agents import AGENT_COLUMNS, agent_of, in_group
 from tertulia.store.block_attachments import GROUP, attach, blocks_of, write_memory, write_texts
 from tertulia.store.database import Database
 from tertulia.store.definition_rows import SaveOutcome, by_id_or_name, living, refuse_taken, touch, unknown, write_row
-from tertulia.store.paging import Page, count, read_page
+from tertulia.store.paging import count, read_page
 from tertulia.store.tables import agents, group_members, groups
 
 _WRITTEN = ("id", "name", "description", "manager_config", "settings")
@@ -164,24 +163,6 @@ def group_of(row: Row[Any]) -> Group:
             "shared_memory": [{"label": block["label"], "value": block["value"]} for block in row.blocks],
         }
     )
-
-
-class StoredGroup(Record):
-    """A group as it is kept."""
-
-    group: Group
-    default_conversation_id: ConversationId | None
-    created_at: datetime
-    updated_at: datetime
-
-
-class GroupFilter(Definition):
-    """Which groups: those for which all of this holds."""
-
-    manager_type: str | None = None
-    name: str | None = None
-    agent_id: AgentId | None = None
-    """Somebody who is in it, or manages it."""
 
 
 _STORED = (*GROUP_COLUMNS, groups.c.default_conversation_id, groups.c.created_at, groups.c.updated_at)

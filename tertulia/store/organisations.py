@@ -1,31 +1,12 @@
 """Organisations: whose the rows are. An organisation's id is what an operator types, and never changes."""
 
-from datetime import datetime
-
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
-from tertulia.core.agents import Identifier
-from tertulia.core.base import Definition, Record
 from tertulia.core.errors import InvalidDefinition, NotFound
-from tertulia.core.ids import OrganisationId
+from tertulia.core.organisations import NewOrganisation, Organisation
 from tertulia.store.database import Database
 from tertulia.store.tables import organisations
-
-
-class Organisation(Record):
-    """Whoever agents, groups, conversations and keys belong to."""
-
-    id: OrganisationId
-    name: str
-    created_at: datetime
-
-
-class NewOrganisation(Definition):
-    """An organisation that is to be made."""
-
-    id: Identifier
-    name: str
 
 
 async def create_organisation(database: Database, new: NewOrganisation) -> Organisation:

@@ -1,31 +1,14 @@
 """Lists in pages, by keys: what comes before or after a row that one has seen, however the list has grown meanwhile."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
 from sqlalchemy import ColumnElement, Row, Select, Table, func, select, tuple_
 
-from tertulia.core.base import Definition
 from tertulia.core.errors import NotFound
 from tertulia.core.ids import OrganisationId
+from tertulia.core.paging import Page
 from tertulia.store.database import Database
-
-MAX_PAGE = 200
-DEFAULT_PAGE = 50
-
-Order = Literal["asc", "desc"]
-
-
-class Page(Definition):
-    """Which part of a list: the oldest first, unless `order` says otherwise."""
-
-    before: str | None = None
-    """The id of a row: only what comes before it in the list, the nearest to it."""
-    after: str | None = None
-    """The id of a row: only what comes after it in the list, the nearest to it."""
-    limit: int = Field(default=DEFAULT_PAGE, ge=1, le=MAX_PAGE)
-    order: Order = "asc"
 
 
 async def read_page(

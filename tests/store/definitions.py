@@ -2,9 +2,10 @@
 
 from tertulia.core.agents import Agent
 from tertulia.core.ids import DEFAULT_ORGANISATION, OrganisationId
+from tertulia.core.organisations import NewOrganisation
 from tertulia.store.agents import save_agent
 from tertulia.store.database import Database
-from tertulia.store.organisations import NewOrganisation, create_organisation
+from tertulia.store.organisations import create_organisation
 from tests.store.salon import unique
 
 

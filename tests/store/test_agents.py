@@ -2,14 +2,13 @@
 
 import pytest
 
-from tertulia.core.agents import Agent, AgentPatch, MemoryBlock, ModelSettings
+from tertulia.core.agents import Agent, AgentFilter, AgentPatch, MemoryBlock, ModelSettings, StoredAgent
 from tertulia.core.blocks import NewBlock
 from tertulia.core.errors import Conflict, InvalidDefinition, NotFound
 from tertulia.core.group import DynamicConfig, Group, Standby
 from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, GroupId
+from tertulia.core.paging import Page
 from tertulia.store.agents import (
-    AgentFilter,
-    StoredAgent,
     agent_groups,
     agents_of,
     change_agent,
@@ -23,7 +22,6 @@ from tertulia.store.agents import (
 )
 from tertulia.store.database import Database
 from tertulia.store.groups import save_group
-from tertulia.store.paging import Page
 from tertulia.store.tables import agents
 from tests.store.definitions import new_agent, new_organisation, saved
 from tests.store.salon import unique

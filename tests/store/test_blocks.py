@@ -5,23 +5,15 @@ import asyncio
 import pytest
 
 from tertulia.core.agents import MemoryBlock
-from tertulia.core.blocks import BlockPatch, NewBlock
+from tertulia.core.blocks import BlockFilter, BlockPatch, NewBlock
 from tertulia.core.errors import Conflict, InvalidDefinition, NotFound
 from tertulia.core.group import Group
 from tertulia.core.ids import DEFAULT_ORGANISATION, BlockId, GroupId
+from tertulia.core.paging import Page
 from tertulia.store.agents import change_attachments, create_agent, find_agent, read_agent, save_agent
-from tertulia.store.blocks import (
-    BlockFilter,
-    change_block,
-    count_blocks,
-    create_block,
-    delete_block,
-    find_block,
-    list_blocks,
-)
+from tertulia.store.blocks import change_block, count_blocks, create_block, delete_block, find_block, list_blocks
 from tertulia.store.database import Database
 from tertulia.store.groups import create_group, find_group, read_group, save_group
-from tertulia.store.paging import Page
 from tests.store.definitions import new_agent, new_organisation
 from tests.store.salon import unique
 

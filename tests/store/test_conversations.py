@@ -4,6 +4,7 @@ import pytest
 
 from tertulia.core.errors import NotFound
 from tertulia.core.ids import DEFAULT_ORGANISATION, CommandId
+from tertulia.core.paging import Page
 from tertulia.core.phases import PhaseChange
 from tertulia.core.roster_changes import MemberRemoved
 from tertulia.store.conversations import (
@@ -14,7 +15,6 @@ from tertulia.store.conversations import (
     open_conversation,
 )
 from tertulia.store.membership import read_members
-from tertulia.store.paging import Page
 from tertulia.store.selections import SelectionRecord, commit_selection, find_selection
 from tests.store.salon import Salon, opened, post, unique
 

@@ -9,14 +9,14 @@ from tertulia.core.agents import MemoryBlock, ModelChoice, ModelSettings
 from tertulia.core.blocks import NewBlock
 from tertulia.core.budgets import Budget
 from tertulia.core.errors import Conflict, NotFound
-from tertulia.core.group import DynamicConfig, Group, GroupSettings, RoundRobinConfig, Standby
+from tertulia.core.group import DynamicConfig, Group, GroupFilter, GroupSettings, RoundRobinConfig, Standby
 from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, GroupId
+from tertulia.core.paging import Page
 from tertulia.core.termination import AllOf, MaxTurns, TokenBudget
 from tertulia.store.agents import create_agent, find_agent, save_agent
 from tertulia.store.blocks import create_block
 from tertulia.store.database import Database
 from tertulia.store.groups import (
-    GroupFilter,
     count_groups,
     create_group,
     find_group,
@@ -25,7 +25,6 @@ from tertulia.store.groups import (
     replace_group,
     save_group,
 )
-from tertulia.store.paging import Page
 from tertulia.store.tables import agents
 from tests.store.definitions import new_agent, new_organisation, saved
 from tests.store.salon import unique

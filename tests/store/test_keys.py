@@ -9,9 +9,10 @@ from sqlalchemy import text, update
 
 from tertulia.core.errors import InvalidDefinition, NotFound
 from tertulia.core.ids import OrganisationId
+from tertulia.core.keys import Scope
 from tertulia.devstack.local_key import local_key
 from tertulia.service.keys import MadeKey, NewKey, check_key, create_key, new_key, new_organisation
-from tertulia.service.principal import Forbidden, Principal, Scope
+from tertulia.service.principal import Forbidden, Principal
 from tertulia.store.database import Database
 from tertulia.store.keys import KeyRow, is_valid, list_keys, revoke_key
 from tertulia.store.organisations import create_organisation, find_organisation, list_organisations

@@ -5,12 +5,15 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import text
 
+from tertulia.core.agents import AgentFilter
+from tertulia.core.blocks import BlockFilter
+from tertulia.core.group import GroupFilter
 from tertulia.core.ids import OrganisationId
-from tertulia.store.agents import AgentFilter, agents_with_block, list_agents
-from tertulia.store.blocks import BlockFilter, list_blocks
+from tertulia.core.paging import Page
+from tertulia.store.agents import agents_with_block, list_agents
+from tertulia.store.blocks import list_blocks
 from tertulia.store.database import Database
-from tertulia.store.groups import GroupFilter, list_groups
-from tertulia.store.paging import Page
+from tertulia.store.groups import list_groups
 from tests.store.definitions import new_organisation
 from tests.store.test_plans import plans, watched
 

@@ -15,11 +15,12 @@ from fastapi import FastAPI
 from tertulia.api.app import create_app
 from tertulia.configuration import Configuration
 from tertulia.core.ids import DEFAULT_ORGANISATION, OrganisationId
+from tertulia.core.keys import Scope
+from tertulia.core.organisations import NewOrganisation
 from tertulia.devstack.stack import Stack
 from tertulia.service.keys import MadeKey, NewKey, create_key
-from tertulia.service.principal import Scope
 from tertulia.store.database import Database
-from tertulia.store.organisations import NewOrganisation, create_organisation
+from tertulia.store.organisations import create_organisation
 from tests.eventually import eventually
 
 _START_SECONDS = 60

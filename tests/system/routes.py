@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from tertulia.service.principal import Scope
+from tertulia.core.keys import Scope
 
 Json = dict[str, Any]
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Table
 
 from tertulia.configuration import find_running_stack
-from tertulia.service.principal import SCOPES
+from tertulia.core.keys import SCOPES
 from tertulia.store.tables import metadata
 from tests.system.conftest import CommandLine
 from tests.system.routes import ROUTES, Things, addresses, own_address

@@ -3,7 +3,8 @@
 import pytest
 
 from tertulia.core.ids import KeyId, OrganisationId
-from tertulia.service.principal import SCOPES, Principal, Scope
+from tertulia.core.keys import SCOPES, Scope
+from tertulia.service.principal import Principal
 
 
 def holder(*scopes: Scope) -> Principal:

@@ -31,14 +31,12 @@ from tertulia.api.schemas.messages import (
     usage_statistics,
 )
 from tertulia.api.schemas.requests import Body
-from tertulia.core.agents import ModelChoice, ModelSettings
+from tertulia.core.agents import ModelChoice, ModelSettings, StoredAgent
 from tertulia.core.blocks import Block
 from tertulia.core.errors import NotFound
-from tertulia.core.group import DynamicConfig, Group
+from tertulia.core.group import DynamicConfig, Group, StoredGroup
 from tertulia.core.ids import AgentId, BlockId, ConversationId, GroupId
 from tertulia.core.usage import Usage
-from tertulia.store.agents import StoredAgent
-from tertulia.store.groups import StoredGroup
 from tertulia.store.transcript import Message
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tertulia.core.commands import PostMessage
+from tertulia.core.conversations import NewFork
 from tertulia.core.errors import CommandRefused, NotFound
 from tertulia.core.ids import DEFAULT_ORGANISATION, GroupId
-from tertulia.service.conversations import Conversations, NewFork
-from tertulia.service.group_messages import GroupAnswer, reset_group, say_to_group, until_answered
+from tertulia.core.records import GroupAnswer
+from tertulia.service.conversations import Conversations
+from tertulia.service.group_messages import reset_group, say_to_group, until_answered
 from tertulia.store.agents import find_agent
 from tertulia.store.groups import find_group
 from tertulia.store.notifications import Listener

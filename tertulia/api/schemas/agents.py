@@ -7,12 +7,19 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt
 
 from tertulia.api.schemas.blocks import BlockShape, CreateBlock, block_shape
 from tertulia.api.schemas.requests import Body, Paged
-from tertulia.core.agents import AgentPatch, DisplayName, Identifier, ModelSettings, Tags
+from tertulia.core.agents import (
+    AgentFilter,
+    AgentPatch,
+    DisplayName,
+    Identifier,
+    ModelSettings,
+    NewAgent,
+    StoredAgent,
+    Tags,
+)
 from tertulia.core.group import MAX_BLOCKS, GroupSettings
 from tertulia.core.ids import BlockId
-from tertulia.service.agents import NewAgent
-from tertulia.store.agents import AgentFilter, StoredAgent
-from tertulia.store.paging import Page
+from tertulia.core.paging import Page
 
 _OWN_ENDPOINT = "openai/"
 """Letta names a model with its provider in front: this one is the endpoint that is configured here."""

@@ -7,8 +7,7 @@ from pydantic import BaseModel, Field, JsonValue
 
 from tertulia.api.schemas.requests import Body, Paged
 from tertulia.core.agents import DisplayName
-from tertulia.core.blocks import DEFAULT_BLOCK_LIMIT, Block, BlockLimit, BlockPatch, BlockText, NewBlock
-from tertulia.store.blocks import BlockFilter
+from tertulia.core.blocks import DEFAULT_BLOCK_LIMIT, Block, BlockFilter, BlockLimit, BlockPatch, BlockText, NewBlock
 
 _TEMPLATES = frozenset(
     {

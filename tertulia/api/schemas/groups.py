@@ -11,15 +11,16 @@ from tertulia.core.group import (
     MAX_BLOCKS,
     MAX_MEMBERS,
     DynamicConfig,
+    GroupFilter,
     GroupSettings,
     ManagerConfig,
+    NewGroup,
     RoundRobinConfig,
     Standby,
+    StoredGroup,
 )
 from tertulia.core.ids import AgentId, BlockId
 from tertulia.core.patches import GroupPatch
-from tertulia.service.groups import NewGroup
-from tertulia.store.groups import GroupFilter, StoredGroup
 
 ManagerType = Literal["round_robin", "dynamic", "supervisor", "sleeptime", "voice_sleeptime", "swarm"]
 """Letta's kinds; groups of the first two can be made here."""

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, model_validator
 from starlette.exceptions import HTTPException
 
 from tertulia.core.base import Definition
-from tertulia.store.paging import DEFAULT_PAGE, MAX_PAGE, Order, Page
+from tertulia.core.paging import DEFAULT_PAGE, MAX_PAGE, Order, Page
 
 
 class Body(Definition):
