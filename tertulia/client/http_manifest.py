@@ -7,9 +7,9 @@ from typing import TypeVar
 from pydantic import JsonValue, TypeAdapter
 
 from tertulia.client.http_connection import Connection, segment
-from tertulia.core.agents import Agent, MemoryBlock, ModelSettings
+from tertulia.core.agents import Agent, ModelSettings
 from tertulia.core.base import Record
-from tertulia.core.blocks import DEFAULT_BLOCK_LIMIT
+from tertulia.core.blocks import DEFAULT_BLOCK_LIMIT, MemoryBlock
 from tertulia.core.errors import InvalidDefinition, NotFound, TertuliaError
 from tertulia.core.group import Group
 from tertulia.core.ids import AgentId, BlockId, GroupId

@@ -11,11 +11,13 @@ from typing import Any, Literal, Protocol
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
-from tertulia.core.agents import Agent, DisplayName, Identifier, MemoryBlock, ModelSettings
+from tertulia.core.agents import Agent, ModelSettings
 from tertulia.core.base import Definition, Record, format_validation_error
+from tertulia.core.blocks import MemoryBlock
 from tertulia.core.errors import InvalidDefinition, NotFound
 from tertulia.core.group import MAX_MEMBERS, Group, GroupSettings, ManagerConfig, Standby
 from tertulia.core.ids import AgentId, BlockId, GroupId
+from tertulia.core.names import DisplayName, Identifier
 from tertulia.core.patches import GroupPatch, apply_group_patch
 from tertulia.core.records import SaveOutcome
 

@@ -3,7 +3,8 @@
 from collections.abc import Awaitable, Callable
 
 from tertulia.client.manifest import Applied, DefinitionFile, apply_to
-from tertulia.core.agents import Agent, MemoryBlock
+from tertulia.core.agents import Agent
+from tertulia.core.blocks import MemoryBlock
 from tertulia.core.group import Group
 from tertulia.core.ids import AgentId, BlockId, GroupId, OrganisationId
 from tertulia.core.patches import GroupPatch

@@ -1,45 +1,14 @@
 """An agent is a row, never code: who it is, what it is good at, and with which model it speaks."""
 
-import re
 from datetime import datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, JsonValue, PositiveInt, StringConstraints
 
 from tertulia.core.base import Definition, Record
-from tertulia.core.blocks import Block, NewBlock
-from tertulia.core.group import MAX_BLOCKS
+from tertulia.core.blocks import MAX_BLOCKS, Block, MemoryBlock, NewBlock
 from tertulia.core.ids import AgentId, BlockId
-
-_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f:]")
-
-
-def _validate_display_name(name: str) -> str:
-    if _CONTROL_CHARACTERS.search(name):
-        raise ValueError("a name has no colon and no control characters: it stands before the words in the transcript")
-    return name
-
-
-DisplayName = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=64),
-    AfterValidator(_validate_display_name),
-    Field(json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f:]+$"}),
-]
-"""A display name: 1 to 64 characters on one line, without a colon."""
-
-Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-"""An id: letters, digits, `.`, `_` and `-`, 128 characters at most."""
-
-
-MAX_BLOCK_CHARS = 100_000
-
-
-class MemoryBlock(Definition):
-    """A labelled text that stands in the prompt of its agent, or of all members of a group that shares it."""
-
-    label: DisplayName
-    value: str = Field(default="", max_length=MAX_BLOCK_CHARS)
+from tertulia.core.names import DisplayName, Identifier
 
 
 class ModelChoice(Definition):

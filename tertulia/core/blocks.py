@@ -8,12 +8,22 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue, PositiveInt, StringConstraints
 
-from tertulia.core.agents import MAX_BLOCK_CHARS, DisplayName
 from tertulia.core.base import Definition, Record
 from tertulia.core.errors import InvalidDefinition
 from tertulia.core.ids import BlockId
+from tertulia.core.names import DisplayName
 
+MAX_BLOCK_CHARS = 100_000
 DEFAULT_BLOCK_LIMIT = 20_000
+MAX_BLOCKS = 100
+
+
+class MemoryBlock(Definition):
+    """A labelled text that stands in the prompt of its agent, or of all members of a group that shares it."""
+
+    label: DisplayName
+    value: str = Field(default="", max_length=MAX_BLOCK_CHARS)
+
 
 BlockText = Annotated[str, StringConstraints(strip_whitespace=False, max_length=MAX_BLOCK_CHARS)]
 BlockLimit = Annotated[PositiveInt, Field(le=MAX_BLOCK_CHARS)]

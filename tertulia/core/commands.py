@@ -4,10 +4,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AliasChoices, Field, NonNegativeInt, StringConstraints, model_validator
 
-from tertulia.core.agents import DisplayName
 from tertulia.core.base import Definition, Record
 from tertulia.core.group import CatchUp, InFlight
 from tertulia.core.ids import CommandId
+from tertulia.core.names import DisplayName
 
 CommandIdText = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 AgentIdOrName = Annotated[str, StringConstraints(min_length=1, max_length=128)]

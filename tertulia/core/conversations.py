@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from tertulia.core.agents import DisplayName, Identifier
 from tertulia.core.base import Definition
 from tertulia.core.commands import DEFAULT_SENDER
 from tertulia.core.group import MAX_MEMBERS
 from tertulia.core.ids import AgentId
+from tertulia.core.names import DisplayName, Identifier
 
 
 class NewConversation(Definition):

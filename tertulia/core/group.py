@@ -17,17 +17,18 @@ from pydantic import (
     model_validator,
 )
 
-from tertulia.core.agents import Agent, DisplayName, Identifier, MemoryBlock
+from tertulia.core.agents import Agent
 from tertulia.core.base import Definition, Record
+from tertulia.core.blocks import MAX_BLOCKS, MemoryBlock
 from tertulia.core.budgets import MAX_BUDGETS, Budget
 from tertulia.core.errors import InvalidDefinition, NotFound
 from tertulia.core.ids import AgentId, BlockId, ConversationId, GroupId
+from tertulia.core.names import DisplayName, Identifier
 from tertulia.core.termination import DEFAULT_TERMINATION_TOKEN, Condition, count_conditions
 
 MAX_MEMBERS = 100
-MAX_BLOCKS = 100
 MAX_CONDITIONS = 50
-"""They are part of a conversation's state, and nested JSON cannot be read at any depth."""
+"""Conditions are part of a conversation's state, and nested JSON cannot be read at any depth."""
 
 CatchUp = Annotated[str, StringConstraints(pattern=r"^(full|none|last:[1-9][0-9]{0,5})$")]
 """What a joiner gets to read of what was said before: `full`, `none` or `last:N` messages."""

@@ -5,8 +5,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator
 
-from tertulia.core.agents import DisplayName
 from tertulia.core.base import Definition
+from tertulia.core.names import DisplayName
 from tertulia.core.records import KeyRow
 
 Scope = Literal["read", "post", "operate", "admin"]

@@ -2,9 +2,9 @@
 
 from datetime import datetime
 
-from tertulia.core.agents import Identifier
 from tertulia.core.base import Definition, Record
 from tertulia.core.ids import OrganisationId
+from tertulia.core.names import Identifier
 
 
 class Organisation(Record):

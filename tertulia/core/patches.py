@@ -8,11 +8,11 @@ from typing import Any, get_args
 
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
-from tertulia.core.agents import DisplayName
 from tertulia.core.base import Definition, format_validation_error
 from tertulia.core.errors import InvalidDefinition
 from tertulia.core.group import DynamicConfig, Group, GroupSettings, ManagerConfig, RoundRobinConfig, Standby
 from tertulia.core.ids import AgentId, BlockId
+from tertulia.core.names import DisplayName
 
 _MANAGER_CONFIG: TypeAdapter[ManagerConfig] = TypeAdapter(ManagerConfig)
 

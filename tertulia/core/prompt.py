@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Literal, NotRequired, TypedDict
 
-from tertulia.core.agents import Agent, MemoryBlock
+from tertulia.core.agents import Agent
 from tertulia.core.base import Record
+from tertulia.core.blocks import MemoryBlock
 from tertulia.core.ids import AgentId
 from tertulia.core.text import PASS_ANSWER
 

@@ -9,8 +9,7 @@ from sqlalchemy import ColumnElement, Table, delete, func, insert, select, updat
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tertulia.core.agents import MemoryBlock
-from tertulia.core.blocks import DEFAULT_BLOCK_LIMIT, Block
+from tertulia.core.blocks import DEFAULT_BLOCK_LIMIT, Block, MemoryBlock
 from tertulia.core.errors import Conflict, InvalidDefinition, NotFound
 from tertulia.core.ids import BlockId, OrganisationId
 from tertulia.store.tables import agents, agents_blocks, blocks, groups, groups_blocks

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Row, delete, func, insert, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tertulia.core.agents import MemoryBlock
+from tertulia.core.blocks import MemoryBlock
 from tertulia.core.errors import NotFound
 from tertulia.core.group import Group, GroupFilter, Standby, StoredGroup, check_members
 from tertulia.core.ids import AgentId, BlockId, GroupId, OrganisationId

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tertulia.core.agents import Agent, AgentFilter, AgentPatch, MemoryBlock, ModelSettings, StoredAgent
-from tertulia.core.blocks import NewBlock
+from tertulia.core.agents import Agent, AgentFilter, AgentPatch, ModelSettings, StoredAgent
+from tertulia.core.blocks import MemoryBlock, NewBlock
 from tertulia.core.errors import Conflict, InvalidDefinition, NotFound
 from tertulia.core.group import DynamicConfig, Group, Standby
 from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, GroupId

@@ -4,8 +4,7 @@ import asyncio
 
 import pytest
 
-from tertulia.core.agents import MemoryBlock
-from tertulia.core.blocks import BlockFilter, BlockPatch, NewBlock
+from tertulia.core.blocks import BlockFilter, BlockPatch, MemoryBlock, NewBlock
 from tertulia.core.errors import Conflict, InvalidDefinition, NotFound
 from tertulia.core.group import Group
 from tertulia.core.ids import DEFAULT_ORGANISATION, BlockId, GroupId

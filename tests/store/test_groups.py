@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from sqlalchemy import func, select, update
 
-from tertulia.core.agents import MemoryBlock, ModelChoice, ModelSettings
-from tertulia.core.blocks import NewBlock
+from tertulia.core.agents import ModelChoice, ModelSettings
+from tertulia.core.blocks import MemoryBlock, NewBlock
 from tertulia.core.budgets import Budget
 from tertulia.core.errors import Conflict, NotFound
 from tertulia.core.group import DynamicConfig, Group, GroupFilter, GroupSettings, RoundRobinConfig, Standby

@@ -3,7 +3,7 @@
 from alembic import command
 from alembic.config import Config
 
-from tertulia.core.agents import MemoryBlock
+from tertulia.core.blocks import MemoryBlock
 from tertulia.core.ids import DEFAULT_ORGANISATION
 from tertulia.store.agents import find_agent, read_agent
 from tertulia.store.database import Database

@@ -3,8 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
-from tertulia.core.agents import Agent, MemoryBlock, ModelSettings
+from tertulia.core.agents import Agent, ModelSettings
 from tertulia.core.base import Definition, format_validation_error
+from tertulia.core.blocks import MemoryBlock
 from tertulia.core.errors import InvalidDefinition, NotFound, TertuliaError
 from tertulia.core.group import MAX_MEMBERS, DynamicConfig, Group, GroupSettings, catch_up_start, check_members
 from tertulia.core.ids import AgentId, GroupId

@@ -2,7 +2,8 @@
 
 from itertools import takewhile
 
-from tertulia.core.agents import Agent, MemoryBlock
+from tertulia.core.agents import Agent
+from tertulia.core.blocks import MemoryBlock
 from tertulia.core.context_window import compute_window
 from tertulia.core.ids import AgentId
 from tertulia.core.prompt import ChatMessage, GroupContext, TranscriptMessage, build_manager_prompt, build_member_prompt

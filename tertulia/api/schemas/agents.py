@@ -7,18 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt
 
 from tertulia.api.schemas.blocks import BlockShape, CreateBlock, block_shape
 from tertulia.api.schemas.requests import Body, Paged
-from tertulia.core.agents import (
-    AgentFilter,
-    AgentPatch,
-    DisplayName,
-    Identifier,
-    ModelSettings,
-    NewAgent,
-    StoredAgent,
-    Tags,
-)
-from tertulia.core.group import MAX_BLOCKS, GroupSettings
+from tertulia.core.agents import AgentFilter, AgentPatch, ModelSettings, NewAgent, StoredAgent, Tags
+from tertulia.core.blocks import MAX_BLOCKS
+from tertulia.core.group import GroupSettings
 from tertulia.core.ids import BlockId
+from tertulia.core.names import DisplayName, Identifier
 from tertulia.core.paging import Page
 
 _OWN_ENDPOINT = "openai/"

@@ -6,8 +6,8 @@ from typing import ClassVar
 from pydantic import BaseModel, Field, JsonValue
 
 from tertulia.api.schemas.requests import Body, Paged
-from tertulia.core.agents import DisplayName
 from tertulia.core.blocks import DEFAULT_BLOCK_LIMIT, Block, BlockFilter, BlockLimit, BlockPatch, BlockText, NewBlock
+from tertulia.core.names import DisplayName
 
 _TEMPLATES = frozenset(
     {

@@ -6,9 +6,8 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, Field, JsonValue
 
 from tertulia.api.schemas.requests import Body, Paged
-from tertulia.core.agents import DisplayName, Identifier
+from tertulia.core.blocks import MAX_BLOCKS
 from tertulia.core.group import (
-    MAX_BLOCKS,
     MAX_MEMBERS,
     DynamicConfig,
     GroupFilter,
@@ -20,6 +19,7 @@ from tertulia.core.group import (
     StoredGroup,
 )
 from tertulia.core.ids import AgentId, BlockId
+from tertulia.core.names import DisplayName, Identifier
 from tertulia.core.patches import GroupPatch
 
 ManagerType = Literal["round_robin", "dynamic", "supervisor", "sleeptime", "voice_sleeptime", "swarm"]

@@ -6,10 +6,10 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, Field, RootModel, field_validator
 
 from tertulia.api.schemas.requests import Body, Paged
-from tertulia.core.agents import DisplayName
 from tertulia.core.commands import DEFAULT_SENDER, PostMessage
 from tertulia.core.errors import NotFound
 from tertulia.core.ids import ConversationId
+from tertulia.core.names import DisplayName
 from tertulia.core.usage import Usage
 from tertulia.store.transcript import Message
 
