@@ -8,8 +8,7 @@ from fastapi import APIRouter, Depends, Header
 
 from tertulia.api.dependencies import Client
 from tertulia.api.security import require
-from tertulia.client.commands import PATHS
-from tertulia.core.commands import COMMANDS, Command, PostMessage, Receipt, UpdateSettings
+from tertulia.core.commands import COMMANDS, PATHS, Command, PostMessage, Receipt, UpdateSettings
 from tertulia.core.keys import Scope
 from tertulia.service.principal import Principal
 

@@ -12,8 +12,8 @@ from tertulia.api.dependencies import Client, Listening
 from tertulia.api.event_shapes import EventText
 from tertulia.api.security import Reader
 from tertulia.api.sse import EventStream, Streams
-from tertulia.client.event_stream import events_of, is_left_to_read
-from tertulia.client.occurrences import Interrupted, Occurrence
+from tertulia.core.records import Interrupted, Occurrence
+from tertulia.service.conversation_events import events_of, is_left_to_read
 from tertulia.service.conversations import Conversations
 from tertulia.store.database import Database
 from tertulia.store.keys import is_valid

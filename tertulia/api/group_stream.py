@@ -14,9 +14,9 @@ from tertulia.api.group_messages import IdempotencyKey, group_answer
 from tertulia.api.schemas.messages import GroupEvents, SendMessages, message_shape
 from tertulia.api.security import Poster
 from tertulia.api.sse import EventStream, Streams
-from tertulia.client.event_stream import Occurrence, events_of
 from tertulia.core import records
 from tertulia.core.ids import ConversationId, GroupId
+from tertulia.service.conversation_events import Occurrence, events_of
 from tertulia.service.group_messages import say_to_group, until_answered
 from tertulia.service.groups import Groups
 from tertulia.store.database import Database

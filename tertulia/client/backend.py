@@ -6,11 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from tertulia.client.commands import Commanding
-from tertulia.client.occurrences import Occurrence
 from tertulia.core.commands import DEFAULT_SENDER
 from tertulia.core.errors import Unavailable
 from tertulia.core.ids import ConversationId
-from tertulia.core.records import ConversationRow, FinishedTurn, KeyRow, MemberRow, MembershipChange, Message
+from tertulia.core.records import (
+    ConversationRow,
+    FinishedTurn,
+    KeyRow,
+    MemberRow,
+    MembershipChange,
+    Message,
+    Occurrence,
+)
 from tertulia.core.status import ConversationStatus
 
 if TYPE_CHECKING:

@@ -14,24 +14,45 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, W
 from temporalio.service import RPCError, RPCStatusCode
 
 from tertulia.client.backend import Answer, Conversing
-from tertulia.client.commands import checked, with_id
-from tertulia.client.event_stream import events_of
-from tertulia.client.group_changes import change_group
 from tertulia.client.manifest import Applied, DefinitionFile
-from tertulia.client.occurrences import Occurrence
 from tertulia.client.shelf import apply_definitions
-from tertulia.client.standing import answer, beginning, present_status
-from tertulia.client.start import start_conversation
-from tertulia.client.updates import QUERY_TIMEOUT, QUERY_TRIES, UNANSWERED, answered, send_update, why_unanswered
 from tertulia.configuration import Configuration
-from tertulia.core.commands import COMMAND_NAMES, DEFAULT_SENDER, AnyCommand, PostMessage, Receipt
+from tertulia.core.commands import (
+    COMMAND_NAMES,
+    DEFAULT_SENDER,
+    AnyCommand,
+    PostMessage,
+    Receipt,
+    checked,
+    with_command_id,
+)
 from tertulia.core.errors import Unavailable
 from tertulia.core.ids import DEFAULT_ORGANISATION, ConversationId, OrganisationId
 from tertulia.core.keys import MadeKey, NewKey
 from tertulia.core.paging import MAX_PAGE, Page
-from tertulia.core.records import ConversationRow, FinishedTurn, KeyRow, MemberRow, MembershipChange, Message
+from tertulia.core.records import (
+    ConversationRow,
+    FinishedTurn,
+    KeyRow,
+    MemberRow,
+    MembershipChange,
+    Message,
+    Occurrence,
+)
 from tertulia.core.state import TurnSummary
 from tertulia.core.status import ConversationStatus
+from tertulia.service.command_updates import (
+    QUERY_TIMEOUT,
+    QUERY_TRIES,
+    UNANSWERED,
+    answered,
+    send_update,
+    why_unanswered,
+)
+from tertulia.service.conversation_events import events_of
+from tertulia.service.conversation_start import start_conversation
+from tertulia.service.conversation_status import answer, beginning, present_status
+from tertulia.service.group_changes import change_group
 from tertulia.service.keys import create_key
 from tertulia.store.conversations import check_owner, find_conversation, list_conversations
 from tertulia.store.database import Database
@@ -163,7 +184,9 @@ class Tertulia(Conversing):
         A command without an id gets one. Sent again with the same id, it counts once.
         """
         await self.check(conversation_id)
-        return await send_update(self, conversation_id, COMMAND_NAMES[type(command)], with_id(command))
+        return await send_update(
+            self, conversation_id, COMMAND_NAMES[type(command)], with_command_id(command, str(uuid.uuid4()))
+        )
 
     async def status(self, conversation_id: str) -> ConversationStatus:
         """What the conversation tells of itself; of a closed one, its last word, which the database keeps."""

@@ -1,18 +1,13 @@
 """Every command as a method, on top of whatever sends them: Temporal itself, or the API."""
 
-import uuid
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from pydantic import ValidationError
-
-from tertulia.core.base import format_validation_error
 from tertulia.core.commands import (
     DEFAULT_SENDER,
     AddMember,
     AnyCommand,
-    Command,
     MuteMember,
     Pause,
     PostMessage,
@@ -25,25 +20,8 @@ from tertulia.core.commands import (
     Stop,
     UnmuteMember,
     UpdateSettings,
+    checked,
 )
-from tertulia.core.errors import CommandRefused
-
-C = TypeVar("C", bound=Command)
-PATHS = {
-    "post_message": "messages",
-    "add_member": "members/add",
-    "remove_member": "members/remove",
-    "replace_member": "members/replace",
-    "reorder_members": "members/reorder",
-    "mute_member": "members/mute",
-    "unmute_member": "members/unmute",
-    "reinstate_member": "members/reinstate",
-    "update_settings": "settings",
-    "pause": "pause",
-    "resume": "resume",
-    "stop": "stop",
-}
-"""Where the API takes each command, by its name: below the conversation's address."""
 
 
 class Commanding(Protocol):
@@ -143,20 +121,3 @@ class Commanding(Protocol):
     async def stop(self, conversation_id: str, reason: str = "", *, command_id: str | None = None) -> Receipt:
         """Close the conversation at the next turn boundary."""
         return await self.send(conversation_id, checked(Stop, reason=reason, command_id=command_id))
-
-
-def checked(kind: type[C], **values: Any) -> C:
-    """The command of these values.
-
-    Raises:
-        CommandRefused: it cannot be like that.
-    """
-    try:
-        return kind(**values)
-    except ValidationError as error:
-        raise CommandRefused(format_validation_error(error)) from None
-
-
-def with_id(command: AnyCommand) -> AnyCommand:
-    """The command with an id, which it keeps however often it is sent."""
-    return command if command.command_id else command.model_copy(update={"command_id": str(uuid.uuid4())})

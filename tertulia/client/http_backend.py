@@ -9,20 +9,37 @@ from typing import Any, Self
 from pydantic import JsonValue, TypeAdapter
 
 from tertulia.client.backend import Answer, Conversing, SourceAway
-from tertulia.client.commands import PATHS, checked, with_id
 from tertulia.client.http_connection import Connection, segment
 from tertulia.client.http_errors import ApiAway
 from tertulia.client.http_manifest import RemoteShelf
 from tertulia.client.manifest import Applied, DefinitionFile, apply_to
-from tertulia.client.occurrences import NO_DATABASE, Occurrence
 from tertulia.client.sse import follow
 from tertulia.configuration import Configuration
 from tertulia.core.base import Record
-from tertulia.core.commands import COMMAND_NAMES, DEFAULT_SENDER, AnyCommand, PostMessage, Receipt, UpdateSettings
+from tertulia.core.commands import (
+    COMMAND_NAMES,
+    DEFAULT_SENDER,
+    PATHS,
+    AnyCommand,
+    PostMessage,
+    Receipt,
+    UpdateSettings,
+    checked,
+    with_command_id,
+)
 from tertulia.core.errors import CommandRefused, NotFound, Unavailable
 from tertulia.core.ids import ConversationId
 from tertulia.core.keys import MadeKey, NewKey
-from tertulia.core.records import ConversationRow, FinishedTurn, KeyRow, MemberRow, MembershipChange, Message
+from tertulia.core.records import (
+    NO_DATABASE,
+    ConversationRow,
+    FinishedTurn,
+    KeyRow,
+    MemberRow,
+    MembershipChange,
+    Message,
+    Occurrence,
+)
 from tertulia.core.status import ConversationStatus
 
 _PAGE = 200
@@ -96,7 +113,7 @@ class RemoteTertulia(Conversing):
 
     async def send(self, conversation_id: str, command: AnyCommand) -> Receipt:
         """Send any command and wait for its receipt, which comes at once, before it takes effect."""
-        command = with_id(command)
+        command = with_command_id(command, str(uuid.uuid4()))
         path = f"{_path(conversation_id)}/{PATHS[COMMAND_NAMES[type(command)]]}"
         body = command.model_dump(mode="json", exclude_none=True)
         tell = self._connection.patch if isinstance(command, UpdateSettings) else self._connection.post

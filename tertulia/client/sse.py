@@ -12,9 +12,8 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from tertulia.client.http_connection import Connection, segment
 from tertulia.client.http_errors import ApiAway
-from tertulia.client.occurrences import NO_DATABASE, Interrupted, Occurrence
 from tertulia.core.errors import Unavailable
-from tertulia.core.records import ConversationEvent, LiveDelta
+from tertulia.core.records import NO_DATABASE, ConversationEvent, Interrupted, LiveDelta, Occurrence
 
 REST_SECONDS = 0.5
 """How long to wait before a stream that was cut is asked for again."""

@@ -11,9 +11,8 @@ from typing import Any, TypeAlias
 
 from tertulia.client.asking import NO_WORKER, StatusQuestion, Waiting, public_phase
 from tertulia.client.backend import Answer, Conversing
-from tertulia.client.occurrences import Interrupted, Occurrence
 from tertulia.client.timeline import Happening, Overheard, Passing, Timeline, closing
-from tertulia.core.records import LiveDelta
+from tertulia.core.records import Interrupted, LiveDelta, Occurrence
 from tertulia.core.status import ConversationStatus
 
 

@@ -1,10 +1,11 @@
 """What operators can tell a running conversation. Each command bears an id: said twice, it counts once."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AliasChoices, Field, NonNegativeInt, StringConstraints, model_validator
+from pydantic import AliasChoices, Field, NonNegativeInt, StringConstraints, ValidationError, model_validator
 
-from tertulia.core.base import Definition, Record
+from tertulia.core.base import Definition, Record, format_validation_error
+from tertulia.core.errors import CommandRefused
 from tertulia.core.group import CatchUp, InFlight
 from tertulia.core.ids import CommandId
 from tertulia.core.names import DisplayName
@@ -153,3 +154,40 @@ class Rejection(Record):
     command: str
     command_id: str | None
     reason: str
+
+
+C = TypeVar("C", bound=Command)
+
+
+PATHS = {
+    "post_message": "messages",
+    "add_member": "members/add",
+    "remove_member": "members/remove",
+    "replace_member": "members/replace",
+    "reorder_members": "members/reorder",
+    "mute_member": "members/mute",
+    "unmute_member": "members/unmute",
+    "reinstate_member": "members/reinstate",
+    "update_settings": "settings",
+    "pause": "pause",
+    "resume": "resume",
+    "stop": "stop",
+}
+"""Where the API takes each command, by its name: below the conversation's address."""
+
+
+def checked(kind: type[C], **values: Any) -> C:
+    """The command of these values.
+
+    Raises:
+        CommandRefused: it cannot be like that.
+    """
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        raise CommandRefused(format_validation_error(error)) from None
+
+
+def with_command_id(command: AnyCommand, new_id: str) -> AnyCommand:
+    """Return the command with an id: its own, or `new_id` if it has none. An id stays the same when it is resent."""
+    return command if command.command_id else command.model_copy(update={"command_id": new_id})

@@ -1,7 +1,8 @@
 """What is kept of conversations and of keys, as it is read back: the same whoever reads it, and from wherever."""
 
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import JsonValue
 
@@ -171,3 +172,16 @@ class GroupAnswer(Record):
     stop_reason: str | None = None
     """Why the round ended; None if nobody waited for that."""
     turns: int = 0
+
+
+NO_DATABASE = "the database does not answer"
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """What the events are read from does not answer. Told once; what follows goes on where it stopped."""
+
+    reason: str = NO_DATABASE
+
+
+Occurrence: TypeAlias = ConversationEvent | LiveDelta | Interrupted

@@ -4,7 +4,6 @@ import uuid
 from collections.abc import Callable
 
 from tertulia.client.client import Tertulia
-from tertulia.client.group_changes import delete_agent_everywhere
 from tertulia.core.agents import (
     Agent,
     AgentFilter,
@@ -16,6 +15,7 @@ from tertulia.core.blocks import Block, BlockPatch
 from tertulia.core.errors import NotFound
 from tertulia.core.ids import AgentId, BlockId, OrganisationId
 from tertulia.core.paging import Page
+from tertulia.service.group_changes import delete_agent_everywhere
 from tertulia.store.agents import (
     change_agent,
     change_attachments,

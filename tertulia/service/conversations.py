@@ -3,12 +3,12 @@
 import uuid
 
 from tertulia.client.client import Tertulia
-from tertulia.client.start import start_conversation
 from tertulia.core.commands import PostMessage
 from tertulia.core.conversations import NewConversation, NewFork
 from tertulia.core.errors import NotFound
 from tertulia.core.ids import ConversationId, OrganisationId
 from tertulia.core.paging import Page
+from tertulia.service.conversation_start import start_conversation
 from tertulia.store.agents import agents_of
 from tertulia.store.conversations import ConversationRow, find_conversation, list_conversations
 from tertulia.store.definition_rows import unknown

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from tertulia.client.client import Tertulia
-from tertulia.client.start import post_or_start, refuse_empty
 from tertulia.core.commands import PostMessage
 from tertulia.core.errors import ConversationClosed, NotFound, Unavailable
 from tertulia.core.group import Group
 from tertulia.core.ids import ConversationId, GroupId, OrganisationId
 from tertulia.core.records import GroupAnswer
+from tertulia.service.conversation_start import post_or_start, refuse_empty
 from tertulia.store.default_conversations import claim_conversation, put_aside
 from tertulia.store.groups import find_group
 from tertulia.store.notifications import Listener

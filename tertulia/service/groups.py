@@ -9,7 +9,6 @@ from typing import Literal
 from pydantic import ValidationError
 
 from tertulia.client.client import Tertulia
-from tertulia.client.group_changes import change_group, delete_group
 from tertulia.core.base import format_validation_error
 from tertulia.core.errors import Conflict, InvalidDefinition, NotFound
 from tertulia.core.group import (
@@ -21,6 +20,7 @@ from tertulia.core.group import (
 from tertulia.core.ids import BlockId, ConversationId, GroupId, OrganisationId
 from tertulia.core.paging import Page
 from tertulia.core.patches import GroupPatch
+from tertulia.service.group_changes import change_group, delete_group
 from tertulia.store.agents import read_agent
 from tertulia.store.groups import count_groups, create_group, list_groups, read_group
 from tertulia.store.spans import Span, read_span

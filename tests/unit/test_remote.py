@@ -19,7 +19,6 @@ from tertulia.api.events import encode
 from tertulia.client import sse
 from tertulia.client.http_connection import Connection, api_address
 from tertulia.client.http_errors import ApiAway, Unauthorized, WrongAddress, refusal
-from tertulia.client.occurrences import Interrupted, Occurrence
 from tertulia.client.sse import Unpacking, follow
 from tertulia.configuration import Configuration, ConfigurationError
 from tertulia.core.errors import (
@@ -31,7 +30,7 @@ from tertulia.core.errors import (
     PayloadUnreadable,
     Unavailable,
 )
-from tertulia.core.records import ConversationEvent, LiveDelta
+from tertulia.core.records import ConversationEvent, Interrupted, LiveDelta, Occurrence
 from tertulia.service.principal import Forbidden
 
 URL = "http://api.example"

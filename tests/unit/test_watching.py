@@ -12,16 +12,23 @@ from tertulia.client import asking
 from tertulia.client.asking import NO_WORKER, Waiting
 from tertulia.client.backend import Answer, Conversing, SourceAway
 from tertulia.client.client import Tertulia
-from tertulia.client.occurrences import NO_DATABASE, Interrupted, Occurrence
-from tertulia.client.standing import beginning
 from tertulia.client.timeline import News, Overheard, RosterChanged, Said, Silent, Timeline, TookFloor, is_at_rest
 from tertulia.client.watch import Sighting, StatusSeen, watch
 from tertulia.core.errors import NotFound, Unavailable
 from tertulia.core.ids import AgentId, ConversationId, GroupId
 from tertulia.core.phases import PublicPhase
-from tertulia.core.records import ConversationEvent, FinishedTurn, LiveDelta, MembershipChange
+from tertulia.core.records import (
+    NO_DATABASE,
+    ConversationEvent,
+    FinishedTurn,
+    Interrupted,
+    LiveDelta,
+    MembershipChange,
+    Occurrence,
+)
 from tertulia.core.state import Phase
 from tertulia.core.status import ConversationStatus, PendingStatus, RosterStatus, UsageStatus
+from tertulia.service.conversation_status import beginning
 from tertulia.starter.cli.live_view import Overhearing
 from tertulia.store.event_log import EventKind
 

@@ -15,12 +15,12 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 from tertulia.client.client import Tertulia
-from tertulia.client.group_changes import change_group
 from tertulia.core.errors import PayloadUnreadable, Unavailable
 from tertulia.core.ids import DEFAULT_ORGANISATION
 from tertulia.core.patches import GroupPatch
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
+from tertulia.service.group_changes import change_group
 from tertulia.store.groups import find_group
 from tertulia.temporal.encryption import ENCRYPTED_ENCODING, KEY_ID_METADATA
 from tertulia.workflows.plugin import TertuliaPlugin

@@ -8,10 +8,10 @@ from contextlib import aclosing
 import pytest
 from sqlalchemy import func, select, text, update
 
-from tertulia.client import event_stream
-from tertulia.client.event_stream import events_of, is_left_to_read
-from tertulia.client.occurrences import Interrupted, Occurrence
 from tertulia.core.errors import InvalidDefinition
+from tertulia.core.records import Interrupted, Occurrence
+from tertulia.service import conversation_events
+from tertulia.service.conversation_events import events_of, is_left_to_read
 from tertulia.store import notifications
 from tertulia.store.events import ConversationEvent, read_events
 from tertulia.store.notifications import LIVE_CHANNEL, Listener, LiveDelta
@@ -79,7 +79,7 @@ async def say(salon: Salon, conversation: str, turn: int, words: str) -> None:
 async def test_one_who_is_there_before_the_conversation_is_told_everything(
     salon: Salon, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_stream, "PAGE", 3)
+    monkeypatch.setattr(conversation_events, "PAGE", 3)
     group = await salon.group("Ana", "Ben", manager={"manager_type": "round_robin", "max_turns": 6})
     conversation = salon.name("to-come")
     reader = Reader(salon, listener, conversation)
@@ -115,7 +115,7 @@ async def test_one_who_begins_anywhere_is_told_the_rest(
     conversation = await talk(salon, turns=4)
     whole = Reader(salon, listener, conversation)
     await whole.end()
-    monkeypatch.setattr(event_stream, "PAGE", 4)
+    monkeypatch.setattr(conversation_events, "PAGE", 4)
     for after in range(len(whole.events)):
         rest = Reader(salon, listener, conversation, after)
         await rest.end()
@@ -185,8 +185,8 @@ async def test_a_database_that_is_cut_off_is_told_of_once_and_nothing_is_missed(
             raise OperationalError("", {}, Exception("gone"))
         return await read_events(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(event_stream, "read_events", read)
-    monkeypatch.setattr(event_stream, "REST_SECONDS", 0.05)
+    monkeypatch.setattr(conversation_events, "read_events", read)
+    monkeypatch.setattr(conversation_events, "REST_SECONDS", 0.05)
     cut = text("select pg_terminate_backend(pid) from pg_stat_activity where query ~ '^LISTEN|^SELECT id, last'")
     await salon.client.database.rows(cut)
 

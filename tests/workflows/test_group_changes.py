@@ -5,13 +5,13 @@ import asyncio
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
-from tertulia.client.group_changes import change_group, delete_agent_everywhere, delete_group
 from tertulia.core.activity_contracts import GroupChangeInput, PatchGroup
 from tertulia.core.errors import CommandRefused, Conflict, InvalidDefinition, NotFound
 from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, ConversationId, GroupId
 from tertulia.core.patches import GroupPatch
 from tertulia.core.state import MAX_PENDING_CHANGES, ConversationState
 from tertulia.core.status import ConversationStatus
+from tertulia.service.group_changes import change_group, delete_agent_everywhere, delete_group
 from tertulia.store.agents import find_agent
 from tertulia.store.conversations import reserve_conversation
 from tertulia.store.groups import find_group

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from tertulia.client.occurrences import Interrupted as Interrupted
-from tertulia.client.occurrences import Occurrence as Occurrence
 from tertulia.core.errors import InvalidDefinition
 from tertulia.core.records import ConversationEvent
+from tertulia.core.records import Interrupted as Interrupted
+from tertulia.core.records import Occurrence as Occurrence
 from tertulia.store.database import Database
 from tertulia.store.events import read_events
 from tertulia.store.notifications import Listener, Subscription

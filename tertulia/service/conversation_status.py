@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import DBAPIError
 
 from tertulia.client.backend import Answer, SourceAway
-from tertulia.client.occurrences import NO_DATABASE
 from tertulia.core.errors import NotFound
+from tertulia.core.records import NO_DATABASE
 from tertulia.core.status import ConversationStatus
 from tertulia.store.events import last_event, number_of_message
 

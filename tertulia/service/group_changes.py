@@ -8,7 +8,6 @@ from temporalio.client import WithStartWorkflowOperation, WorkflowUpdateFailedEr
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
 
-from tertulia.client.updates import UPDATE_TIMEOUT, answered
 from tertulia.core.activity_contracts import DeleteAgent, DeleteGroup, GroupChangeInput, GroupChangeResult, PatchGroup
 from tertulia.core.errors import (
     CommandRefused,
@@ -22,6 +21,7 @@ from tertulia.core.errors import (
 from tertulia.core.group import Group
 from tertulia.core.ids import AgentId, GroupId, OrganisationId
 from tertulia.core.patches import GroupPatch
+from tertulia.service.command_updates import UPDATE_TIMEOUT, answered
 from tertulia.store.groups import find_group
 from tertulia.workflows.group_change import GroupChange
 from tertulia.workflows.ui_details import summary

@@ -10,13 +10,13 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from tertulia.client.updates import UNANSWERED, UPDATE_TIMEOUT, answered, refusal
 from tertulia.core.admission import admit
 from tertulia.core.commands import PostMessage, Receipt
 from tertulia.core.errors import CommandRefused, ConversationClosed, Unavailable
 from tertulia.core.group import Group
 from tertulia.core.ids import CommandId, ConversationId
 from tertulia.core.state import ConversationState, Fork
+from tertulia.service.command_updates import UNANSWERED, UPDATE_TIMEOUT, answered, refusal
 from tertulia.store.conversations import reserve_conversation
 from tertulia.temporal.encryption import is_encrypting
 from tertulia.workflows.activity_calls import WORKFLOW_TASK_TIMEOUT
