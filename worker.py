@@ -23,8 +23,9 @@ from tertulia.activities.heartbeat_interceptor import ActivityLeases, HeartbeatI
 from tertulia.activities.worker_liveness import WorkerLivenessMonitor
 from tertulia.configuration import Configuration, ConfigurationError
 from tertulia.store.database import Database
+from tertulia.temporal.plugin import TertuliaClientPlugin
 from tertulia.temporal.search_attributes import register_search_attributes
-from tertulia.workflows.plugin import TertuliaPlugin
+from tertulia.workflows.plugin import WORKFLOWS, build_workflow_runner
 
 if TYPE_CHECKING:
     from tertulia.activities.provider import ModelProvider
@@ -47,7 +48,7 @@ async def connect(configuration: Configuration) -> Client:
         runtime = Runtime(telemetry=TelemetryConfig(metrics=metrics))
     connect_config = configuration.temporal_connect_config()
     return await Client.connect(
-        **connect_config, plugins=[TertuliaPlugin(configuration.encryption_keys)], runtime=runtime
+        **connect_config, plugins=[TertuliaClientPlugin(configuration.encryption_keys)], runtime=runtime
     )
 
 
@@ -71,6 +72,8 @@ def build_workers(
     conversations = Worker(
         client,
         task_queue=configuration.task_queue,
+        workflows=WORKFLOWS,
+        workflow_runner=build_workflow_runner(),
         activities=[
             records.load_conversation,
             records.find_newcomer,

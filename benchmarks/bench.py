@@ -17,7 +17,6 @@ from benchmarks.plan import ManagerType
 from benchmarks.processes import cpu_seconds
 from benchmarks.results import BenchmarkFailed
 from benchmarks.storage import Stored, stored
-from tertulia.client.client import Tertulia
 from tertulia.configuration import OFFLINE_MODEL
 from tertulia.core.ids import ConversationId
 from tertulia.core.status import ConversationStatus
@@ -26,6 +25,7 @@ from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack, StackOptions
 from tertulia.store.migrate import upgrade_async
 from tertulia.store.tables import conversations, turns
+from tertulia.testing import DirectClient
 
 _CONFIGURING = ("TEMPORAL_", "OPENAI_", "TERTULIA_", "DATABASE_URL")
 _POLL_SECONDS = 0.02
@@ -54,7 +54,7 @@ class Meter:
 class Bench:
     """The running stack and its clients."""
 
-    def __init__(self, stack: Stack, client: Tertulia, openai: AsyncOpenAI, model: OfflineModelControl) -> None:
+    def __init__(self, stack: Stack, client: DirectClient, openai: AsyncOpenAI, model: OfflineModelControl) -> None:
         self.client = client
         self.openai = openai
         self.model = model
@@ -64,11 +64,11 @@ class Bench:
     async def start(self, manager: ManagerType, turns: int, *, conversations: int = 1) -> list[ConversationId]:
         """Start conversations that close after exactly so many turns."""
         await self.client.apply(definitions(manager, turns))
+        create = self.client.conversations.create
         starting = (
-            self.client.start(GROUPS[manager], OPENING, sender=SENDER, close_after_round=True)
-            for _ in range(conversations)
+            create(GROUPS[manager], OPENING, sender=SENDER, close_after_round=True) for _ in range(conversations)
         )
-        return list(await asyncio.gather(*starting))
+        return [conversation.id for conversation in await asyncio.gather(*starting)]
 
     async def until_closed(
         self, ids: Sequence[ConversationId], turns: int, report: Callable[[int], None]
@@ -90,7 +90,7 @@ class Bench:
             await asyncio.gather(closing, return_exceptions=True)
 
     async def _last_words(self, ids: Sequence[ConversationId]) -> list[ConversationStatus]:
-        return list(await asyncio.gather(*(self.client.handle(one).result() for one in ids)))
+        return list(await asyncio.gather(*(self.client.scope.workflow_handle(one).result() for one in ids)))
 
     async def until_taken(self, ids: Sequence[ConversationId], turns: int) -> int:
         """Wait until they have taken so many turns together; the number taken then.
@@ -106,7 +106,7 @@ class Bench:
 
     async def taken(self, ids: Sequence[ConversationId]) -> int:
         """How many turns they have taken together."""
-        row = await self.client.database.row(_TAKEN, {"ids": list(ids)})
+        row = await self.client.scope.database.row(_TAKEN, {"ids": list(ids)})
         return int(row[0]) if row else 0
 
     async def stamps(self, conversation_id: ConversationId) -> list[float]:
@@ -115,7 +115,7 @@ class Bench:
         Raises:
             BenchmarkFailed: a member passed or failed.
         """
-        rows = await self.client.database.rows(_FINISHED, {"id": conversation_id})
+        rows = await self.client.scope.database.rows(_FINISHED, {"id": conversation_id})
         if any(row.outcome != "spoke" for row in rows):
             raise BenchmarkFailed(f"somebody did not speak in {conversation_id}")
         return [row.finished_at.timestamp() for row in rows]
@@ -127,7 +127,7 @@ class Bench:
 
     async def stored(self) -> Stored:
         """What is stored now."""
-        return await stored(self.client.database, self._data / "temporal.db")
+        return await stored(self.client.scope.database, self._data / "temporal.db")
 
     @property
     def api_url(self) -> str:
@@ -160,7 +160,7 @@ async def open_bench() -> AsyncIterator[Bench]:
             base_url = stack.configuration.model_endpoint.base_url
             assert base_url is not None
             async with (
-                Tertulia.connect(stack.configuration) as client,
+                DirectClient.open(stack.configuration) as client,
                 AsyncOpenAI(base_url=base_url, api_key=OFFLINE_MODEL, max_retries=0) as openai,
             ):
                 yield Bench(stack, client, openai, OfflineModelControl(base_url))

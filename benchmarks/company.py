@@ -3,7 +3,7 @@
 from typing import Any
 
 from benchmarks.plan import ManagerType
-from tertulia.client.manifest import DefinitionFile, WrittenAgent, WrittenGroup
+from tertulia.client.manifest import AgentSpec, GroupSpec, Manifest
 from tertulia.core.agents import Agent, ModelSettings
 from tertulia.core.group import GroupSettings
 from tertulia.core.ids import AgentId
@@ -43,16 +43,16 @@ TABLE = GroupContext(
 )
 
 
-def definitions(manager: ManagerType, max_turns: int) -> DefinitionFile:
+def definitions(manager: ManagerType, max_turns: int) -> Manifest:
     """All agents, and the group of that kind, whose round is to go on for exactly `max_turns` turns."""
     rules: dict[str, Any] = {"manager_type": manager, "max_turns": max_turns, "termination_token": None}
     if manager == "dynamic":
         # Every speaker is to be the manager's choice, so that every turn costs two calls.
         rules |= {"manager_agent_id": HOST.id, "starvation_turns": None}
-    return DefinitionFile(
-        agents=tuple(WrittenAgent.model_validate(agent.model_dump()) for agent in (*MEMBERS, HOST)),
+    return Manifest(
+        agents=tuple(AgentSpec.model_validate(agent.model_dump()) for agent in (*MEMBERS, HOST)),
         groups=(
-            WrittenGroup(
+            GroupSpec(
                 name=GROUPS[manager],
                 description=_DESCRIPTION,
                 agents=tuple(member.id for member in MEMBERS),

@@ -7,8 +7,8 @@ from statistics import fmean
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 
-from tertulia.client.client import Tertulia
 from tertulia.core.activity_contracts import ActivityName
+from tertulia.testing import DirectClient
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class HistoryOfRuns:
         return fmean(turn.size for turn in self.turns[first - 1 : last])
 
 
-async def read_history(client: Tertulia, conversation_id: str) -> HistoryOfRuns:
+async def read_history(client: DirectClient, conversation_id: str) -> HistoryOfRuns:
     """Fetch and count every event."""
     chain = await _chain(client, conversation_id)
     sizes = [event.ByteSize() for run in chain for event in run]
@@ -58,11 +58,11 @@ def _turns(chain: list[list[HistoryEvent]]) -> Iterator[TurnHistory]:
                 events = size = 0
 
 
-async def _chain(client: Tertulia, conversation_id: str) -> list[list[HistoryEvent]]:
+async def _chain(client: DirectClient, conversation_id: str) -> list[list[HistoryEvent]]:
     chain: list[list[HistoryEvent]] = []
     run_id: str | None = None
     while run_id != "":
-        handle = client.temporal.get_workflow_handle(conversation_id, run_id=run_id)
+        handle = client.scope.temporal.get_workflow_handle(conversation_id, run_id=run_id)
         events = [event async for event in handle.fetch_history_events()]
         chain.insert(0, events)
         run_id = events[0].workflow_execution_started_event_attributes.continued_execution_run_id

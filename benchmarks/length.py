@@ -80,7 +80,7 @@ async def _sameness(
 ) -> tuple[Sameness, Sameness, Sameness | None]:
     transcript = [
         TranscriptMessage(sender_id=message.sender_id, sender=message.sender, text=message.text)
-        async for message in bench.client.transcript(conversation_id)
+        async for message in bench.client.conversations.handle(conversation_id).transcript()
     ]
     host = manager_sameness(transcript, same_as_ours) if manager == "dynamic" else None
     return members_sameness(transcript, same_as_ours), members_sameness(transcript, last_messages), host

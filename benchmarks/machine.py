@@ -14,8 +14,8 @@ from benchmarks.results import Machine
 
 async def describe_machine(bench: Bench) -> Machine:
     """The machine and the versions of what runs on it. Call it before the load begins."""
-    temporal = await bench.client.temporal.workflow_service.get_system_info(GetSystemInfoRequest())
-    postgres = await bench.client.database.row(text("SHOW server_version"))
+    temporal = await bench.client.scope.temporal.workflow_service.get_system_info(GetSystemInfoRequest())
+    postgres = await bench.client.scope.database.row(text("SHOW server_version"))
     return Machine(
         system=f"{platform.system()} {platform.machine()}",
         cores=len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count() or 1,

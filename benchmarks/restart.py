@@ -22,10 +22,10 @@ async def measure_restarts(bench: Bench, times: int, progress: Progress) -> list
         try:
             seconds = [await _restart(bench, conversation_id) for _ in range(times)]
         finally:
-            await bench.client.stop(conversation_id)
+            await bench.client.conversations.handle(conversation_id).stop()
             await bench.model.reset()
         async with asyncio.timeout(patience(0)):
-            await bench.client.handle(conversation_id).result()
+            await bench.client.scope.workflow_handle(conversation_id).result()
         step.result(", ".join(f"{one:.1f} s" for one in seconds))
     return seconds
 

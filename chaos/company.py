@@ -1,6 +1,6 @@
 """Who talks in these runs: a led table of three, one who joins, and groups for the soak."""
 
-from tertulia.client.manifest import DefinitionFile, WrittenAgent, WrittenGroup
+from tertulia.client.manifest import AgentSpec, GroupSpec, Manifest
 
 LED = "The table under test"
 SOAKED = "The long talk"
@@ -17,10 +17,10 @@ _SETTINGS = {"turn_timeout_seconds": 3, "retry_initial_seconds": 0.2}
 """So that a model that hangs is given up soon."""
 
 
-def definitions() -> DefinitionFile:
+def definitions() -> Manifest:
     """All agents and groups."""
     agents = tuple(
-        WrittenAgent.model_validate({"name": name, "instructions": f"You are {name}, {persona}."})
+        AgentSpec.model_validate({"name": name, "instructions": f"You are {name}, {persona}."})
         for name, persona in _PERSONAS.items()
     )
     led = {
@@ -36,4 +36,4 @@ def definitions() -> DefinitionFile:
         "manager_config": {"manager_type": "round_robin", "max_turns": 6},
         "settings": {**_SETTINGS, "cool_down_seconds": 20, "probe_initial_seconds": 1, "probe_maximum_seconds": 10},
     }
-    return DefinitionFile(agents=agents, groups=tuple(WrittenGroup.model_validate(one) for one in (led, soaked)))
+    return Manifest(agents=agents, groups=tuple(GroupSpec.model_validate(one) for one in (led, soaked)))

@@ -15,12 +15,12 @@ from temporalio.service import RPCError
 
 from chaos.company import definitions
 from tertulia.activities.failpoints import FAILPOINTS_ENV, Failpoint
-from tertulia.client.client import Tertulia
 from tertulia.core.errors import Unavailable
 from tertulia.core.ids import ConversationId
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack, StackOptions
 from tertulia.store.migrate import upgrade_async
+from tertulia.testing import DirectClient
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class OutOfPatience(Exception):
 class House:
     """The running stack, a client, and the levers."""
 
-    def __init__(self, stack: Stack, client: Tertulia, failpoints: Path) -> None:
+    def __init__(self, stack: Stack, client: DirectClient, failpoints: Path) -> None:
         self.stack = stack
         self.client = client
         self.model = OfflineModelControl(stack.addresses.model_base_url or "")
@@ -60,7 +60,7 @@ class House:
 
     async def kill_holder(self, conversation: ConversationId) -> None:
         """SIGKILL to the one worker that is at work on the conversation; to the first if none is."""
-        description = await self.client.handle(conversation).describe()
+        description = await self.client.scope.workflow_handle(conversation).describe()
         pending = description.raw_description.pending_activities
         pids = self.stack.worker_pids
         holder = int(pending[0].last_worker_identity.partition("@")[0] or 0) if pending else 0
@@ -68,7 +68,7 @@ class House:
 
     async def cut_connections(self) -> None:
         """End every connection to Postgres but the one that asks for it."""
-        await self.client.database.rows(_CUT)
+        await self.client.scope.database.rows(_CUT)
 
     def arm(self, failpoint: Failpoint) -> None:
         """The next step that gets there is held."""
@@ -131,7 +131,7 @@ async def open_house(workers: int = 2, **variables: str) -> AsyncIterator[House]
             workers=workers,
             environment={**_clean_environment(), FAILPOINTS_ENV: failpoints, **variables},
         )
-        async with Stack(options, prepare=_migrate) as stack, Tertulia.connect(stack.configuration) as client:
+        async with Stack(options, prepare=_migrate) as stack, DirectClient.open(stack.configuration) as client:
             await client.apply(definitions())
             yield House(stack, client, Path(failpoints))
 

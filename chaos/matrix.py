@@ -114,7 +114,7 @@ async def progress_of(house: House, conversation: ConversationId) -> tuple[objec
     own = table.c.id == conversation
     choices = select(func.count()).where(selections.c.conversation_id == conversation).scalar_subquery()
     changes = select(func.count()).where(membership_changes.c.conversation_id == conversation).scalar_subquery()
-    row = await house.client.database.row(
+    row = await house.client.scope.database.row(
         select(table.c.last_turn, table.c.last_seq, table.c.closed_at, choices, changes).where(own)
     )
     return tuple(row) if row else ()

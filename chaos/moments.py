@@ -41,14 +41,16 @@ async def _nothing(house: House) -> None:
 
 async def _turn_in_call(house: House, conversation: ConversationId) -> None:
     await until(
-        lambda: house.client.status(conversation), lambda status: status.speaking is not None, _PATIENCE_SECONDS
+        lambda: house.client.conversations.handle(conversation).status(live=True),
+        lambda status: status.speaking is not None,
+        _PATIENCE_SECONDS,
     )
     await until(house.model.calls, lambda calls: calls.in_flight > 0, _PATIENCE_SECONDS)
 
 
 async def _manager_in_call(house: House, conversation: ConversationId) -> None:
     await until(
-        lambda: house.client.status(conversation),
+        lambda: house.client.conversations.handle(conversation).status(live=True),
         lambda status: status.phase == "choosing_speaker",
         _PATIENCE_SECONDS,
     )
@@ -57,7 +59,7 @@ async def _manager_in_call(house: House, conversation: ConversationId) -> None:
 
 async def _new_run(house: House, conversation: ConversationId) -> None:
     async def run_id() -> str | None:
-        return (await house.client.handle(conversation).describe()).run_id
+        return (await house.client.scope.workflow_handle(conversation).describe()).run_id
 
     before = await run_id()
     await until(run_id, lambda now: now != before, _PATIENCE_SECONDS)

@@ -48,28 +48,28 @@ async def perform(house: House, conversation: ConversationId, disturbance: Distu
     """
     client = house.client
     await persist(
-        lambda: client.start(
+        lambda: client.conversations.create(
             LED,
             "Shall the square be closed to cars?",
-            conversation_id=conversation,
+            id=conversation,
             continue_as_new_after_turns=CONTINUE_AS_NEW_AFTER,
         )
     )
     await _rest(house, conversation, rounds=1)
     async with _Beside(disturbance, Scene.JOINING, conversation):
-        await persist(lambda: client.add_member(conversation, JOINER, command_id="join"))
+        await persist(lambda: client.conversations.handle(conversation).members.add(JOINER, command_id="join"))
         await _until(house, conversation, lambda status: status.roster.epoch == 2)
     async with _Beside(disturbance, Scene.ROUND, conversation):
-        await persist(lambda: client.post(conversation, "And at night?", message_id="two"))
+        await persist(lambda: client.conversations.handle(conversation).post("And at night?", message_id="two"))
         await _rest(house, conversation, rounds=2)
     async with _Beside(disturbance, Scene.REST, conversation):
         await asyncio.sleep(_REST_SECONDS)
-        await persist(lambda: client.remove_member(conversation, LEAVER, command_id="leave"))
+        await persist(lambda: client.conversations.handle(conversation).members.remove(LEAVER, command_id="leave"))
         await _until(house, conversation, lambda status: status.roster.epoch == 3)
-    await persist(lambda: client.post(conversation, "And in winter?", message_id="three"))
+    await persist(lambda: client.conversations.handle(conversation).post("And in winter?", message_id="three"))
     await _rest(house, conversation, rounds=3)
     async with _Beside(disturbance, Scene.CLOSING, conversation):
-        await persist(lambda: client.stop(conversation, command_id="end"))
+        await persist(lambda: client.conversations.handle(conversation).stop(command_id="end"))
         await _until(house, conversation, lambda status: status.phase == "closed")
 
 
@@ -106,4 +106,6 @@ async def _rest(house: House, conversation: ConversationId, rounds: int) -> None
 async def _until(
     house: House, conversation: ConversationId, holds: Callable[[ConversationStatus], bool]
 ) -> ConversationStatus:
-    return await until(lambda: house.client.status(conversation), holds, _PATIENCE_SECONDS)
+    return await until(
+        lambda: house.client.conversations.handle(conversation).status(live=True), holds, _PATIENCE_SECONDS
+    )

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tertulia.client.client import Tertulia
 from tertulia.store.membership import MembershipChange
 from tertulia.store.transcript import Message
 from tertulia.store.turns import FinishedTurn
+from tertulia.testing import DirectClient
 
 Line = tuple[int, int | None, str, str, str]
 """seq, turn, role, sender, text."""
@@ -23,11 +23,11 @@ class Record:
     """epoch, kind, after turn."""
 
 
-async def recorded(client: Tertulia, conversation: str) -> Record:
+async def recorded(client: DirectClient, conversation: str) -> Record:
     """Read it back."""
-    messages = [message async for message in client.transcript(conversation)]
-    turns = [turn async for turn in client.turns(conversation)]
-    return record_of(messages, turns, await client.membership(conversation))
+    messages = [message async for message in client.conversations.handle(conversation).transcript()]
+    turns = [turn async for turn in client.conversations.handle(conversation).turns()]
+    return record_of(messages, turns, await client.conversations.handle(conversation).members.changes())
 
 
 def record_of(

@@ -147,7 +147,7 @@ async def _watched_talk(house: House, talk: Talk, over: asyncio.Event) -> None:
     try:
         await _talk(house, talk, over)
     except (OutOfPatience, TertuliaError) as error:
-        described = (await persist(house.client.handle(talk.id).describe)).raw_description
+        described = (await persist(house.client.scope.workflow_handle(talk.id).describe)).raw_description
         pending = [described.pending_workflow_task, *described.pending_activities]
         stand = "; ".join(" ".join(str(one).split()) for one in pending)
         raise OutOfPatience(
@@ -159,32 +159,39 @@ async def _talk(house: House, talk: Talk, over: asyncio.Event) -> None:
     """Say something whenever the round is over; now and then somebody joins or leaves."""
     client = house.client
     first = f"{talk.id}:start"
-    await persist(lambda: client.start(SOAKED, f"What of {first}?", conversation_id=talk.id))
+    await persist(lambda: client.conversations.create(SOAKED, f"What of {first}?", id=talk.id))
     talk.accepted.append(first)
     number = 0
     while not over.is_set():
-        status = await until(lambda: client.status(talk.id), _is_resting, _SETTLE_SECONDS)
+        status = await until(
+            lambda: client.conversations.handle(talk.id).status(live=True), _is_resting, _SETTLE_SECONDS
+        )
         number += 1
         await _say(house, talk, f"message-{number}")
         if number % 3 == 0:
             await _change_members(house, talk, status, number)
         await asyncio.sleep(_REST_SECONDS)
-    await until(lambda: client.status(talk.id), _is_resting, _SETTLE_SECONDS)
-    await persist(lambda: client.stop(talk.id, command_id="end"))
-    await until(lambda: client.status(talk.id), lambda status: status.phase == "closed", _SETTLE_SECONDS)
+    await until(lambda: client.conversations.handle(talk.id).status(live=True), _is_resting, _SETTLE_SECONDS)
+    await persist(lambda: client.conversations.handle(talk.id).stop(command_id="end"))
+    await until(
+        lambda: client.conversations.handle(talk.id).status(live=True),
+        lambda status: status.phase == "closed",
+        _SETTLE_SECONDS,
+    )
 
 
 async def _say(house: House, talk: Talk, message: str) -> None:
     with suppress(CommandRefused):
-        await persist(lambda: house.client.post(talk.id, f"And {message}?", message_id=message))
+        await persist(lambda: house.client.conversations.handle(talk.id).post(f"And {message}?", message_id=message))
         talk.accepted.append(message)
 
 
 async def _change_members(house: House, talk: Talk, status: ConversationStatus, number: int) -> None:
     here = JOINER in {member.name for member in status.roster.members}
-    change = house.client.remove_member if here else house.client.add_member
+    members = house.client.conversations.handle(talk.id).members
+    change = members.remove if here else members.add
     with suppress(CommandRefused):
-        await persist(lambda: change(talk.id, JOINER, command_id=f"change-{number}"))
+        await persist(lambda: change(JOINER, command_id=f"change-{number}"))
 
 
 def _is_resting(status: ConversationStatus) -> bool:
@@ -202,15 +209,15 @@ async def _watch_memory(house: House, outcome: Outcome, over: asyncio.Event) -> 
 async def _count(house: House, talk: Talk, outcome: Outcome) -> None:
     client = house.client
     try:
-        status = await persist(lambda: client.status(talk.id))
-        said = [message async for message in client.transcript(talk.id)]
-        taken = [turn async for turn in client.turns(talk.id)]
-        rows = await client.database.rows(
+        status = await persist(lambda: client.conversations.handle(talk.id).status(live=True))
+        said = [message async for message in client.conversations.handle(talk.id).transcript()]
+        taken = [turn async for turn in client.conversations.handle(talk.id).turns()]
+        rows = await client.scope.database.rows(
             select(messages.c.message_id)
             .where(messages.c.conversation_id == talk.id, messages.c.message_id.is_not(None))
             .order_by(messages.c.seq)
         )
-        tokens = await client.database.row(_SPENT, {"id": talk.id})
+        tokens = await client.scope.database.row(_SPENT, {"id": talk.id})
     except (OutOfPatience, TertuliaError) as error:
         outcome.wrong.append(f"{talk.id}: {error}")
         return

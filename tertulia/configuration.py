@@ -105,6 +105,8 @@ class Configuration(BaseModel):
     """`TERTULIA_MAX_BODY_BYTES`: the longest request body that the API reads."""
     requests_per_minute: int = Field(6_000, ge=0, validation_alias="TERTULIA_REQUESTS_PER_MINUTE")
     """`TERTULIA_REQUESTS_PER_MINUTE`: how many requests each key may make of one API process; 0 = no limit."""
+    organisation: str = Field("default", validation_alias="TERTULIA_ORGANISATION")
+    """`TERTULIA_ORGANISATION`: the organisation of the command line where it uses the servers themselves."""
     api_url: str | None = Field(None, validation_alias="TERTULIA_URL")
     """`TERTULIA_URL`: the API that the command line speaks with; None = it speaks with the servers themselves."""
     api_key: SecretStr | None = Field(None, validation_alias="TERTULIA_API_KEY")

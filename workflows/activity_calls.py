@@ -10,12 +10,10 @@ from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
 with workflow.unsafe.imports_passed_through():
     from tertulia.core.activity_contracts import ActivityName, model_task_queue
     from tertulia.core.state import ConversationState
-    from tertulia.workflows.ui_details import summary
+    from tertulia.temporal.summaries import summary
 
 _Result = TypeVar("_Result")
 
-WORKFLOW_TASK_TIMEOUT = timedelta(seconds=5)
-"""After how long a workflow task is given to another worker: one that was killed with it says nothing."""
 _DATABASE_TIMEOUT = timedelta(seconds=30)
 _HEARTBEAT_TIMEOUT = timedelta(seconds=2)
 """Short, for a false alarm costs no model call: what is written twice is written once."""

@@ -13,6 +13,8 @@ from tertulia.workflows.update_ordering import UpdatesLast
 
 _PASSTHROUGH_MODULES = (
     "tertulia.core",  # no I/O, no clock, no randomness, no state: loading it once a run would only cost time
+    "tertulia.temporal.names",  # constants alone
+    "tertulia.temporal.summaries",  # pure functions
     "tertulia.workflows.ui_details",  # pure functions of the state
     "tertulia.workflows.activity_calls",  # holds no state; activities are started through the SDK
     "tertulia.workflows.carry_out",
@@ -22,7 +24,11 @@ _PASSTHROUGH_MODULES = (
 )
 
 
-def _build_runner(existing: WorkflowRunner | None) -> WorkflowRunner:
+WORKFLOWS: tuple[type, ...] = (GroupConversation, GroupChange)
+
+
+def build_workflow_runner() -> WorkflowRunner:
+    """Return the sandbox in which the workflows run, with the ordering of updates that replay depends on."""
     return UpdatesLast(
         SandboxedWorkflowRunner(
             restrictions=SandboxRestrictions.default.with_passthrough_modules(*_PASSTHROUGH_MODULES)
@@ -41,6 +47,6 @@ class TertuliaPlugin(SimplePlugin):
         super().__init__(
             "tertulia",
             data_converter=data_converter(encryption_keys or {}),
-            workflows=[GroupConversation, GroupChange],
-            workflow_runner=_build_runner,
+            workflows=list(WORKFLOWS),
+            workflow_runner=lambda existing: build_workflow_runner(),
         )

@@ -16,19 +16,8 @@ PHASE = SearchAttributeKey.for_keyword("ConversationPhase")
 MEMBERS = SearchAttributeKey.for_keyword_list("Members")
 STOP_REASON = SearchAttributeKey.for_keyword("StopReason")
 
-MAX_SUMMARY_BYTES = 200
-"""The longest summary that Temporal takes."""
 _MAX_DETAILS_TURNS = 8
 _MAX_DETAILS_CHARS = 160
-
-
-def summary(*parts: str) -> str:
-    """The parts on one line, within Temporal's limit."""
-    line = " · ".join(part for part in parts if part)
-    encoded = line.encode()
-    if len(encoded) <= MAX_SUMMARY_BYTES:
-        return line
-    return encoded[: MAX_SUMMARY_BYTES - 3].decode(errors="ignore") + "…"
 
 
 def build_search_attributes(state: ConversationState) -> TypedSearchAttributes:

@@ -10,7 +10,7 @@ from tertulia.starter.cli.session import with_client
 from tertulia.starter.cli.terminal import console, one_line, print_json
 
 if TYPE_CHECKING:
-    from tertulia.client.backend import Conversing
+    from tertulia.client.client import Tertulia
     from tertulia.client.manifest import Applied
 
 _STYLES = {"created": "green", "updated": "yellow", "unchanged": "dim"}
@@ -30,12 +30,12 @@ def apply(
 
     Example: tertulia apply examples/*.yaml
     """
-    from tertulia.client.manifest import read_definitions
+    from tertulia.client.manifest import read_manifest
 
     # All are read before the first is applied: a mistake in one changes nothing.
-    definitions = [read_definitions(path) for path in files]
+    definitions = [read_manifest(path) for path in files]
 
-    async def apply_all(client: "Conversing") -> "list[Applied]":
+    async def apply_all(client: "Tertulia") -> "list[Applied]":
         return [line for one in definitions for line in await client.apply(one)]
 
     applied = with_client(data, apply_all)

@@ -10,7 +10,7 @@ from tertulia.starter.cli.session import with_client
 from tertulia.starter.cli.terminal import console, print_json, print_json_line
 
 if TYPE_CHECKING:
-    from tertulia.client.backend import Conversing
+    from tertulia.client.client import Tertulia
 
 
 def register(app: typer.Typer) -> None:
@@ -37,8 +37,9 @@ def start(
     Example: tertulia start "Night shift" "What should we tell the day shift?" --follow
     """
 
-    async def begin(client: "Conversing") -> None:
-        new_id = await client.start(group, message, conversation_id=id, sender=sender, close_after_round=close)
+    async def begin(client: "Tertulia") -> None:
+        conversation = await client.conversations.create(group, message, id=id, sender=sender, close_after_round=close)
+        new_id = conversation.id
         if as_json:
             (print_json_line if follow else print_json)({"conversation_id": new_id, "group": group})
         else:
@@ -46,7 +47,7 @@ def start(
         if follow:
             from tertulia.starter.cli.follow import follow as follow_round
 
-            await follow_round(client, new_id, 0, why=why, as_json=as_json)
+            await follow_round(conversation, 0, why=why, as_json=as_json)
         elif not as_json:
             console(stderr=True).print(f"tertulia watch {new_id} shows it live", style="dim", soft_wrap=True)
 
@@ -68,17 +69,17 @@ def say(
     Example: tertulia say CONVERSATION "And what would it cost?" --follow
     """
 
-    async def post(client: "Conversing") -> None:
+    async def post(client: "Tertulia") -> None:
         from tertulia.starter.cli.follow import follow as follow_round
 
-        after = await client.beginning(conversation, last=0) if follow else None
-        receipt = await client.post(conversation, message, sender=sender, message_id=id)
+        after = await client.conversations.handle(conversation).event_cursor(last=0) if follow else None
+        receipt = await client.conversations.handle(conversation).post(message, sender=sender, message_id=id)
         if after is None:
             show_receipt(receipt, as_json=as_json)
             return
         if as_json:
             print_json_line({"event": "accepted", **receipt.model_dump(mode="json")})
-        await follow_round(client, conversation, after, why=why, as_json=as_json)
+        await follow_round(client.conversations.handle(conversation), after, why=why, as_json=as_json)
 
     with_client(data, post)
 
@@ -96,10 +97,10 @@ def watch(
     Example: tertulia watch CONVERSATION --why --last 5
     """
 
-    async def look(client: "Conversing") -> None:
+    async def look(client: "Tertulia") -> None:
         from tertulia.starter.cli.follow import follow, is_closed
 
-        after = await client.beginning(conversation, last=None if from_start else last)
-        await follow(client, conversation, after, until=is_closed, why=why, as_json=as_json)
+        after = await client.conversations.handle(conversation).event_cursor(last=None if from_start else last)
+        await follow(client.conversations.handle(conversation), after, until=is_closed, why=why, as_json=as_json)
 
     with_client(data, look)

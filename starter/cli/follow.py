@@ -6,11 +6,17 @@ from contextlib import aclosing
 
 from pydantic import JsonValue
 
-from tertulia.client.asking import Waiting
-from tertulia.client.backend import Conversing
-from tertulia.client.timeline import News, Overheard, RosterChanged, Said, Silent, TookFloor, is_at_rest
-from tertulia.client.watch import Sighting, StatusSeen, watch
-from tertulia.core.status import ConversationStatus
+from tertulia.client.conversation import Conversation
+from tertulia.client.timeline import (
+    MessageAdded,
+    PhaseNotice,
+    RosterChanged,
+    TextDelta,
+    TurnStarted,
+    TurnWithoutMessage,
+)
+from tertulia.client.watch import StatusSeen, Waiting, WatchItem, watch
+from tertulia.core.status import ConversationStatus, is_round_over
 from tertulia.starter.cli.live_view import Scene
 from tertulia.starter.cli.terminal import console, print_json_line
 
@@ -23,51 +29,50 @@ def is_closed(status: ConversationStatus) -> bool:
 
 
 async def follow(
-    client: Conversing,
-    conversation_id: str,
+    conversation: Conversation,
     after: int,
     *,
-    until: Until = is_at_rest,
+    until: Until = is_round_over,
     why: bool = False,
     as_json: bool = False,
 ) -> None:
     """Show everything behind the event `after` until the conversation is as `until` wants it, or Ctrl-C."""
     try:
         if as_json:
-            await _print_lines(client, conversation_id, after, until)
+            await _print_lines(conversation, after, until)
         else:
-            members = await client.members(conversation_id)
+            members = await conversation.members.list()
             names = {member.agent_id: member.name for member in members}
-            await _show(client, conversation_id, after, until, Scene(console(), why=why, names=names))
+            await _show(conversation, after, until, Scene(console(), why=why, names=names))
     except asyncio.CancelledError:
         # Ctrl-C ends the watching, not the conversation.
-        hint = f"the conversation goes on; tertulia watch {conversation_id} shows it again"
+        hint = f"the conversation goes on; tertulia watch {conversation.id} shows it again"
         console(stderr=True).print(hint, style="dim", soft_wrap=True)
 
 
-async def _show(client: Conversing, conversation_id: str, after: int, until: Until, scene: Scene) -> None:
+async def _show(conversation: Conversation, after: int, until: Until, scene: Scene) -> None:
     with scene.live():
-        async with aclosing(watch(client, conversation_id, after, words=scene.is_live)) as sightings:
+        async with aclosing(watch(conversation, after, deltas=scene.is_live)) as sightings:
             async for sighting in sightings:
                 show(scene, sighting)
                 if isinstance(sighting, StatusSeen) and until(sighting.status):
                     return
 
 
-def show(scene: Scene, sighting: Sighting) -> None:
+def show(scene: Scene, sighting: WatchItem) -> None:
     """Put one sighting on the screen."""
     match sighting:
-        case Said():
+        case MessageAdded():
             scene.said(sighting)
-        case Silent():
+        case TurnWithoutMessage():
             scene.silent(sighting)
         case RosterChanged():
             scene.changed(sighting)
-        case News():
+        case PhaseNotice():
             scene.told(sighting)
-        case TookFloor():
+        case TurnStarted():
             scene.begins(sighting)
-        case Overheard(delta=delta):
+        case TextDelta(delta=delta):
             scene.overhears(delta)
         case Waiting(reason=reason):
             scene.wait(reason)
@@ -75,29 +80,29 @@ def show(scene: Scene, sighting: Sighting) -> None:
             scene.stand(status)
 
 
-async def _print_lines(client: Conversing, conversation_id: str, after: int, until: Until) -> None:
-    async with aclosing(watch(client, conversation_id, after)) as sightings:
+async def _print_lines(conversation: Conversation, after: int, until: Until) -> None:
+    async with aclosing(watch(conversation, after)) as sightings:
         async for sighting in sightings:
             match sighting:
                 case StatusSeen(status=status):
                     if until(status):
                         return
-                case TookFloor() | Overheard():
+                case TurnStarted() | TextDelta():
                     pass
                 case _:
                     print_json_line(_flat(sighting))
 
 
-def _flat(sighting: Said | Silent | RosterChanged | News | Waiting) -> dict[str, JsonValue]:
+def _flat(sighting: MessageAdded | TurnWithoutMessage | RosterChanged | PhaseNotice | Waiting) -> dict[str, JsonValue]:
     match sighting:
-        case Said(message=message, turn=turn):
+        case MessageAdded(message=message, turn=turn):
             why = {"chosen_by": turn.chosen_by, "reason": turn.reason} if turn else {}
             return {"event": "message", **message.model_dump(mode="json"), **why}
-        case Silent(turn=turn):
+        case TurnWithoutMessage(turn=turn):
             return {"event": "turn", **turn.model_dump(mode="json")}
         case RosterChanged(change=change):
             return {"event": "members", **change.model_dump(mode="json")}
-        case News(kind=kind, round=round, reason=reason, explanation=explanation):
+        case PhaseNotice(kind=kind, round=round, reason=reason, explanation=explanation):
             return {"event": kind, "round": round, "reason": reason, "explanation": explanation}
         case Waiting(reason=reason):
             return {"event": "waiting", "reason": reason}

@@ -1,15 +1,22 @@
 """`keys` and `organisations`: who may use the API, and whose rows they see. Organisations are made on the database."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.table import Table
 
+from tertulia.core.errors import CommandRefused
 from tertulia.starter.cli.options import Data, Json, help_without_command
-from tertulia.starter.cli.session import with_client, with_servers
+from tertulia.starter.cli.session import configured, with_client, with_operator
 from tertulia.starter.cli.terminal import console, one_line, print_json
 
+T = TypeVar("T")
+
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tertulia.client.keys import Keys
+    from tertulia.client.operator import Operator
     from tertulia.core.records import KeyRow
 
 keys = typer.Typer(help="Keys for the API.", rich_markup_mode=None)
@@ -52,10 +59,7 @@ def create(
 
     Example: tertulia keys create "night shift" --scope post
     """
-    from tertulia.service.key_forms import new_key
-
-    new = new_key(name, scope)
-    made = with_client(data, lambda client: client.make_key(new, organisation))
+    made = _with_keys(data, organisation, lambda keys: keys.create(name, scopes=scope or ("operate",)))
     if as_json:
         print_json({**_as_json(made.key), "key": made.secret})
         return
@@ -69,7 +73,7 @@ def create(
 @keys.command("list")
 def list_(organisation: Organisation = None, data: Data = None, as_json: Json = False) -> None:
     """Show an organisation's keys, the oldest first, and when each was last used."""
-    rows = with_client(data, lambda client: client.keys(organisation))
+    rows = _with_keys(data, organisation, lambda keys: keys.list())
     if as_json:
         print_json([_as_json(row) for row in rows])
         return
@@ -91,7 +95,7 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Make a key invalid, at once and for ever."""
-    row = with_client(data, lambda client: client.revoke_key(key, organisation))
+    row = _with_keys(data, organisation, lambda keys: keys.delete(key))
     if as_json:
         print_json(_as_json(row))
     else:
@@ -109,11 +113,7 @@ def create_organisation(
 
     Example: tertulia organisations create acme && tertulia keys create acme-bot --organisation acme
     """
-    from tertulia.service.keys import new_organisation
-    from tertulia.store.organisations import create_organisation as create
-
-    new = new_organisation(organisation, name)
-    made = with_servers(data, lambda client: create(client.database, new))
+    made = with_operator(data, lambda operator: operator.organisations.create(organisation, name=name))
     if as_json:
         print_json(made.model_dump(mode="json"))
     else:
@@ -123,14 +123,25 @@ def create_organisation(
 @organisations.command("list")
 def list_of_organisations(data: Data = None, as_json: Json = False) -> None:
     """Show all organisations."""
-    from tertulia.store.organisations import list_organisations
-
-    found = with_servers(data, lambda client: list_organisations(client.database))
+    found = with_operator(data, lambda operator: operator.organisations.list())
     if as_json:
         print_json([one.model_dump(mode="json") for one in found])
         return
     for one in found:
         print(one.id if one.name == one.id else f"{one.id} ({one_line(one.name)})")
+
+
+def _with_keys(data: Data, organisation: str | None, work: "Callable[[Keys], Awaitable[T]]") -> T:
+    """Do `work` with the keys of an organisation, by default the client's own."""
+    if organisation is None:
+        return with_client(data, lambda client: work(client.keys))
+    if configured(data).api_url is not None and data is None:
+        raise CommandRefused("--organisation: with TERTULIA_URL, keys are those of your own key's organisation alone")
+
+    async def with_organisation(operator: "Operator") -> T:
+        return await work((await operator.organisation(organisation)).keys)
+
+    return with_operator(data, with_organisation)
 
 
 def _as_json(row: "KeyRow") -> dict[str, Any]:

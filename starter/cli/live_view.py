@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from tertulia.client.timeline import Circumstances, News, RosterChanged, Said, Silent, TookFloor
+from tertulia.client.timeline import MessageAdded, PhaseNotice, RosterChanged, TurnNote, TurnStarted, TurnWithoutMessage
 from tertulia.core.records import FinishedTurn, LiveDelta, MembershipChange, Message
 from tertulia.core.roster_changes import AnyRosterChange, MembersReordered
 from tertulia.core.status import ConversationStatus
@@ -57,7 +57,7 @@ def speaker_line(message: Message, colours: Colours) -> Text:
     return Text.assemble(name, (f"  #{message.seq}{turn}", "dim"))
 
 
-def chosen_by(turn: FinishedTurn | Circumstances) -> str:
+def chosen_by(turn: FinishedTurn | TurnNote) -> str:
     """Who chose the speaker, and why."""
     return f"{_CHOSEN_BY.get(turn.chosen_by, turn.chosen_by)}: {turn.reason}"
 
@@ -92,7 +92,7 @@ class Scene:
         with Live(self._progress, console=self._console, refresh_per_second=8, transient=True):
             yield
 
-    def said(self, happening: Said) -> None:
+    def said(self, happening: MessageAdded) -> None:
         """A message: who, when, why, and the words."""
         message, turn = happening.message, happening.turn
         again = f" · attempt {turn.attempt}" if turn is not None and turn.attempt > 1 else ""
@@ -102,7 +102,7 @@ class Scene:
         self._print(line.append_text(self._because(turn)))
         print_words(self._console, message.text)
 
-    def silent(self, happening: Silent) -> None:
+    def silent(self, happening: TurnWithoutMessage) -> None:
         """A turn without a message."""
         turn = happening.turn
         name = (one_line(turn.speaker), self._colours.of(turn.speaker))
@@ -121,7 +121,7 @@ class Scene:
         words = one_line(headline(change, self._names))
         self.note(words, _CHANGE_STYLES.get(change.kind, "cyan"))
 
-    def told(self, news: News) -> None:
+    def told(self, news: PhaseNotice) -> None:
         """A phase that matters has begun."""
         why = f" ({one_line(news.explanation)})" if news.explanation else ""
         reason = one_line(news.reason)
@@ -135,7 +135,7 @@ class Scene:
             case "closed":
                 self.note(f"closed: {reason}{why}", "cyan")
 
-    def begins(self, floor: TookFloor) -> None:
+    def begins(self, floor: TurnStarted) -> None:
         """Somebody has the floor."""
         self._progress.show(f"turn {floor.turn} · {one_line(floor.speaker)} is speaking…")
 
@@ -157,7 +157,7 @@ class Scene:
         self.note(f"{one_line(reason)}; waiting", "red")
         self._progress.wait(one_line(reason))
 
-    def _because(self, turn: FinishedTurn | Circumstances | None) -> Text:
+    def _because(self, turn: FinishedTurn | TurnNote | None) -> Text:
         if turn is None or not self._why:
             return Text()
         return Text(f"\n  ↳ {one_line(chosen_by(turn))}", "dim italic")

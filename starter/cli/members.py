@@ -21,7 +21,7 @@ from tertulia.starter.cli.session import with_client
 from tertulia.starter.cli.terminal import print_json
 
 if TYPE_CHECKING:
-    from tertulia.client.backend import Conversing
+    from tertulia.client.client import Tertulia
     from tertulia.core.records import MemberRow, MembershipChange
 
 app = typer.Typer(rich_markup_mode=None)
@@ -63,9 +63,11 @@ def list_members(conversation: Conversation, data: Data = None, as_json: Json = 
     """Who is here, who was, and every change so far."""
     from tertulia.starter.cli.tables import members_table, print_changes
 
-    async def read(client: "Conversing") -> "tuple[list[MemberRow], list[MembershipChange]]":
-        await client.conversation(conversation)
-        return await client.members(conversation), await client.membership(conversation)
+    async def read(client: "Tertulia") -> "tuple[list[MemberRow], list[MembershipChange]]":
+        await client.conversations.handle(conversation).retrieve()
+        return await client.conversations.handle(conversation).members.list(), await client.conversations.handle(
+            conversation
+        ).members.changes()
 
     members, changes = with_client(data, read)
     if as_json:
@@ -102,10 +104,9 @@ def add(
     Example: tertulia members add CONVERSATION Iris --catch-up last:5
     """
 
-    def join(client: "Conversing", agent: str, index: int) -> Awaitable[Receipt]:
+    def join(client: "Tertulia", agent: str, index: int) -> Awaitable[Receipt]:
         place = None if position is None else position + index
-        return client.add_member(
-            conversation,
+        return client.conversations.handle(conversation).members.add(
             agent,
             position=place,
             state=state.value,
@@ -128,8 +129,10 @@ def remove(
 ) -> None:
     """Let members leave. They keep their state, should they come back."""
 
-    def leave(client: "Conversing", agent: str, _: int) -> Awaitable[Receipt]:
-        return client.remove_member(conversation, agent, in_flight=_policy(in_flight), command_id=id)
+    def leave(client: "Tertulia", agent: str, _: int) -> Awaitable[Receipt]:
+        return client.conversations.handle(conversation).members.remove(
+            agent, in_flight=_policy(in_flight), command_id=id
+        )
 
     _one_by_one(agents, id, data, as_json, leave)
 
@@ -148,8 +151,8 @@ def replace(
     """Let another agent take a member's place in the order."""
     receipt = with_client(
         data,
-        lambda client: client.replace_member(
-            conversation, agent, replacement, catch_up=catch_up, in_flight=_policy(in_flight), command_id=id
+        lambda client: client.conversations.handle(conversation).members.replace(
+            agent, replacement, catch_up=catch_up, in_flight=_policy(in_flight), command_id=id
         ),
     )
     show_receipts([receipt], as_json=as_json)
@@ -160,7 +163,9 @@ def reorder(
     conversation: Conversation, agents: Agents, id: CommandIdOption = None, data: Data = None, as_json: Json = False
 ) -> None:
     """Give the members a new order: name every member once."""
-    receipt = with_client(data, lambda client: client.reorder_members(conversation, agents, command_id=id))
+    receipt = with_client(
+        data, lambda client: client.conversations.handle(conversation).members.reorder(agents, command_id=id)
+    )
     show_receipts([receipt], as_json=as_json)
 
 
@@ -170,7 +175,11 @@ def mute(
 ) -> None:
     """Let members stay and read, but not speak."""
     _one_by_one(
-        agents, id, data, as_json, lambda client, agent, _: client.mute_member(conversation, agent, command_id=id)
+        agents,
+        id,
+        data,
+        as_json,
+        lambda client, agent, _: client.conversations.handle(conversation).members.mute(agent, command_id=id),
     )
 
 
@@ -180,7 +189,11 @@ def unmute(
 ) -> None:
     """Let muted members speak again, or those on standby speak for themselves."""
     _one_by_one(
-        agents, id, data, as_json, lambda client, agent, _: client.unmute_member(conversation, agent, command_id=id)
+        agents,
+        id,
+        data,
+        as_json,
+        lambda client, agent, _: client.conversations.handle(conversation).members.unmute(agent, command_id=id),
     )
 
 
@@ -190,7 +203,11 @@ def reinstate(
 ) -> None:
     """Take isolated members, or managers, for healthy at once."""
     _one_by_one(
-        agents, id, data, as_json, lambda client, agent, _: client.reinstate_member(conversation, agent, command_id=id)
+        agents,
+        id,
+        data,
+        as_json,
+        lambda client, agent, _: client.conversations.handle(conversation).members.reinstate(agent, command_id=id),
     )
 
 
@@ -203,14 +220,14 @@ def _one_by_one(
     command_id: str | None,
     data: "Data",
     as_json: bool,
-    send: Callable[["Conversing", str, int], Awaitable[Receipt]],
+    send: Callable[["Tertulia", str, int], Awaitable[Receipt]],
 ) -> None:
     """Send one command for each agent, in order; the receipts of those before a refusal are printed."""
     if command_id is not None and len(agents) > 1:
         raise typer.BadParameter("one id is for one command: name one agent", param_hint="--id")
     receipts: list[Receipt] = []
 
-    async def send_all(client: "Conversing") -> None:
+    async def send_all(client: "Tertulia") -> None:
         for index, agent in enumerate(agents):
             receipts.append(await send(client, agent, index))
 

@@ -10,7 +10,7 @@ from tertulia.starter.cli.session import with_client
 from tertulia.starter.cli.terminal import print_json
 
 if TYPE_CHECKING:
-    from tertulia.client.backend import Conversing
+    from tertulia.client.client import Tertulia
     from tertulia.core.records import ConversationRow, FinishedTurn, Message
 
 
@@ -32,8 +32,8 @@ def show(
         _show_turns(conversation, data, as_json)
         return
 
-    async def read(client: "Conversing") -> "list[Message]":
-        return [message async for message in client.transcript(conversation)]
+    async def read(client: "Tertulia") -> "list[Message]":
+        return [message async for message in client.conversations.handle(conversation).transcript()]
 
     messages = with_client(data, read)
     if as_json:
@@ -46,9 +46,9 @@ def show(
 
 
 def _show_turns(conversation: str, data: Data, as_json: bool) -> None:
-    async def read(client: "Conversing") -> "list[FinishedTurn]":
-        await client.conversation(conversation)
-        return [turn async for turn in client.turns(conversation)]
+    async def read(client: "Tertulia") -> "list[FinishedTurn]":
+        await client.conversations.handle(conversation).retrieve()
+        return [turn async for turn in client.conversations.handle(conversation).turns()]
 
     finished = with_client(data, read)
     if as_json:
@@ -64,7 +64,7 @@ def status(conversation: Conversation, data: Data = None, as_json: Json = False)
     """Print where a conversation stands: phase, roster, cost, what waits and what was refused."""
     from tertulia.starter.cli.tables import print_status
 
-    now = with_client(data, lambda client: client.present_status(conversation))
+    now = with_client(data, lambda client: client.conversations.handle(conversation).status())
     if as_json:
         print_json(now.model_dump(mode="json"))
     else:
@@ -78,8 +78,8 @@ def list_conversations(
 ) -> None:
     """List the newest conversations."""
 
-    def read(client: "Conversing") -> "Awaitable[list[ConversationRow]]":
-        return client.conversations(limit=limit)
+    def read(client: "Tertulia") -> "Awaitable[list[ConversationRow]]":
+        return client.conversations.list(limit=limit)
 
     rows = with_client(data, read)
     if as_json:

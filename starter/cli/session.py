@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from tertulia.client.backend import Conversing
     from tertulia.client.client import Tertulia
+    from tertulia.client.operator import Operator
     from tertulia.configuration import Configuration
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ def configured(data: Path | None) -> "Configuration":
     return Configuration.from_environment()
 
 
-def with_client(data: Path | None, work: Callable[["Conversing"], Awaitable[T]]) -> T:
+def with_client(data: Path | None, work: Callable[["Tertulia"], Awaitable[T]]) -> T:
     """Do `work` with a client of the API that `TERTULIA_URL` names or, without it, with one of the servers themselves.
 
     Raises:
@@ -48,18 +48,26 @@ def with_client(data: Path | None, work: Callable[["Conversing"], Awaitable[T]])
     return _remotely(configuration, work)
 
 
-def with_servers(data: Path | None, work: Callable[["Tertulia"], Awaitable[T]]) -> T:
-    """Do `work` with a client of the servers themselves: there is no way through the API.
+def with_operator(data: Path | None, work: Callable[["Operator"], Awaitable[T]]) -> T:
+    """Do `work` with the operator's client, which the API does not offer.
 
     Raises:
-        ConfigurationError: an API is named.
+        ConfigurationError: an API is configured.
     """
     from tertulia.configuration import ConfigurationError
 
     configuration = configured(data)
     if configuration.api_url is not None and data is None:
-        raise ConfigurationError("organisations are not to be had through TERTULIA_URL: do this where the database is")
-    return _directly(configuration, work)
+        raise ConfigurationError("organisations are not managed through TERTULIA_URL: do this where the database is")
+    from tertulia.client.client import Tertulia
+
+    quieten_libraries()
+
+    async def connected() -> T:
+        async with Tertulia.connect_operator(configuration) as operator:
+            return await work(operator)
+
+    return asyncio.run(connected())
 
 
 def _directly(configuration: "Configuration", work: Callable[["Tertulia"], Awaitable[T]]) -> T:
@@ -69,17 +77,19 @@ def _directly(configuration: "Configuration", work: Callable[["Tertulia"], Await
     quieten_libraries()
 
     async def connected() -> T:
-        async with Tertulia.connect(configuration, lazy=True) as client:
+        async with Tertulia.connect(configuration, organisation=configuration.organisation, is_lazy=True) as client:
             return await work(client)
 
     return asyncio.run(connected())
 
 
-def _remotely(configuration: "Configuration", work: Callable[["Conversing"], Awaitable[T]]) -> T:
-    from tertulia.client.http_backend import RemoteTertulia
+def _remotely(configuration: "Configuration", work: Callable[["Tertulia"], Awaitable[T]]) -> T:
+    from tertulia.client.client import Tertulia
+
+    key = configuration.api_key.get_secret_value() if configuration.api_key else None
 
     async def connected() -> T:
-        async with RemoteTertulia.connect(configuration) as client:
+        async with Tertulia.connect_http(configuration.api_url, key) as client:
             return await work(client)
 
     return asyncio.run(connected())

@@ -26,13 +26,13 @@ def pause(
     as_json: Json = False,
 ) -> None:
     """Let a conversation rest from the next turn boundary on."""
-    receipt = with_client(data, lambda client: client.pause(conversation, reason, command_id=id))
+    receipt = with_client(data, lambda client: client.conversations.handle(conversation).pause(reason, command_id=id))
     show_receipt(receipt, as_json=as_json)
 
 
 def resume(conversation: Conversation, id: CommandIdOption = None, data: Data = None, as_json: Json = False) -> None:
     """Let a paused conversation go on."""
-    receipt = with_client(data, lambda client: client.resume(conversation, command_id=id))
+    receipt = with_client(data, lambda client: client.conversations.handle(conversation).resume(command_id=id))
     show_receipt(receipt, as_json=as_json)
 
 
@@ -44,7 +44,7 @@ def stop(
     as_json: Json = False,
 ) -> None:
     """Close a conversation at the next turn boundary, for good."""
-    receipt = with_client(data, lambda client: client.stop(conversation, reason, command_id=id))
+    receipt = with_client(data, lambda client: client.conversations.handle(conversation).stop(reason, command_id=id))
     show_receipt(receipt, as_json=as_json)
 
 
@@ -60,7 +60,9 @@ def settings(
     Example: tertulia settings CONVERSATION max_turns=12 intake=queue
     """
     changes = dict(_pair(text) for text in pairs)
-    receipt = with_client(data, lambda client: client.update_settings(conversation, changes, command_id=id))
+    receipt = with_client(
+        data, lambda client: client.conversations.handle(conversation).update_settings(changes, command_id=id)
+    )
     show_receipt(receipt, as_json=as_json)
 
 

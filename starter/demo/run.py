@@ -12,7 +12,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from tertulia.client.client import Tertulia
 from tertulia.client.watch import StatusSeen, watch
 from tertulia.core.status import ConversationStatus
 from tertulia.devstack.events import StackEvent
@@ -36,6 +35,7 @@ from tertulia.starter.demo.script import (
     DemoFailed,
     Script,
 )
+from tertulia.testing import DirectClient
 
 _GROUP_FILE = Path(__file__).with_name("demo.yaml")
 _SPEAKING_MS = 1_100
@@ -76,7 +76,7 @@ async def _play(folder: Path, wait: bool) -> bool:
     out = console()
     scene = Scene(out, why=True, names={})
     out.print(Text("Tertulia: a demonstration. A stack of its own comes up; nothing has to be set up.\n", "bold"))
-    async with _stack(folder, scene) as stack, Tertulia.connect(stack.configuration) as client:
+    async with _stack(folder, scene) as stack, DirectClient.open(stack.configuration) as client:
         url = f"{stack.addresses.temporal_ui_url}/namespaces/default/workflows/{CONVERSATION}"
         scene.note(f"the conversation in Temporal's UI: {url}", "cyan")
         await _slow_down(stack)
@@ -114,7 +114,7 @@ async def _slow_down(stack: Stack) -> None:
     await OfflineModelControl(stack.addresses.model_base_url or "").behave(choosing, delay_ms=_SPEAKING_MS)
 
 
-async def _converse(stack: Stack, client: Tertulia, scene: Scene) -> Evidence:
+async def _converse(stack: Stack, client: DirectClient, scene: Scene) -> Evidence:
     cues = Cues()
     script = Script(stack, scene, cues)
     await script.command("apply", str(_GROUP_FILE))
@@ -131,10 +131,10 @@ async def _converse(stack: Stack, client: Tertulia, scene: Scene) -> Evidence:
     return await _collect(stack, client, status, playing.result())
 
 
-async def _watch(client: Tertulia, scene: Scene, cues: Cues) -> ConversationStatus:
+async def _watch(client: DirectClient, scene: Scene, cues: Cues) -> ConversationStatus:
     """Show the conversation until it is closed."""
     with scene.live():
-        async with aclosing(watch(client, CONVERSATION, 0, words=scene.is_live)) as sightings:
+        async with aclosing(watch(client.conversations.handle(CONVERSATION), 0, deltas=scene.is_live)) as sightings:
             async for sighting in sightings:
                 show(scene, sighting)
                 await cues.saw(sighting)
@@ -143,14 +143,14 @@ async def _watch(client: Tertulia, scene: Scene, cues: Cues) -> ConversationStat
     raise AssertionError("a watch does not end by itself")
 
 
-async def _collect(stack: Stack, client: Tertulia, status: ConversationStatus, killing: Killing) -> Evidence:
+async def _collect(stack: Stack, client: DirectClient, status: ConversationStatus, killing: Killing) -> Evidence:
     return Evidence(
         posted=(QUESTION, SECOND_QUESTION),
         joiner=JOINER,
         leaver=LEAVER,
-        messages=[message async for message in client.transcript(CONVERSATION)],
-        turns=[turn async for turn in client.turns(CONVERSATION)],
-        changes=await client.membership(CONVERSATION),
+        messages=[message async for message in client.conversations.handle(CONVERSATION).transcript()],
+        turns=[turn async for turn in client.conversations.handle(CONVERSATION).turns()],
+        changes=await client.conversations.handle(CONVERSATION).members.changes(),
         status=status,
         calls=await OfflineModelControl(stack.addresses.model_base_url or "").calls(),
         killing=killing,

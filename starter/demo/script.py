@@ -4,9 +4,10 @@ import asyncio
 import sys
 from dataclasses import dataclass, field
 
-from tertulia.client.timeline import RosterChanged, Said, is_at_rest
-from tertulia.client.watch import Sighting, StatusSeen
+from tertulia.client.timeline import MessageAdded, RosterChanged
+from tertulia.client.watch import StatusSeen, WatchItem
 from tertulia.core.errors import TertuliaError
+from tertulia.core.status import is_round_over
 from tertulia.devstack.offline_model.control import OfflineModelControl
 from tertulia.devstack.stack import Stack
 from tertulia.starter.cli.live_view import Scene
@@ -39,19 +40,19 @@ class Cues:
     rests: bool = False
     _moved: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def saw(self, sighting: Sighting) -> None:
+    async def saw(self, sighting: WatchItem) -> None:
         """Take note of what has happened."""
         async with self._moved:
-            if isinstance(sighting, Said) and sighting.message.turn is not None:
+            if isinstance(sighting, MessageAdded) and sighting.message.turn is not None:
                 self.turn = sighting.message.turn
                 self.speakers.add(sighting.message.sender)
-            elif isinstance(sighting, Said):
+            elif isinstance(sighting, MessageAdded):
                 self.questions += 1
                 self.rests = False
             elif isinstance(sighting, RosterChanged):
                 self.changes += 1
             elif isinstance(sighting, StatusSeen):
-                self.rests = is_at_rest(sighting.status)
+                self.rests = is_round_over(sighting.status)
             self._moved.notify_all()
 
     async def after_turn(self, turn: int) -> None:

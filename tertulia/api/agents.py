@@ -38,7 +38,7 @@ async def agents(
     service: AgentsToRead, query: Annotated[AgentQuery, Query()], default_model: DefaultModel
 ) -> list[AgentState]:
     """A page of the agents."""
-    return [agent_state(agent, default_model) for agent in await service.listed(query.page, query.only)]
+    return [agent_state(agent, default_model) for agent in await service.list(query.page, query.filter)]
 
 
 @router.post("/")
@@ -75,7 +75,7 @@ async def modify(
     response: Response,
 ) -> AgentState:
     """Change an agent; its next turn is taken as it is then."""
-    agent = await service.modify(agent_id, body.patch, expected_revision=expected)
+    agent = await service.update(agent_id, body.patch, expected_revision=expected)
     response.headers.update(etag(agent.revision))
     return agent_state(agent, default_model)
 
@@ -97,7 +97,7 @@ async def groups(
 ) -> list[GroupShape]:
     """A page of the groups that the agent is in, or that it manages."""
     only = GroupFilter(agent_id=AgentId(agent_id), manager_type=query.manager_type)
-    return [group_shape(group) for group in await service.listed(query.page, only)]
+    return [group_shape(group) for group in await service.list(query.page, only)]
 
 
 @router.get("/{agent_id}/core-memory")
@@ -130,7 +130,7 @@ async def modify_block(
     response: Response,
 ) -> BlockShape:
     """Change the agent's block of that label, for all that have it."""
-    changed = await service.modify_block(agent_id, block_label, body, expected_version=expected)
+    changed = await service.update_block(agent_id, block_label, body, expected_version=expected)
     response.headers.update(etag(changed.version))
     return block_shape(changed)
 
@@ -138,10 +138,10 @@ async def modify_block(
 @router.patch("/{agent_id}/core-memory/blocks/attach/{block_id}")
 async def attach(service: AgentsToChange, agent_id: str, block_id: str, default_model: DefaultModel) -> AgentState:
     """Let the agent have a block, as its last."""
-    return agent_state(await service.attach(agent_id, block_id), default_model)
+    return agent_state(await service.attach_block(agent_id, block_id), default_model)
 
 
 @router.patch("/{agent_id}/core-memory/blocks/detach/{block_id}")
 async def detach(service: AgentsToChange, agent_id: str, block_id: str, default_model: DefaultModel) -> AgentState:
     """Take a block from the agent; the block itself stays."""
-    return agent_state(await service.detach(agent_id, block_id), default_model)
+    return agent_state(await service.detach_block(agent_id, block_id), default_model)

@@ -28,8 +28,8 @@ from tertulia.api.access_log import AccessLog
 from tertulia.api.limits import BodyLimit, Rates
 from tertulia.api.path_normalisation import Paths
 from tertulia.api.security import API, Door, require
-from tertulia.client.client import Tertulia
 from tertulia.configuration import Configuration
+from tertulia.service.connection import Connection
 from tertulia.temporal.encryption import EncryptionCodec
 
 _DESCRIPTION = """\
@@ -84,9 +84,9 @@ def _connected(configuration: Configuration) -> Callable[[FastAPI], AbstractAsyn
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Lazy: an API that starts before Temporal answers what needs the database alone.
-        async with Tertulia.connect(configuration, lazy=True, connections=_CONNECTIONS) as client:
-            app.state.tertulia = client
-            async with events.listening(app, client.database):
+        async with Connection.open(configuration, is_lazy=True, pool_size=_CONNECTIONS) as connection:
+            app.state.connection = connection
+            async with events.listening(app, connection.database):
                 yield
 
     return lifespan

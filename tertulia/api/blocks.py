@@ -16,7 +16,7 @@ router = APIRouter(prefix="/blocks", tags=["blocks"])
 @router.get("/")
 async def blocks(service: BlocksToRead, query: Annotated[BlockQuery, Query()]) -> list[BlockShape]:
     """A page of the blocks."""
-    return [block_shape(block) for block in await service.listed(query.page, query.only)]
+    return [block_shape(block) for block in await service.list(query.page, query.filter)]
 
 
 @router.post("/")
@@ -50,7 +50,7 @@ async def modify(
     Changes at the same time wait for each other, and none is lost; `If-Match` with the version refuses to change what
     someone else has changed meanwhile.
     """
-    block = await service.modify(block_id, body, expected_version=expected)
+    block = await service.update(block_id, body, expected_version=expected)
     response.headers.update(etag(block.version))
     return block_shape(block)
 

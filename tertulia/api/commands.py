@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header
 
-from tertulia.api.dependencies import Client
+from tertulia.api.dependencies import SharedConnection, scope_of
 from tertulia.api.security import require
 from tertulia.core.commands import COMMANDS, PATHS, Command, PostMessage, Receipt, UpdateSettings
 from tertulia.core.keys import Scope
+from tertulia.service.command_updates import send_command
 from tertulia.service.principal import Principal
 
 router = APIRouter(prefix="/conversations/{conversation_id}", tags=["commands"])
@@ -26,8 +27,8 @@ IdempotencyKey = Annotated[
 
 
 def _route(kind: type[Command], scope: Scope) -> Callable[..., Awaitable[Receipt]]:
-    async def tell(
-        client: Client,
+    async def send(
+        connection: SharedConnection,
         principal: Annotated[Principal, Depends(require(scope))],
         conversation_id: str,
         body: Any,
@@ -36,11 +37,11 @@ def _route(kind: type[Command], scope: Scope) -> Callable[..., Awaitable[Receipt
         command = body
         if command.command_id is None and idempotency_key is not None:
             command = command.model_copy(update={"command_id": idempotency_key})
-        return await client.within(principal.organisation_id).send(conversation_id, command)
+        return await send_command(scope_of(connection, principal), conversation_id, command)
 
-    tell.__annotations__["body"] = kind
-    tell.__doc__ = getdoc(kind)
-    return tell
+    send.__annotations__["body"] = kind
+    send.__doc__ = getdoc(kind)
+    return send
 
 
 for _name, _kind in COMMANDS.items():

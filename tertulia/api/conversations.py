@@ -1,26 +1,19 @@
-"""`/v1/conversations`: start, read and fork conversations. What steers one that runs is in `commands`."""
+"""`/v1/conversations`: start, list, read, fork and delete conversations. Commands are in `commands`."""
 
 from datetime import datetime
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
-from tertulia.api.dependencies import Client
-from tertulia.api.schemas.requests import Body, Paged
-from tertulia.api.security import Operator, Poster, Reader
-from tertulia.core.conversations import NewConversation, NewFork
-from tertulia.core.ids import ConversationId
+from tertulia.api.dependencies import ConversationsToChange, ConversationsToRead, ConversationsToStart
+from tertulia.api.schemas.requests import Body, Deleted, Paged
+from tertulia.core.conversations import ConversationFilter, NewConversation, NewFork
 from tertulia.core.paging import DEFAULT_PAGE, MAX_PAGE
 from tertulia.core.phases import PublicPhase
+from tertulia.core.records import ConversationRow, FinishedTurn, MemberRow, MembershipChange, Message
 from tertulia.core.state import TurnSummary
 from tertulia.core.status import ConversationStatus
-from tertulia.service.conversations import Conversations
-from tertulia.store.conversations import ConversationRow
-from tertulia.store.membership import MemberRow, MembershipChange
-from tertulia.store.spans import Span, read_span
-from tertulia.store.transcript import Message
-from tertulia.store.turns import FinishedTurn, read_turns
 
 router = APIRouter(prefix="/conversations", tags=["conversations"])
 
@@ -49,18 +42,36 @@ class Conversation(BaseModel):
         return cls(**values, id=row.conversation_id, messages=row.last_seq, turns=row.last_turn)
 
 
-class Beginning(BaseModel):
+class EventCursor(BaseModel):
     """A place among a conversation's events."""
 
     after: int
-    """The number of an event, as the stream of events takes it; 0 = before the first."""
+    """The number of an event, as the event stream takes it; 0 = before the first."""
 
 
-class ConversationQuery(Paged):
-    """Which conversations."""
+class ConversationFilterQuery(Body):
+    """Which conversations are meant: those that match every field that is set."""
 
-    group_id: str | None = None
-    """Only those of this group."""
+    group_id: str | None = Field(default=None, max_length=128, description="Id or name of the group.")
+    phase: PublicPhase | None = None
+    member: str | None = Field(default=None, max_length=128, description="Id or name of a present member.")
+    created_after: AwareDatetime | None = Field(default=None, description="Created at this time or later.")
+    created_before: AwareDatetime | None = Field(default=None, description="Created before this time.")
+
+    @property
+    def filter(self) -> ConversationFilter:
+        """The filter that the service takes."""
+        return ConversationFilter(
+            group=self.group_id,
+            phase=self.phase,
+            member=self.member,
+            created_after=self.created_after,
+            created_before=self.created_before,
+        )
+
+
+class ConversationQuery(ConversationFilterQuery, Paged):
+    """One page of the conversations that match."""
 
 
 class SpanQuery(Body):
@@ -72,83 +83,105 @@ class SpanQuery(Body):
 
 @router.get("/")
 async def conversations(
-    client: Client, principal: Reader, query: Annotated[ConversationQuery, Query()]
+    service: ConversationsToRead, query: Annotated[ConversationQuery, Query()]
 ) -> list[Conversation]:
-    """A page of the conversations."""
-    service = Conversations(client, principal.organisation_id)
-    return [Conversation.of(row) for row in await service.listed(query.page, query.group_id)]
+    """List the conversations of the organisation, page by page."""
+    return [Conversation.of(row) for row in await service.list(query.page, query.filter)]
 
 
 @router.post("/", status_code=201)
-async def start(client: Client, principal: Poster, body: NewConversation) -> Conversation:
-    """Start a conversation of a group with its first message. It goes on by itself; its events tell how."""
-    return Conversation.of(await Conversations(client, principal.organisation_id).start(body))
+async def start(service: ConversationsToStart, body: NewConversation) -> Conversation:
+    """Start a conversation of a group with its first message. It runs by itself; its events report its progress."""
+    return Conversation.of(await service.create(body))
+
+
+@router.get("/count")
+async def count(service: ConversationsToRead, query: Annotated[ConversationFilterQuery, Query()]) -> int:
+    """Return the number of conversations that match the query."""
+    return await service.count(query.filter)
+
+
+@router.get("/find")
+async def find(service: ConversationsToRead, prefix: Annotated[str, Query(min_length=1, max_length=128)]) -> list[str]:
+    """List up to 10 conversation ids that start with `prefix`, the newest first; an exact match is the only result."""
+    return [*await service.find(prefix)]
 
 
 @router.get("/{conversation_id}")
-async def retrieve(client: Client, principal: Reader, conversation_id: str) -> Conversation:
-    """A conversation."""
-    return Conversation.of(await Conversations(client, principal.organisation_id).retrieve(conversation_id))
+async def retrieve(service: ConversationsToRead, conversation_id: str) -> Conversation:
+    """Return a conversation."""
+    return Conversation.of(await service.retrieve(conversation_id))
+
+
+@router.delete("/{conversation_id}")
+async def delete(service: ConversationsToChange, conversation_id: str) -> Deleted:
+    """Delete a closed conversation: its transcript, everything recorded of it, and its history in Temporal."""
+    await service.delete(conversation_id)
+    return Deleted(message=f"conversation {conversation_id!r} deleted")
 
 
 @router.get("/{conversation_id}/status")
-async def status(client: Client, principal: Reader, conversation_id: str) -> ConversationStatus:
-    """Where a conversation stands: phase, roster, cost, what waits and what was refused."""
-    return await client.within(principal.organisation_id).present_status(conversation_id)
-
-
-@router.get("/{conversation_id}/beginning")
-async def beginning(
-    client: Client,
-    principal: Reader,
+async def status(
+    service: ConversationsToRead,
     conversation_id: str,
-    last: Annotated[int | None, Query(ge=0, le=2**53, description="How many messages; none = all of them.")] = None,
-) -> Beginning:
-    """Behind which event to begin to follow the conversation, so as to be told its last messages and all since then."""
-    await Conversations(client, principal.organisation_id).retrieve(conversation_id)
-    return Beginning(after=await client.within(principal.organisation_id).beginning(conversation_id, last=last))
+    live: Annotated[bool, Query(description="Ask the workflow even if the conversation is closed.")] = False,
+) -> ConversationStatus:
+    """Return the status: phase, roster, usage, pending input and refused signals."""
+    return await service.status(conversation_id, live=live)
+
+
+Last = Annotated[int | None, Query(ge=0, le=2**53, description="How many messages; none = all of them.")]
+
+
+@router.get("/{conversation_id}/events/cursor")
+async def event_cursor(service: ConversationsToRead, conversation_id: str, last: Last = None) -> EventCursor:
+    """Return the event number after which the last messages follow, for `after` of the event stream."""
+    return EventCursor(after=await service.event_cursor(conversation_id, last=last))
+
+
+@router.get("/{conversation_id}/beginning", deprecated=True)
+async def beginning(service: ConversationsToRead, conversation_id: str, last: Last = None) -> EventCursor:
+    """Return the same as `events/cursor`."""
+    return await event_cursor(service, conversation_id, last)
 
 
 @router.get("/{conversation_id}/recent-turns")
-async def recent_turns(client: Client, principal: Reader, conversation_id: str) -> list[TurnSummary]:
-    """The last turns, as the conversation itself remembers them."""
-    return await client.within(principal.organisation_id).recent_turns(conversation_id)
+async def recent_turns(service: ConversationsToRead, conversation_id: str) -> list[TurnSummary]:
+    """Return the last turns, as the running conversation keeps them."""
+    return await service.recent_turns(conversation_id)
 
 
 @router.get("/{conversation_id}/messages")
 async def transcript(
-    client: Client, principal: Reader, conversation_id: str, query: Annotated[SpanQuery, Query()]
+    service: ConversationsToRead, conversation_id: str, query: Annotated[SpanQuery, Query()]
 ) -> list[Message]:
-    """The messages with a `seq` greater than `after`, oldest first."""
-    await client.within(principal.organisation_id).check(conversation_id)
-    return await read_span(client.database, ConversationId(conversation_id), Span(after=query.after, limit=query.limit))
+    """List the messages with a `seq` greater than `after`, the oldest first."""
+    return await service.messages(conversation_id, after=query.after, limit=query.limit)
 
 
 @router.get("/{conversation_id}/turns")
 async def turns(
-    client: Client, principal: Reader, conversation_id: str, query: Annotated[SpanQuery, Query()]
+    service: ConversationsToRead, conversation_id: str, query: Annotated[SpanQuery, Query()]
 ) -> list[FinishedTurn]:
-    """The turns after number `after`, oldest first: who spoke, why, by which model, at what cost."""
-    await client.within(principal.organisation_id).check(conversation_id)
-    return await read_turns(client.database, conversation_id, after_turn=query.after, limit=query.limit)
+    """List the turns after turn `after`, the oldest first: speaker, reason, model and cost."""
+    return await service.turns(conversation_id, after=query.after, limit=query.limit)
 
 
 @router.get("/{conversation_id}/members")
-async def members(client: Client, principal: Reader, conversation_id: str) -> list[MemberRow]:
-    """Everyone who is, or was, in the conversation, and how far each has read."""
-    return await client.within(principal.organisation_id).members(conversation_id)
+async def members(service: ConversationsToRead, conversation_id: str) -> list[MemberRow]:
+    """List every present and former member, with the last message each has read."""
+    return await service.members(conversation_id)
 
 
 @router.get("/{conversation_id}/membership")
 async def membership(
-    client: Client, principal: Reader, conversation_id: str, query: Annotated[SpanQuery, Query()]
+    service: ConversationsToRead, conversation_id: str, query: Annotated[SpanQuery, Query()]
 ) -> list[MembershipChange]:
-    """The changes of the roster after epoch `after`, oldest first, with what caused each."""
-    scoped = client.within(principal.organisation_id)
-    return await scoped.membership(conversation_id, after_epoch=query.after, limit=query.limit)
+    """List the changes of the roster after epoch `after`, the oldest first, each with its command."""
+    return await service.membership_changes(conversation_id, after=query.after, limit=query.limit)
 
 
 @router.post("/{conversation_id}/fork", status_code=201)
-async def fork(client: Client, principal: Operator, conversation_id: str, body: NewFork) -> Conversation:
-    """Start a conversation that shares this one's beginning, up to a turn, with another roster or another model."""
-    return Conversation.of(await Conversations(client, principal.organisation_id).fork(conversation_id, body))
+async def fork(service: ConversationsToChange, conversation_id: str, body: NewFork) -> Conversation:
+    """Start a conversation that shares this one's first turns, with another roster or another model."""
+    return Conversation.of(await service.fork(conversation_id, body))

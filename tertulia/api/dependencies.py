@@ -1,60 +1,104 @@
-"""What the routes work with: the services, for whom the request comes from."""
+"""Dependencies of the routes: each service, scoped to the organisation of the request's key."""
 
 from typing import Annotated
 
 from fastapi import Depends, Request
 
-from tertulia.api.security import Operator, Reader
-from tertulia.client.client import Tertulia
-from tertulia.service.agents import Agents
-from tertulia.service.blocks import Blocks
-from tertulia.service.groups import Groups
+from tertulia.api.security import Administrator, Operator, Poster, Reader
+from tertulia.service.agents import AgentService
+from tertulia.service.blocks import BlockService
+from tertulia.service.connection import Connection
+from tertulia.service.conversations import ConversationService
+from tertulia.service.groups import GroupService
+from tertulia.service.keys import KeyService
+from tertulia.service.principal import Principal
+from tertulia.service.scope import OrganisationScope
 from tertulia.store.notifications import Listener
 
 
-def client_of(request: Request) -> Tertulia:
-    """The connected client."""
-    tertulia: Tertulia = request.app.state.tertulia
-    return tertulia
+def connection_of(request: Request) -> Connection:
+    connection: Connection = request.app.state.connection
+    return connection
 
 
 def listener_of(request: Request) -> Listener:
-    """What wakes those who wait for a conversation."""
     listener: Listener = request.app.state.listener
     return listener
 
 
-Client = Annotated[Tertulia, Depends(client_of)]
-Listening = Annotated[Listener, Depends(listener_of)]
+SharedConnection = Annotated[Connection, Depends(connection_of)]
+SharedListener = Annotated[Listener, Depends(listener_of)]
 
 
-def _agents_to_read(client: Client, principal: Reader) -> Agents:
-    return Agents(client, principal.organisation_id)
+def scope_of(connection: Connection, principal: Principal) -> OrganisationScope:
+    """Return the organisation scope of a key's holder."""
+    return OrganisationScope(connection, principal.organisation_id)
 
 
-def _agents(client: Client, principal: Operator) -> Agents:
-    return Agents(client, principal.organisation_id)
+def _scope_to_read(connection: SharedConnection, principal: Reader) -> OrganisationScope:
+    return scope_of(connection, principal)
 
 
-def _blocks_to_read(client: Client, principal: Reader) -> Blocks:
-    return Blocks(client, principal.organisation_id)
+def _scope_to_post(connection: SharedConnection, principal: Poster) -> OrganisationScope:
+    return scope_of(connection, principal)
 
 
-def _blocks(client: Client, principal: Operator) -> Blocks:
-    return Blocks(client, principal.organisation_id)
+def _scope_to_operate(connection: SharedConnection, principal: Operator) -> OrganisationScope:
+    return scope_of(connection, principal)
 
 
-def _groups_to_read(client: Client, principal: Reader) -> Groups:
-    return Groups(client, principal.organisation_id)
+ReadScope = Annotated[OrganisationScope, Depends(_scope_to_read)]
+PostScope = Annotated[OrganisationScope, Depends(_scope_to_post)]
+OperateScope = Annotated[OrganisationScope, Depends(_scope_to_operate)]
 
 
-def _groups(client: Client, principal: Operator) -> Groups:
-    return Groups(client, principal.organisation_id)
+def _agents_to_read(scope: ReadScope) -> AgentService:
+    return AgentService(scope)
 
 
-AgentsToRead = Annotated[Agents, Depends(_agents_to_read)]
-AgentsToChange = Annotated[Agents, Depends(_agents)]
-BlocksToRead = Annotated[Blocks, Depends(_blocks_to_read)]
-BlocksToChange = Annotated[Blocks, Depends(_blocks)]
-GroupsToRead = Annotated[Groups, Depends(_groups_to_read)]
-GroupsToChange = Annotated[Groups, Depends(_groups)]
+def _agents_to_change(scope: OperateScope) -> AgentService:
+    return AgentService(scope)
+
+
+def _blocks_to_read(scope: ReadScope) -> BlockService:
+    return BlockService(scope)
+
+
+def _blocks_to_change(scope: OperateScope) -> BlockService:
+    return BlockService(scope)
+
+
+def _groups_to_read(scope: ReadScope) -> GroupService:
+    return GroupService(scope)
+
+
+def _groups_to_change(scope: OperateScope) -> GroupService:
+    return GroupService(scope)
+
+
+def _conversations_to_read(scope: ReadScope) -> ConversationService:
+    return ConversationService(scope)
+
+
+def _conversations_to_start(scope: PostScope) -> ConversationService:
+    return ConversationService(scope)
+
+
+def _conversations_to_change(scope: OperateScope) -> ConversationService:
+    return ConversationService(scope)
+
+
+def _keys(connection: SharedConnection, principal: Administrator) -> KeyService:
+    return KeyService(scope_of(connection, principal), granted_by=principal)
+
+
+AgentsToRead = Annotated[AgentService, Depends(_agents_to_read)]
+AgentsToChange = Annotated[AgentService, Depends(_agents_to_change)]
+BlocksToRead = Annotated[BlockService, Depends(_blocks_to_read)]
+BlocksToChange = Annotated[BlockService, Depends(_blocks_to_change)]
+GroupsToRead = Annotated[GroupService, Depends(_groups_to_read)]
+GroupsToChange = Annotated[GroupService, Depends(_groups_to_change)]
+ConversationsToRead = Annotated[ConversationService, Depends(_conversations_to_read)]
+ConversationsToStart = Annotated[ConversationService, Depends(_conversations_to_start)]
+ConversationsToChange = Annotated[ConversationService, Depends(_conversations_to_change)]
+Keys = Annotated[KeyService, Depends(_keys)]

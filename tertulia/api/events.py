@@ -8,13 +8,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Header, Path, Query, Request, Response
 
-from tertulia.api.dependencies import Client, Listening
+from tertulia.api.dependencies import ReadScope, SharedListener
 from tertulia.api.event_shapes import EventText
 from tertulia.api.security import Reader
 from tertulia.api.sse import EventStream, Streams
-from tertulia.core.records import Interrupted, Occurrence
-from tertulia.service.conversation_events import events_of, is_left_to_read
-from tertulia.service.conversations import Conversations
+from tertulia.core.records import Interrupted, StreamEvent
+from tertulia.service.conversation_events import is_left_to_read
+from tertulia.service.conversations import ConversationService
 from tertulia.store.database import Database
 from tertulia.store.keys import is_valid
 from tertulia.store.notifications import Listener, LiveDelta
@@ -53,8 +53,8 @@ _DELTAS = "Whether to tell words as they are said, too. They are a foretaste: th
 )
 async def follow(
     request: Request,
-    client: Client,
-    listener: Listening,
+    scope: ReadScope,
+    listener: SharedListener,
     reader: Reader,
     conversation_id: Annotated[str, Path(description=_CONVERSATION)],
     after: Annotated[int, Query(ge=0, le=_LAST_NUMBER, description=_AFTER)] = 0,
@@ -68,30 +68,31 @@ async def follow(
     Each event's `id` is its number, 1, 2, 3… without gaps. A reader that was cut off goes on behind the last one it has
     seen, with `Last-Event-ID` or `after`. A reader that does not read is cut off.
     """
-    await Conversations(client, reader.organisation_id).retrieve(conversation_id)
+    service = ConversationService(scope)
+    await service.retrieve(conversation_id)
     cursor = after if last_event_id is None else last_event_id
-    if not await is_left_to_read(client.database, conversation_id, cursor):
+    if not await is_left_to_read(scope.database, conversation_id, cursor):
         return Response(status_code=204)
     streams: Streams = request.app.state.streams
     streams.check(reader.key_id)
 
     return EventStream(
-        _encoded(events_of(client.database, listener, conversation_id, cursor, deltas=deltas)),
+        _encoded(service.events(conversation_id, after=cursor, deltas=deltas, listener=listener)),
         stopping=request.app.state.stopping,
-        still_allowed=partial(is_valid, client.database, reader.key_id),
+        still_allowed=partial(is_valid, scope.database, reader.key_id),
         streams=streams,
         key_id=reader.key_id,
     )
 
 
-async def _encoded(occurrences: AsyncGenerator[Occurrence, None]) -> AsyncGenerator[bytes, None]:
+async def _encoded(occurrences: AsyncGenerator[StreamEvent, None]) -> AsyncGenerator[bytes, None]:
     yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
     async with aclosing(occurrences):
         async for occurrence in occurrences:
             yield encode(occurrence)
 
 
-def encode(occurrence: Occurrence) -> bytes:
+def encode(occurrence: StreamEvent) -> bytes:
     """One occurrence as it is sent. Only what is kept has an id: a reader resumes behind that."""
     match occurrence:
         case Interrupted():

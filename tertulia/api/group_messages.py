@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from tertulia.api.dependencies import Client, GroupsToRead, Listening
+from tertulia.api.dependencies import GroupsToRead, OperateScope, PostScope, ReadScope, SharedListener
 from tertulia.api.disconnect import unless_left
 from tertulia.api.schemas.messages import (
     Accepted,
@@ -17,12 +17,11 @@ from tertulia.api.schemas.messages import (
     stop_reason,
     usage_statistics,
 )
-from tertulia.api.security import Operator, Poster
 from tertulia.core import records
 from tertulia.core.group import RoundRobinConfig
 from tertulia.core.ids import ConversationId, GroupId
-from tertulia.service.group_messages import reset_group, say_to_group, until_answered
-from tertulia.store.spans import Span
+from tertulia.service.group_messages import post_to_group, reset_group, wait_for_answer
+from tertulia.store.spans import Span, read_span
 
 router = APIRouter(prefix="/groups", tags=["groups"])
 
@@ -41,9 +40,8 @@ IdempotencyKey = Annotated[
 @router.post("/{group_id}/messages", responses=_ACCEPTED)
 async def send(
     request: Request,
-    client: Client,
-    listener: Listening,
-    principal: Poster,
+    scope: PostScope,
+    listener: SharedListener,
     group_id: str,
     body: SendMessages,
     response: Response,
@@ -54,15 +52,14 @@ async def send(
     The first message starts the group's default conversation, the next ones continue it. With `background`, the answer
     comes at once; the conversation's events tell the rest. One who leaves ends the waiting, and not the round.
     """
-    accepted = await say_to_group(
-        client,
-        principal.organisation_id,
+    accepted = await post_to_group(
+        scope,
         GroupId(group_id),
         [message.post for message in body.messages],
         idempotency_key=idempotency_key,
     )
     if not body.background:
-        return group_answer(await unless_left(request.receive, until_answered(client, listener, accepted)))
+        return group_answer(await unless_left(request.receive, wait_for_answer(scope, listener, accepted)))
     response.status_code = 202
     return Accepted(conversation_id=accepted.conversation_id, message_ids=[*accepted.message_ids])
 
@@ -81,7 +78,9 @@ def group_answer(answer: records.GroupAnswer) -> GroupAnswer:
 
 
 @router.get("/{group_id}/messages")
-async def messages(service: GroupsToRead, group_id: str, query: Annotated[MessageQuery, Query()]) -> list[GroupMessage]:
+async def messages(
+    scope: ReadScope, service: GroupsToRead, group_id: str, query: Annotated[MessageQuery, Query()]
+) -> list[GroupMessage]:
     """A page of what was said to the group and in it, since it was reset."""
     conversation_id = (await service.retrieve(group_id)).default_conversation_id
     span = Span(
@@ -92,13 +91,15 @@ async def messages(service: GroupsToRead, group_id: str, query: Annotated[Messag
     )
     if conversation_id is None:
         return []
-    return [message_shape(conversation_id, message) for message in await service.messages(conversation_id, span)]
+    return [
+        message_shape(conversation_id, message) for message in await read_span(scope.database, conversation_id, span)
+    ]
 
 
 @router.patch("/{group_id}/reset-messages", status_code=204)
-async def reset(client: Client, principal: Operator, group_id: str) -> None:
+async def reset(scope: OperateScope, group_id: str) -> None:
     """Let the next message to the group start a new conversation; the present one closes, and its transcript stays."""
-    await reset_group(client, principal.organisation_id, GroupId(group_id))
+    await reset_group(scope, GroupId(group_id))
 
 
 def _seq(message_id: str | None, conversation_id: ConversationId | None, field: str) -> int | None:

@@ -9,20 +9,21 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
-from tertulia.api.dependencies import Client, Listening
+from tertulia.api.dependencies import PostScope, SharedListener
 from tertulia.api.group_messages import IdempotencyKey, group_answer
 from tertulia.api.schemas.messages import GroupEvents, SendMessages, message_shape
 from tertulia.api.security import Poster
 from tertulia.api.sse import EventStream, Streams
 from tertulia.core import records
 from tertulia.core.ids import ConversationId, GroupId
-from tertulia.service.conversation_events import Occurrence, events_of
-from tertulia.service.group_messages import say_to_group, until_answered
-from tertulia.service.groups import Groups
+from tertulia.core.records import ConversationEvent, Message, StreamEvent
+from tertulia.service.conversation_events import read_event_stream
+from tertulia.service.group_messages import post_to_group, wait_for_answer
+from tertulia.service.groups import GroupService
 from tertulia.store.database import Database
-from tertulia.store.events import ConversationEvent, last_event
+from tertulia.store.events import last_event
 from tertulia.store.keys import is_valid
-from tertulia.store.transcript import Message, PostedMessage, find_posted
+from tertulia.store.transcript import PostedMessage, find_posted
 
 router = APIRouter(prefix="/groups", tags=["groups"])
 
@@ -38,8 +39,8 @@ _DONE = b"data: [DONE]\n\n"
 )
 async def stream(
     request: Request,
-    client: Client,
-    listener: Listening,
+    scope: PostScope,
+    listener: SharedListener,
     principal: Poster,
     group_id: str,
     body: SendMessages,
@@ -52,20 +53,23 @@ async def stream(
     """
     streams: Streams = request.app.state.streams
     streams.check(principal.key_id)
-    organisation_id = principal.organisation_id
-    present = (await Groups(client, organisation_id).retrieve(group_id)).default_conversation_id
-    seen = await last_event(client.database, present) if present else 0
+    present = (await GroupService(scope).retrieve(group_id)).default_conversation_id
+    seen = await last_event(scope.database, present) if present else 0
     posts = [message.post for message in body.messages]
-    accepted = await say_to_group(client, organisation_id, GroupId(group_id), posts, idempotency_key=idempotency_key)
+    accepted = await post_to_group(scope, GroupId(group_id), posts, idempotency_key=idempotency_key)
     after = seen if accepted.conversation_id == present else 0
     return EventStream(
         _told(
-            _said(client.database, accepted, events_of(client.database, listener, accepted.conversation_id, after)),
-            partial(until_answered, client, listener, accepted),
+            _said(
+                scope.database,
+                accepted,
+                read_event_stream(scope.database, accepted.conversation_id, after, listener=listener),
+            ),
+            partial(wait_for_answer, scope, listener, accepted),
             accepted.conversation_id,
         ),
         stopping=request.app.state.stopping,
-        still_allowed=partial(is_valid, client.database, principal.key_id),
+        still_allowed=partial(is_valid, scope.database, principal.key_id),
         streams=streams,
         key_id=principal.key_id,
     )
@@ -110,7 +114,7 @@ async def _next(said: AsyncGenerator[Message, None]) -> Message | None:
 
 
 async def _said(
-    database: Database, accepted: records.GroupAnswer, occurrences: AsyncGenerator[Occurrence, None]
+    database: Database, accepted: records.GroupAnswer, occurrences: AsyncGenerator[StreamEvent, None]
 ) -> AsyncGenerator[Message, None]:
     """What agents say after the first of these messages."""
     first: PostedMessage | None = None

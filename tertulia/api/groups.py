@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 from tertulia.api.dependencies import GroupsToChange, GroupsToRead
 from tertulia.api.schemas.groups import CreateGroup, GroupQuery, GroupShape, ModifyGroup, group_shape
 from tertulia.api.schemas.requests import Deleted, Expected, etag
-from tertulia.service.groups import Conversations
+from tertulia.core.group import ClosePolicy
 
 router = APIRouter(prefix="/groups", tags=["groups"])
 
@@ -15,7 +15,7 @@ router = APIRouter(prefix="/groups", tags=["groups"])
 @router.get("/")
 async def groups(service: GroupsToRead, query: Annotated[GroupQuery, Query()]) -> list[GroupShape]:
     """A page of the groups."""
-    return [group_shape(group) for group in await service.listed(query.page, query.only)]
+    return [group_shape(group) for group in await service.list(query.page, query.filter)]
 
 
 @router.post("/")
@@ -49,7 +49,7 @@ async def modify(
     A list is replaced as a whole, and null makes a field empty. How the next speaker is chosen, `manager_type`, cannot
     be changed.
     """
-    group = await service.modify(group_id, body, expected_revision=expected)
+    group = await service.update(group_id, body, expected_revision=expected)
     response.headers.update(etag(group.group.revision))
     return group_shape(group)
 
@@ -59,7 +59,7 @@ async def delete(
     service: GroupsToChange,
     group_id: str,
     conversations: Annotated[
-        Conversations, Query(description="Whether its conversations close, or go on without it.")
+        ClosePolicy, Query(description="Whether its conversations close, or go on without it.")
     ] = "close",
 ) -> Deleted:
     """Delete a group; transcripts stay."""
@@ -70,10 +70,10 @@ async def delete(
 @router.patch("/{group_id}/blocks/attach/{block_id}")
 async def attach(service: GroupsToChange, group_id: str, block_id: str) -> GroupShape:
     """Let the group's members share a block, as the last."""
-    return group_shape(await service.attach(group_id, block_id))
+    return group_shape(await service.attach_block(group_id, block_id))
 
 
 @router.patch("/{group_id}/blocks/detach/{block_id}")
 async def detach(service: GroupsToChange, group_id: str, block_id: str) -> GroupShape:
     """Let the group's members share a block no longer; the block itself stays."""
-    return group_shape(await service.detach(group_id, block_id))
+    return group_shape(await service.detach_block(group_id, block_id))

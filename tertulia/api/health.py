@@ -11,8 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from tertulia.api.problems import PROBLEMS
-from tertulia.client.client import Tertulia
 from tertulia.core.errors import Unavailable
+from tertulia.service.connection import Connection
 from tertulia.store.database import Database
 
 _PATIENCE_SECONDS = 3.0
@@ -46,8 +46,8 @@ async def health() -> Health:
 @router.get("/ready", responses={503: PROBLEMS[503]})
 async def ready(request: Request) -> Readiness:
     """Whether the API can do its work: Postgres answers, its tables are those of this version, Temporal answers."""
-    tertulia: Tertulia = request.app.state.tertulia
-    checks = (_in_time("the database", _database(tertulia.database)), _in_time("Temporal", _temporal(tertulia)))
+    connection: Connection = request.app.state.connection
+    checks = (_in_time("the database", _database(connection.database)), _in_time("Temporal", _temporal(connection)))
     missing = [problem for problem in await asyncio.gather(*checks) if problem]
     if missing:
         raise Unavailable(f"not ready: {'; '.join(missing)}")
@@ -73,8 +73,8 @@ def _needed_version() -> str:
     return newest()
 
 
-async def _temporal(tertulia: Tertulia) -> str | None:
-    await tertulia.temporal.service_client.check_health()
+async def _temporal(connection: Connection) -> str | None:
+    await connection.temporal.service_client.check_health()
     return None
 
 

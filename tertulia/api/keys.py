@@ -3,15 +3,16 @@
 from datetime import datetime
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict
 
+from tertulia.api.dependencies import Keys
 from tertulia.api.limits import PageSize
-from tertulia.api.security import Administrator
-from tertulia.client.client import Tertulia
-from tertulia.core.keys import Scope
-from tertulia.service.keys import NewKey, create_key
-from tertulia.store.keys import KeyRow, list_keys, revoke_key
+from tertulia.core.base import Definition
+from tertulia.core.keys import NewKey, Scope
+from tertulia.core.names import DisplayName
+from tertulia.core.paging import DEFAULT_PAGE
+from tertulia.core.records import KeyRow
 
 router = APIRouter(prefix="/keys", tags=["keys"])
 
@@ -38,7 +39,13 @@ class Key(BaseModel):
         return cls.model_validate({**row.model_dump(), **more})
 
 
-class MadeKey(Key):
+class RenameKey(Definition):
+    """The new name of a key."""
+
+    name: DisplayName
+
+
+class CreatedKey(Key):
     """A key that was just made."""
 
     key: str
@@ -47,31 +54,40 @@ class MadeKey(Key):
 
 @router.get("/")
 async def keys(
-    request: Request,
-    principal: Administrator,
+    service: Keys,
     after: Annotated[str | None, Query(description="The id of the last key of the page before.")] = None,
-    limit: PageSize = 50,
+    limit: PageSize = DEFAULT_PAGE,
 ) -> list[Key]:
-    """Your organisation's keys, the oldest first, the revoked ones included."""
-    return [
-        Key.of(row)
-        for row in await list_keys(_client(request).database, principal.organisation_id, after=after, limit=limit)
-    ]
+    """List your organisation's keys, the oldest first, revoked ones included."""
+    return [Key.of(row) for row in await service.list(after=after, limit=limit)]
 
 
 @router.post("/", status_code=201)
-async def create(request: Request, principal: Administrator, new: NewKey) -> MadeKey:
-    """Make a key for your organisation. The answer is the only place where it can be read."""
-    made = await create_key(_client(request).database, principal.organisation_id, new, granted_by=principal)
-    return MadeKey.of(made.key, key=made.secret)
+async def create(service: Keys, new: NewKey) -> CreatedKey:
+    """Create a key for your organisation. The answer is the only place where the key can be read."""
+    created = await service.create(new)
+    return CreatedKey.of(created.key, key=created.secret)
+
+
+@router.get("/count")
+async def count(service: Keys) -> int:
+    """Return the number of keys, revoked ones included."""
+    return await service.count()
+
+
+@router.get("/{key_id}")
+async def retrieve(service: Keys, key_id: str) -> Key:
+    """Return a key, without its secret."""
+    return Key.of(await service.retrieve(key_id))
+
+
+@router.patch("/{key_id}")
+async def rename(service: Keys, key_id: str, body: RenameKey) -> Key:
+    """Give a key another name."""
+    return Key.of(await service.update(key_id, name=body.name))
 
 
 @router.delete("/{key_id}")
-async def revoke(request: Request, principal: Administrator, key_id: str) -> Key:
-    """Make a key invalid, at once and for ever. It stays in the list."""
-    return Key.of(await revoke_key(_client(request).database, principal.organisation_id, key_id))
-
-
-def _client(request: Request) -> Tertulia:
-    tertulia: Tertulia = request.app.state.tertulia
-    return tertulia
+async def revoke(service: Keys, key_id: str) -> Key:
+    """Revoke a key at once and for good. It stays in the list."""
+    return Key.of(await service.delete(key_id))

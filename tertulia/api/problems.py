@@ -19,13 +19,13 @@ from tertulia.core.errors import (
     CommandRefused,
     Conflict,
     ConversationClosed,
+    Forbidden,
     InvalidDefinition,
     NotFound,
     PayloadUnreadable,
     TertuliaError,
     Unavailable,
 )
-from tertulia.service.principal import Forbidden
 
 RETRY_AFTER_SECONDS = 1
 """When one who was told that a server does not answer may try again."""

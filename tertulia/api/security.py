@@ -8,14 +8,15 @@ from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Send
-from starlette.types import Scope as Connection
+from starlette.types import Scope as ASGIScope
 
 from tertulia.api.limits import Rates
 from tertulia.api.problems import answer_to
-from tertulia.client.client import Tertulia
+from tertulia.core.errors import Forbidden
 from tertulia.core.keys import Scope
+from tertulia.service.connection import Connection
 from tertulia.service.keys import check_key
-from tertulia.service.principal import Forbidden, Principal
+from tertulia.service.principal import Principal
 
 API = "/v1/"
 _OPEN = ("/v1/health/", "/v1/codec/")
@@ -39,7 +40,7 @@ class Door:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         """Refuse the request, or hand it on."""
         if scope["type"] == "http" and _guarded(scope["path"]):
             try:
@@ -65,8 +66,8 @@ async def admitted(request: Request) -> Principal:
     secret = _key_of(request)
     if secret is None:
         raise HTTPException(401, _NO_KEY, _CHALLENGE)
-    client: Tertulia = request.app.state.tertulia
-    principal = await check_key(client.database, secret)
+    connection: Connection = request.app.state.connection
+    principal = await check_key(connection.database, secret)
     if principal is None:
         raise HTTPException(401, _WRONG_KEY, _CHALLENGE)
     request.state.principal = principal

@@ -1,14 +1,23 @@
-"""What the command line needs of a client, whether that speaks with the servers themselves or with the API."""
+"""The backend protocol: one group of methods per resource, on organisation-scoped data.
 
-from abc import abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+The services implement it over Temporal and Postgres, `http_backend` over the REST API; both pass one conformance suite.
+Arguments, results and errors are documented at the public resources.
+"""
 
-from tertulia.client.commands import Commanding
-from tertulia.core.commands import DEFAULT_SENDER
-from tertulia.core.errors import Unavailable
+import builtins
+from collections.abc import AsyncGenerator, Sequence
+from typing import Protocol
+
+from tertulia.client.manifest import DefinitionStore
+from tertulia.core.agents import AgentFilter, AgentPatch, NewAgent, StoredAgent
+from tertulia.core.blocks import Block, BlockFilter, BlockPatch, NewBlock
+from tertulia.core.commands import AnyCommand, PostMessage, Receipt
+from tertulia.core.conversations import ConversationFilter, NewConversation, NewFork
+from tertulia.core.group import ClosePolicy, GroupFilter, NewGroup, StoredGroup
 from tertulia.core.ids import ConversationId
+from tertulia.core.keys import CreatedKey, NewKey
+from tertulia.core.paging import Page
+from tertulia.core.patches import GroupPatch
 from tertulia.core.records import (
     ConversationRow,
     FinishedTurn,
@@ -16,130 +25,105 @@ from tertulia.core.records import (
     MemberRow,
     MembershipChange,
     Message,
-    Occurrence,
+    StatusAt,
+    StreamEvent,
 )
+from tertulia.core.state import TurnSummary
 from tertulia.core.status import ConversationStatus
 
-if TYPE_CHECKING:
-    from tertulia.client.manifest import Applied, DefinitionFile
-    from tertulia.core.keys import MadeKey, NewKey
+
+class AgentBackend(Protocol):
+    """Agents."""
+
+    async def create(self, new: NewAgent) -> StoredAgent: ...
+    async def retrieve(self, agent_id: str) -> StoredAgent: ...
+    async def list(self, page: Page, filter: AgentFilter | None = None) -> builtins.list[StoredAgent]: ...
+    async def count(self) -> int: ...
+    async def update(
+        self, agent_id: str, patch: AgentPatch, *, expected_revision: int | None = None
+    ) -> StoredAgent: ...
+    async def delete(self, agent_id: str, *, force: bool = False) -> None: ...
+    async def attach_block(self, agent_id: str, block_id: str) -> StoredAgent: ...
+    async def detach_block(self, agent_id: str, block_id: str) -> StoredAgent: ...
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What the workflow says of itself."""
+class BlockBackend(Protocol):
+    """Memory blocks."""
 
-    status: ConversationStatus
-    stand: int
-    """The last event that there was after the workflow had answered."""
-
-
-class SourceAway(Unavailable):
-    """What the events are read from does not answer either, of which the events tell themselves."""
+    async def create(self, new: NewBlock) -> Block: ...
+    async def retrieve(self, block_id: str) -> Block: ...
+    async def list(self, page: Page, filter: BlockFilter | None = None) -> builtins.list[Block]: ...
+    async def count(self) -> int: ...
+    async def update(self, block_id: str, patch: BlockPatch, *, expected_version: int | None = None) -> Block: ...
+    async def delete(self, block_id: str) -> None: ...
 
 
-class Conversing(Commanding, Protocol):
-    """A client of a running system.
+class GroupBackend(Protocol):
+    """Groups."""
 
-    Every method raises a `tertulia.core.errors.TertuliaError` that is meant to be read.
-    """
+    async def create(self, new: NewGroup) -> StoredGroup: ...
+    async def retrieve(self, group_id: str) -> StoredGroup: ...
+    async def list(self, page: Page, filter: GroupFilter | None = None) -> builtins.list[StoredGroup]: ...
+    async def count(self) -> int: ...
+    async def update(
+        self, group_id: str, patch: GroupPatch, *, expected_revision: int | None = None
+    ) -> StoredGroup: ...
+    async def delete(self, group_id: str, *, conversations: ClosePolicy = "close") -> None: ...
+    async def attach_block(self, group_id: str, block_id: str) -> StoredGroup: ...
+    async def detach_block(self, group_id: str, block_id: str) -> StoredGroup: ...
+    async def post(self, group_id: str, messages: Sequence[PostMessage]) -> ConversationId: ...
+    async def reset(self, group_id: str) -> None: ...
 
-    @abstractmethod
-    async def apply(self, file: "DefinitionFile") -> "list[Applied]":
-        """Create or update agents and groups; the conversations of a group that changes are told."""
 
-    @abstractmethod
-    async def start(
-        self,
-        group: str,
-        message: str,
-        *,
-        conversation_id: str | None = None,
-        sender: str = DEFAULT_SENDER,
-        close_after_round: bool = False,
-    ) -> ConversationId:
-        """Start a conversation of `group` (id or name) with its first message.
+class ConversationBackend(Protocol):
+    """Conversations."""
 
-        Raises:
-            NotFound: no such group.
-            CommandRefused: the id is taken, the group is empty, or the message cannot be posted.
-        """
+    async def create(self, new: NewConversation) -> ConversationRow: ...
+    async def fork(self, source: str, new: NewFork) -> ConversationRow: ...
+    async def retrieve(self, conversation_id: str) -> ConversationRow: ...
+    async def find(self, prefix: str) -> builtins.list[ConversationId]: ...
+    async def list(self, page: Page, filter: ConversationFilter | None = None) -> builtins.list[ConversationRow]: ...
+    async def count(self, filter: ConversationFilter | None = None) -> int: ...
+    async def delete(self, conversation_id: str) -> None: ...
+    async def send(self, conversation_id: str, command: AnyCommand) -> Receipt: ...
+    async def status(self, conversation_id: str, *, live: bool = False) -> ConversationStatus: ...
+    async def status_at(self, conversation_id: str) -> StatusAt: ...
+    async def recent_turns(self, conversation_id: str) -> builtins.list[TurnSummary]: ...
+    async def messages(self, conversation_id: str, *, after: int = 0, limit: int) -> builtins.list[Message]: ...
+    async def turns(self, conversation_id: str, *, after: int = 0, limit: int) -> builtins.list[FinishedTurn]: ...
+    async def members(self, conversation_id: str) -> builtins.list[MemberRow]: ...
+    async def membership_changes(
+        self, conversation_id: str, *, after: int = 0, limit: int
+    ) -> builtins.list[MembershipChange]: ...
+    async def event_cursor(self, conversation_id: str, *, last: int | None = None) -> int: ...
+    def events(
+        self, conversation_id: str, *, after: int = 0, deltas: bool = False
+    ) -> AsyncGenerator[StreamEvent, None]: ...
 
-    @abstractmethod
-    async def conversation(self, conversation_id: str) -> ConversationRow:
-        """The conversation's row.
 
-        Raises:
-            NotFound: there is none.
-        """
+class KeyBackend(Protocol):
+    """API keys."""
 
-    @abstractmethod
-    async def conversations(self, *, limit: int = 50) -> list[ConversationRow]:
-        """The newest conversations, newest first."""
+    async def create(self, new: NewKey) -> CreatedKey: ...
+    async def retrieve(self, key_id: str) -> KeyRow: ...
+    async def list(self, *, after: str | None = None, limit: int = 50) -> builtins.list[KeyRow]: ...
+    async def count(self) -> int: ...
+    async def update(self, key_id: str, *, name: str) -> KeyRow: ...
+    async def delete(self, key_id: str) -> KeyRow: ...
 
-    @abstractmethod
-    async def present_status(self, conversation_id: str) -> ConversationStatus:
-        """What the conversation tells of itself; of a closed one, its last word, for which no worker is needed.
 
-        Raises:
-            NotFound: there is no such conversation.
-            Unavailable: no answer.
-        """
+class Backend(Protocol):
+    """What a client needs of a running system."""
 
-    @abstractmethod
-    def transcript(self, conversation_id: str, *, after_seq: int = 0) -> AsyncIterator[Message]:
-        """Every message after `after_seq`, in order, read page by page."""
-
-    @abstractmethod
-    def turns(self, conversation_id: str, *, after_turn: int = 0) -> AsyncIterator[FinishedTurn]:
-        """Every turn after `after_turn`: who, why, at what cost."""
-
-    @abstractmethod
-    async def members(self, conversation_id: str) -> list[MemberRow]:
-        """Everyone who is or was in the conversation, and how far each has read."""
-
-    @abstractmethod
-    async def membership(
-        self, conversation_id: str, *, after_epoch: int = 0, limit: int = 1_000
-    ) -> list[MembershipChange]:
-        """The audit of the roster's changes."""
-
-    @abstractmethod
-    async def beginning(self, conversation_id: str, *, last: int | None = None) -> int:
-        """Behind which event to begin to watch: that before the last so many messages; None = from the start.
-
-        Raises:
-            NotFound: there is no such conversation.
-        """
-
-    @abstractmethod
-    def events(self, conversation_id: str, after: int = 0, *, deltas: bool = False) -> AsyncGenerator[Occurrence, None]:
-        """Every event after `after`, once and in order, as it happens, until the conversation is closed.
-
-        With `deltas` also words as they are said.
-        """
-
-    @abstractmethod
-    async def answer(self, conversation_id: str) -> Answer:
-        """What the conversation says of itself, and how far its events had come by then.
-
-        Raises:
-            SourceAway: what the events are read from does not answer.
-            Unavailable: nothing else answers.
-        """
-
-    @abstractmethod
-    async def make_key(self, new: "NewKey", organisation: str | None = None) -> "MadeKey":
-        """Make a key for the API."""
-
-    @abstractmethod
-    async def keys(self, organisation: str | None = None) -> list[KeyRow]:
-        """An organisation's keys, the oldest first, the revoked ones included."""
-
-    @abstractmethod
-    async def revoke_key(self, key_id: str, organisation: str | None = None) -> KeyRow:
-        """Make a key invalid, at once and for ever.
-
-        Raises:
-            NotFound: there is no such key.
-        """
+    @property
+    def agents(self) -> AgentBackend: ...
+    @property
+    def blocks(self) -> BlockBackend: ...
+    @property
+    def groups(self) -> GroupBackend: ...
+    @property
+    def conversations(self) -> ConversationBackend: ...
+    @property
+    def keys(self) -> KeyBackend: ...
+    @property
+    def definitions(self) -> DefinitionStore: ...

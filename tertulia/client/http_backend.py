@@ -1,247 +1,342 @@
-"""The client of the API, with the same methods as the client of the servers themselves."""
+"""The backend over the REST API: the key decides the organisation."""
 
+import builtins
 import re
-import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
-from typing import Any, Self
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
 
 from pydantic import JsonValue, TypeAdapter
 
-from tertulia.client.backend import Answer, Conversing, SourceAway
-from tertulia.client.http_connection import Connection, segment
-from tertulia.client.http_errors import ApiAway
-from tertulia.client.http_manifest import RemoteShelf
-from tertulia.client.manifest import Applied, DefinitionFile, apply_to
-from tertulia.client.sse import follow
-from tertulia.configuration import Configuration
+from tertulia.client.http_connection import NO_CONTENT, HttpConnection, segment
+from tertulia.client.http_definitions import HttpDefinitions
+from tertulia.client.http_errors import ApiUnavailable
+from tertulia.client.http_shapes import AGENT, AGENTS, BLOCK, BLOCKS, GROUP, GROUPS, agent_body, group_body
+from tertulia.client.sse import read_event_stream
+from tertulia.core.agents import AgentFilter, AgentPatch, NewAgent, StoredAgent
 from tertulia.core.base import Record
-from tertulia.core.commands import (
-    COMMAND_NAMES,
-    DEFAULT_SENDER,
-    PATHS,
-    AnyCommand,
-    PostMessage,
-    Receipt,
-    UpdateSettings,
-    checked,
-    with_command_id,
-)
-from tertulia.core.errors import CommandRefused, NotFound, Unavailable
+from tertulia.core.blocks import Block, BlockFilter, BlockPatch, NewBlock
+from tertulia.core.commands import COMMAND_NAMES, PATHS, AnyCommand, PostMessage, Receipt, UpdateSettings
+from tertulia.core.conversations import ConversationFilter, NewConversation, NewFork
+from tertulia.core.errors import EventsUnavailable, NotFound
+from tertulia.core.group import ClosePolicy, GroupFilter, NewGroup, StoredGroup
 from tertulia.core.ids import ConversationId
-from tertulia.core.keys import MadeKey, NewKey
+from tertulia.core.keys import CreatedKey, NewKey
+from tertulia.core.paging import Page
+from tertulia.core.patches import GroupPatch
 from tertulia.core.records import (
-    NO_DATABASE,
     ConversationRow,
     FinishedTurn,
     KeyRow,
     MemberRow,
     MembershipChange,
     Message,
-    Occurrence,
+    StatusAt,
+    StreamEvent,
 )
+from tertulia.core.state import TurnSummary
 from tertulia.core.status import ConversationStatus
 
-_PAGE = 200
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_RESERVED = ("count", "find")
+"""Path segments that are routes of their own, and so no ids."""
 
 
-class _Beginning(Record):
+class _EventCursor(Record):
     after: int
+
+
+class _AcceptedPost(Record):
+    conversation_id: ConversationId
+    message_ids: tuple[str, ...]
 
 
 _ROW = TypeAdapter(dict[str, JsonValue])
 _ROWS = TypeAdapter(list[dict[str, JsonValue]])
+_COUNT = TypeAdapter(int)
+_IDS = TypeAdapter(list[ConversationId])
 _STATUS = TypeAdapter(ConversationStatus)
 _RECEIPT = TypeAdapter(Receipt)
 _MESSAGES = TypeAdapter(list[Message])
 _TURNS = TypeAdapter(list[FinishedTurn])
+_RECENT_TURNS = TypeAdapter(list[TurnSummary])
 _MEMBERS = TypeAdapter(list[MemberRow])
 _CHANGES = TypeAdapter(list[MembershipChange])
-_BEGINNING = TypeAdapter(_Beginning)
+_EVENT_CURSOR = TypeAdapter(_EventCursor)
+_ACCEPTED_POST = TypeAdapter(_AcceptedPost)
 _KEY = TypeAdapter(KeyRow)
 _KEYS = TypeAdapter(list[KeyRow])
 
 
-class RemoteTertulia(Conversing):
-    """A connection to a running API, which sees and changes what belongs to its key's organisation."""
+class HttpBackend:
+    """The resources of the key's organisation, over one connection to the API."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: HttpConnection) -> None:
+        self.agents = HttpAgents(connection)
+        self.blocks = HttpBlocks(connection)
+        self.groups = HttpGroups(connection)
+        self.conversations = HttpConversations(connection)
+        self.keys = HttpKeys(connection)
+        self.definitions = HttpDefinitions(connection)
+
+
+class HttpAgents:
+    """Agents under `/v1/agents`."""
+
+    def __init__(self, connection: HttpConnection) -> None:
         self._connection = connection
 
-    @classmethod
-    @asynccontextmanager
-    async def connect(cls, configuration: Configuration) -> AsyncIterator[Self]:
-        """A client of the API that the configuration names; nothing is asked yet.
+    async def create(self, new: NewAgent) -> StoredAgent:
+        return (await self._connection.post(AGENT, "/agents/", agent_body(new))).stored
 
-        Raises:
-            ConfigurationError: the address is none, or the key is none.
-        """
-        async with Connection.open(configuration) as connection:
-            yield cls(connection)
+    async def retrieve(self, agent_id: str) -> StoredAgent:
+        return (await self._connection.get(AGENT, _path("agents", "agent", agent_id))).stored
 
-    async def apply(self, file: DefinitionFile) -> list[Applied]:
-        """Create or update agents and groups; the conversations of a group that changes are told."""
-        return await apply_to(RemoteShelf(self._connection), file)
+    async def list(self, page: Page, filter: AgentFilter | None = None) -> builtins.list[StoredAgent]:
+        query = {**_query(page), **_query(filter)}
+        return [agent.stored for agent in await self._connection.get(AGENTS, "/agents/", **query)]
 
-    async def start(
-        self,
-        group: str,
-        message: str,
-        *,
-        conversation_id: str | None = None,
-        sender: str = DEFAULT_SENDER,
-        close_after_round: bool = False,
-    ) -> ConversationId:
-        """Start a conversation of `group` (id or name) with its first message."""
-        post = checked(PostMessage, text=message, sender=sender)
-        new_id = ConversationId(conversation_id or f"conversation-{uuid.uuid4()}")
+    async def count(self) -> int:
+        return await self._connection.get(_COUNT, "/agents/count")
+
+    async def update(self, agent_id: str, patch: AgentPatch, *, expected_revision: int | None = None) -> StoredAgent:
+        body = patch.model_dump(mode="json", exclude_unset=True)
+        renamed = {"instructions": "system", "model": "model_settings", "model_name": "model"}
+        values = {renamed.get(name, name): value for name, value in body.items()}
+        path = _path("agents", "agent", agent_id)
+        return (await self._connection.patch(AGENT, path, values, expected=expected_revision)).stored
+
+    async def delete(self, agent_id: str, *, force: bool = False) -> None:
+        await self._connection.delete(_path("agents", "agent", agent_id), force="true" if force else None)
+
+    async def attach_block(self, agent_id: str, block_id: str) -> StoredAgent:
+        path = f"{_path('agents', 'agent', agent_id)}/core-memory/blocks/attach/{_id('block', block_id)}"
+        return (await self._connection.patch(AGENT, path, {})).stored
+
+    async def detach_block(self, agent_id: str, block_id: str) -> StoredAgent:
+        path = f"{_path('agents', 'agent', agent_id)}/core-memory/blocks/detach/{_id('block', block_id)}"
+        return (await self._connection.patch(AGENT, path, {})).stored
+
+
+class HttpBlocks:
+    """Memory blocks under `/v1/blocks`."""
+
+    def __init__(self, connection: HttpConnection) -> None:
+        self._connection = connection
+
+    async def create(self, new: NewBlock) -> Block:
+        return await self._connection.post(BLOCK, "/blocks/", new.model_dump(mode="json"))
+
+    async def retrieve(self, block_id: str) -> Block:
+        return await self._connection.get(BLOCK, _path("blocks", "block", block_id))
+
+    async def list(self, page: Page, filter: BlockFilter | None = None) -> builtins.list[Block]:
+        return await self._connection.get(BLOCKS, "/blocks/", **_query(page), **_query(filter))
+
+    async def count(self) -> int:
+        return await self._connection.get(_COUNT, "/blocks/count")
+
+    async def update(self, block_id: str, patch: BlockPatch, *, expected_version: int | None = None) -> Block:
+        body = patch.model_dump(mode="json", exclude_unset=True)
+        return await self._connection.patch(BLOCK, _path("blocks", "block", block_id), body, expected=expected_version)
+
+    async def delete(self, block_id: str) -> None:
+        await self._connection.delete(_path("blocks", "block", block_id))
+
+
+class HttpGroups:
+    """Groups under `/v1/groups`."""
+
+    def __init__(self, connection: HttpConnection) -> None:
+        self._connection = connection
+
+    async def create(self, new: NewGroup) -> StoredGroup:
+        return (await self._connection.post(GROUP, "/groups/", group_body(new))).stored
+
+    async def retrieve(self, group_id: str) -> StoredGroup:
+        return (await self._connection.get(GROUP, _path("groups", "group", group_id))).stored
+
+    async def list(self, page: Page, filter: GroupFilter | None = None) -> builtins.list[StoredGroup]:
+        path = "/groups/"
+        if filter and filter.agent_id is not None:
+            path = f"{_path('agents', 'agent', filter.agent_id)}/groups"
+            filter = filter.model_copy(update={"agent_id": None})
+        found = await self._connection.get(GROUPS, path, **_query(page), **_query(filter))
+        return [group.stored for group in found]
+
+    async def count(self) -> int:
+        return await self._connection.get(_COUNT, "/groups/count")
+
+    async def update(self, group_id: str, patch: GroupPatch, *, expected_revision: int | None = None) -> StoredGroup:
+        body = patch.model_dump(mode="json", include=patch.model_fields_set)
+        path = _path("groups", "group", group_id)
+        return (await self._connection.patch(GROUP, path, body, expected=expected_revision)).stored
+
+    async def delete(self, group_id: str, *, conversations: ClosePolicy = "close") -> None:
+        await self._connection.delete(_path("groups", "group", group_id), conversations=conversations)
+
+    async def attach_block(self, group_id: str, block_id: str) -> StoredGroup:
+        path = f"{_path('groups', 'group', group_id)}/blocks/attach/{_id('block', block_id)}"
+        return (await self._connection.patch(GROUP, path, {})).stored
+
+    async def detach_block(self, group_id: str, block_id: str) -> StoredGroup:
+        path = f"{_path('groups', 'group', group_id)}/blocks/detach/{_id('block', block_id)}"
+        return (await self._connection.patch(GROUP, path, {})).stored
+
+    async def post(self, group_id: str, messages: Sequence[PostMessage]) -> ConversationId:
         body = {
-            "id": new_id,
-            "group": group,
-            "message": post.text,
-            "sender": post.sender,
-            "close_after_round": close_after_round,
+            "background": True,
+            "messages": [
+                {"role": "user", "content": one.text, "name": one.sender, "otid": one.command_id} for one in messages
+            ],
         }
-        try:
-            await self._connection.post(_ROW, "/conversations/", body)
-        except ApiAway as error:
-            raise Unavailable(
-                f"{error}. It may have begun: `tertulia status {new_id}` says so once it is back"
-            ) from None
-        return new_id
+        path = f"{_path('groups', 'group', group_id)}/messages"
+        return (await self._connection.post(_ACCEPTED_POST, path, body)).conversation_id
+
+    async def reset(self, group_id: str) -> None:
+        await self._connection.patch(NO_CONTENT, f"{_path('groups', 'group', group_id)}/reset-messages", {})
+
+
+class HttpConversations:
+    """Conversations under `/v1/conversations`."""
+
+    def __init__(self, connection: HttpConnection) -> None:
+        self._connection = connection
+
+    async def create(self, new: NewConversation) -> ConversationRow:
+        body = new.model_dump(mode="json", exclude_none=True)
+        return _conversation_row(await self._connection.post(_ROW, "/conversations/", body))
+
+    async def fork(self, source: str, new: NewFork) -> ConversationRow:
+        body = new.model_dump(mode="json", exclude_none=True)
+        return _conversation_row(await self._connection.post(_ROW, f"{_conversation(source)}/fork", body))
+
+    async def retrieve(self, conversation_id: str) -> ConversationRow:
+        return _conversation_row(await self._connection.get(_ROW, _conversation(conversation_id)))
+
+    async def find(self, prefix: str) -> builtins.list[ConversationId]:
+        if not _ID.fullmatch(prefix):
+            return []
+        return await self._connection.get(_IDS, "/conversations/find", prefix=prefix)
+
+    async def list(self, page: Page, filter: ConversationFilter | None = None) -> builtins.list[ConversationRow]:
+        query = {**_query(page), **_conversation_query(filter)}
+        return [_conversation_row(row) for row in await self._connection.get(_ROWS, "/conversations/", **query)]
+
+    async def count(self, filter: ConversationFilter | None = None) -> int:
+        return await self._connection.get(_COUNT, "/conversations/count", **_conversation_query(filter))
+
+    async def delete(self, conversation_id: str) -> None:
+        await self._connection.delete(_conversation(conversation_id))
 
     async def send(self, conversation_id: str, command: AnyCommand) -> Receipt:
-        """Send any command and wait for its receipt, which comes at once, before it takes effect."""
-        command = with_command_id(command, str(uuid.uuid4()))
-        path = f"{_path(conversation_id)}/{PATHS[COMMAND_NAMES[type(command)]]}"
-        body = command.model_dump(mode="json", exclude_none=True)
-        tell = self._connection.patch if isinstance(command, UpdateSettings) else self._connection.post
+        path = f"{_conversation(conversation_id)}/{PATHS[COMMAND_NAMES[type(command)]]}"
+        body = command.model_dump(mode="json", exclude_none=not isinstance(command, UpdateSettings), exclude_unset=True)
+        send = self._connection.patch if isinstance(command, UpdateSettings) else self._connection.post
+        return await send(_RECEIPT, path, body | {"command_id": command.command_id})
+
+    async def status(self, conversation_id: str, *, live: bool = False) -> ConversationStatus:
+        path = f"{_conversation(conversation_id)}/status"
+        return await self._connection.get(_STATUS, path, live="true" if live else None)
+
+    async def status_at(self, conversation_id: str) -> StatusAt:
         try:
-            return await tell(_RECEIPT, path, body)
-        except ApiAway as error:
-            again = f"Try again with the same id, --id {command.command_id}: it counts once"
-            raise Unavailable(f"not accepted: {error} {again}") from None
+            status = await self.status(conversation_id)
+            return StatusAt(status, await self.event_cursor(conversation_id, last=0))
+        except ApiUnavailable as error:
+            raise EventsUnavailable(error.reason) from None
 
-    async def conversation(self, conversation_id: str) -> ConversationRow:
-        """The conversation's row."""
-        return _row(await self._connection.get(_ROW, _path(conversation_id)))
+    async def recent_turns(self, conversation_id: str) -> builtins.list[TurnSummary]:
+        return await self._connection.get(_RECENT_TURNS, f"{_conversation(conversation_id)}/recent-turns")
 
-    async def conversations(self, *, limit: int = 50) -> list[ConversationRow]:
-        """The newest conversations, newest first."""
-        rows: list[ConversationRow] = []
-        while len(rows) < limit:
-            after = rows[-1].conversation_id if rows else None
-            size = min(limit - len(rows), _PAGE)
-            page = await self._connection.get(_ROWS, "/conversations/", order="desc", limit=size, after=after)
-            rows += map(_row, page)
-            if len(page) < size:
-                break
-        return rows
+    async def messages(self, conversation_id: str, *, after: int = 0, limit: int) -> builtins.list[Message]:
+        path = f"{_conversation(conversation_id)}/messages"
+        return await self._connection.get(_MESSAGES, path, after=after, limit=limit)
 
-    async def present_status(self, conversation_id: str) -> ConversationStatus:
-        """What the conversation tells of itself; of a closed one, its last word, for which no worker is needed."""
-        return await self._connection.get(_STATUS, f"{_path(conversation_id)}/status")
+    async def turns(self, conversation_id: str, *, after: int = 0, limit: int) -> builtins.list[FinishedTurn]:
+        path = f"{_conversation(conversation_id)}/turns"
+        return await self._connection.get(_TURNS, path, after=after, limit=limit)
 
-    async def transcript(self, conversation_id: str, *, after_seq: int = 0) -> AsyncIterator[Message]:
-        """Every message after `after_seq`, in order, read page by page."""
-        path = f"{_path(conversation_id)}/messages"
-        while page := await self._connection.get(_MESSAGES, path, after=after_seq, limit=_PAGE):
-            for message in page:
-                yield message
-            if len(page) < _PAGE:
-                return
-            after_seq = page[-1].seq
+    async def members(self, conversation_id: str) -> builtins.list[MemberRow]:
+        return await self._connection.get(_MEMBERS, f"{_conversation(conversation_id)}/members")
 
-    async def turns(self, conversation_id: str, *, after_turn: int = 0) -> AsyncIterator[FinishedTurn]:
-        """Every turn after `after_turn`: who, why, at what cost."""
-        path = f"{_path(conversation_id)}/turns"
-        while page := await self._connection.get(_TURNS, path, after=after_turn, limit=_PAGE):
-            for turn in page:
-                yield turn
-            if len(page) < _PAGE:
-                return
-            after_turn = page[-1].turn
+    async def membership_changes(
+        self, conversation_id: str, *, after: int = 0, limit: int
+    ) -> builtins.list[MembershipChange]:
+        path = f"{_conversation(conversation_id)}/membership"
+        return await self._connection.get(_CHANGES, path, after=after, limit=limit)
 
-    async def members(self, conversation_id: str) -> list[MemberRow]:
-        """Everyone who is or was in the conversation, and how far each has read."""
-        return await self._connection.get(_MEMBERS, f"{_path(conversation_id)}/members")
-
-    async def membership(
-        self, conversation_id: str, *, after_epoch: int = 0, limit: int = 1_000
-    ) -> list[MembershipChange]:
-        """The audit of the roster's changes."""
-        path = f"{_path(conversation_id)}/membership"
-        changes: list[MembershipChange] = []
-        while len(changes) < limit:
-            size = min(limit - len(changes), _PAGE)
-            page = await self._connection.get(_CHANGES, path, after=after_epoch, limit=size)
-            changes += page
-            if len(page) < size:
-                break
-            after_epoch = page[-1].epoch
-        return changes
-
-    async def beginning(self, conversation_id: str, *, last: int | None = None) -> int:
-        """Behind which event to begin to watch: that before the last so many messages; None = from the start."""
-        return (await self._connection.get(_BEGINNING, f"{_path(conversation_id)}/beginning", last=last)).after
+    async def event_cursor(self, conversation_id: str, *, last: int | None = None) -> int:
+        path = f"{_conversation(conversation_id)}/events/cursor"
+        return (await self._connection.get(_EVENT_CURSOR, path, last=last)).after
 
     async def events(
-        self, conversation_id: str, after: int = 0, *, deltas: bool = False
-    ) -> AsyncGenerator[Occurrence, None]:
-        """Every event after `after`, once and in order, as it happens, until the conversation is closed."""
-        async with aclosing(follow(self._connection, conversation_id, after, deltas=deltas)) as occurrences:
-            async for occurrence in occurrences:
-                yield occurrence
-
-    async def answer(self, conversation_id: str) -> Answer:
-        """What the conversation says of itself, and how far its events had come by then."""
-        try:
-            status = await self.present_status(conversation_id)
-            return Answer(status, await self.beginning(conversation_id, last=0))
-        except ApiAway as error:
-            raise SourceAway(error.reason) from None
-        except Unavailable as error:
-            if NO_DATABASE in str(error):
-                raise SourceAway(str(error)) from None
-            raise
-
-    async def make_key(self, new: NewKey, organisation: str | None = None) -> MadeKey:
-        """Make a key for the organisation of one's own key."""
-        _refuse_other(organisation)
-        made = await self._connection.post(_ROW, "/keys/", new.model_dump(mode="json"))
-        return MadeKey(KeyRow.model_validate(made), str(made["key"]))
-
-    async def keys(self, organisation: str | None = None) -> list[KeyRow]:
-        """The keys of one's own organisation, the oldest first, the revoked ones included."""
-        _refuse_other(organisation)
-        rows: list[KeyRow] = []
-        while page := await self._connection.get(_KEYS, "/keys/", limit=_PAGE, after=rows[-1].id if rows else None):
-            rows += page
-            if len(page) < _PAGE:
-                break
-        return rows
-
-    async def revoke_key(self, key_id: str, organisation: str | None = None) -> KeyRow:
-        """Make a key invalid, at once and for ever."""
-        _refuse_other(organisation)
-        if not _ID.fullmatch(key_id):
-            raise NotFound(f"no key {key_id!r}")
-        return _KEY.validate_python(await self._connection.delete(f"/keys/{segment(key_id)}"))
+        self, conversation_id: str, *, after: int = 0, deltas: bool = False
+    ) -> AsyncGenerator[StreamEvent, None]:
+        path = f"{_conversation(conversation_id)}/events"
+        async with aclosing(read_event_stream(self._connection, path, after, deltas=deltas)) as stream:
+            async for event in stream:
+                yield event
 
 
-def _path(conversation_id: str) -> str:
-    """The conversation's path; what cannot be an id names none."""
-    if not _ID.fullmatch(conversation_id):
-        raise NotFound(f"no such conversation: {conversation_id!r}; `tertulia list` shows those there are")
-    return f"/conversations/{segment(conversation_id)}"
+class HttpKeys:
+    """API keys under `/v1/keys`."""
+
+    def __init__(self, connection: HttpConnection) -> None:
+        self._connection = connection
+
+    async def create(self, new: NewKey) -> CreatedKey:
+        created = await self._connection.post(_ROW, "/keys/", new.model_dump(mode="json"))
+        return CreatedKey(KeyRow.model_validate(created), str(created["key"]))
+
+    async def retrieve(self, key_id: str) -> KeyRow:
+        return await self._connection.get(_KEY, _path("keys", "key", key_id))
+
+    async def list(self, *, after: str | None = None, limit: int = 50) -> builtins.list[KeyRow]:
+        return await self._connection.get(_KEYS, "/keys/", after=after, limit=limit)
+
+    async def count(self) -> int:
+        return await self._connection.get(_COUNT, "/keys/count")
+
+    async def update(self, key_id: str, *, name: str) -> KeyRow:
+        return await self._connection.patch(_KEY, _path("keys", "key", key_id), {"name": name})
+
+    async def delete(self, key_id: str) -> KeyRow:
+        return _KEY.validate_python(await self._connection.delete(_path("keys", "key", key_id)))
 
 
-def _row(told: dict[str, Any]) -> ConversationRow:
-    renamed = {"conversation_id": told["id"], "last_seq": told["messages"], "last_turn": told["turns"]}
-    return ConversationRow.model_validate({**told, **renamed})
+def _id(kind: str, given: str) -> str:
+    """Return the id as a path segment; text that cannot be an id names nothing.
+
+    Raises:
+        NotFound: the text cannot be an id.
+    """
+    if not _ID.fullmatch(given) or given in _RESERVED:
+        raise NotFound(f"no such {kind}: {given!r}")
+    return segment(given)
 
 
-def _refuse_other(organisation: str | None) -> None:
-    if organisation is not None:
-        raise CommandRefused("--organisation: with TERTULIA_URL, keys are those of your own key's organisation alone")
+def _path(resource: str, kind: str, given: str) -> str:
+    return f"/{resource}/{_id(kind, given)}"
+
+
+def _conversation(conversation_id: str) -> str:
+    return _path("conversations", "conversation", conversation_id)
+
+
+def _query(values: Page | AgentFilter | BlockFilter | GroupFilter | None) -> dict[str, Any]:
+    """Return the fields that are set as query parameters."""
+    if values is None:
+        return {}
+    given = values.model_dump(mode="json", exclude_none=True, exclude_defaults=not isinstance(values, Page))
+    return {name: str(value).lower() if isinstance(value, bool) else value for name, value in given.items()}
+
+
+def _conversation_query(filter: ConversationFilter | None) -> dict[str, Any]:
+    given = filter.model_dump(mode="json", exclude_none=True) if filter else {}
+    return {"group_id" if name == "group" else name: value for name, value in given.items()}
+
+
+def _conversation_row(shape: dict[str, JsonValue]) -> ConversationRow:
+    renamed = {"conversation_id": shape["id"], "last_seq": shape["messages"], "last_turn": shape["turns"]}
+    return ConversationRow.model_validate({**shape, **renamed})

@@ -10,8 +10,8 @@ from urllib.parse import quote, urlsplit
 import httpx2
 from pydantic import TypeAdapter, ValidationError
 
-from tertulia.client.http_errors import KEY, URL, ApiAway, refusal, stranger
-from tertulia.configuration import Configuration, ConfigurationError
+from tertulia.client.http_errors import KEY, URL, ApiUnavailable, refusal, unexpected_response
+from tertulia.configuration import ConfigurationError
 from tertulia.core.errors import CommandRefused
 
 T = TypeVar("T")
@@ -23,9 +23,11 @@ STREAM_SECONDS = 45.0
 """How long a stream may be silent: the API says every 15 s that it lives."""
 _KEY_FORM = re.compile(r"[\x21-\x7e]+")
 _ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
+NO_CONTENT: TypeAdapter[None] = TypeAdapter(None)
+"""For requests whose answer has no body."""
 
 
-class Connection:
+class HttpConnection:
     """The API at one address, asked with one key."""
 
     def __init__(self, url: str, http: httpx2.AsyncClient, *, with_key: bool) -> None:
@@ -36,14 +38,14 @@ class Connection:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, configuration: Configuration) -> AsyncIterator[Self]:
-        """A connection to the configured API; nothing is asked yet.
+    async def open(cls, url: str, key: str | None = None) -> AsyncIterator[Self]:
+        """Open a connection; nothing is requested yet.
 
         Raises:
-            ConfigurationError: the address is none, or the key is none.
+            ConfigurationError: the address or the key is malformed.
         """
-        url = api_address(configuration.api_url or "")
-        key = _key(configuration)
+        url = api_address(url)
+        _check_key(key)
         headers = {"User-Agent": f"tertulia/{version('tertulia')}"}
         if key is not None:
             headers["Authorization"] = f"Bearer {key}"
@@ -56,7 +58,7 @@ class Connection:
         ) as http:
             yield cls(url, http, with_key=key is not None)
 
-    async def get(self, kind: TypeAdapter[T], path: str, **query: str | int | None) -> T:
+    async def get(self, kind: TypeAdapter[T], path: str, **query: Any) -> T:
         """What there is at `path`, below `/v1`."""
         given = {name: value for name, value in query.items() if value is not None}
         return await self._ask(kind, "GET", path, params=given)
@@ -65,13 +67,17 @@ class Connection:
         """What comes of posting `body` to `path`."""
         return await self._ask(kind, "POST", path, json=body)
 
-    async def patch(self, kind: TypeAdapter[T], path: str, body: Mapping[str, Any]) -> T:
-        """What comes of changing what is at `path`."""
-        return await self._ask(kind, "PATCH", path, json=body)
+    async def patch(
+        self, kind: TypeAdapter[T], path: str, body: Mapping[str, Any], *, expected: int | None = None
+    ) -> T:
+        """Change the resource at `path` and return it, if its revision is the expected one (`If-Match`)."""
+        headers = {} if expected is None else {"If-Match": f'"{expected}"'}
+        return await self._ask(kind, "PATCH", path, json=body, headers=headers)
 
-    async def delete(self, path: str) -> Any:
-        """What the API says when what is at `path` has gone."""
-        return await self._ask(_ANYTHING, "DELETE", path)
+    async def delete(self, path: str, **query: str | None) -> Any:
+        """Delete the resource at `path` and return the answer."""
+        given = {name: value for name, value in query.items() if value is not None}
+        return await self._ask(_ANYTHING, "DELETE", path, params=given)
 
     @asynccontextmanager
     async def stream(self, path: str, headers: Mapping[str, str], **query: str) -> AsyncIterator[httpx2.Response]:
@@ -98,16 +104,20 @@ class Connection:
         if not response.is_success:
             raise self._refusal(response, path)
         try:
-            return kind.validate_json(response.content)
+            return kind.validate_json(response.content or b"null")
         except ValidationError:
-            raise stranger(self.url) from None
+            raise unexpected_response(self.url) from None
 
     def _refusal(self, response: httpx2.Response, path: str) -> Exception:
         return refusal(self.url, f"/v1{path}", response.status_code, response.content, with_key=self._with_key)
 
-    def _away(self, error: httpx2.TransportError) -> ApiAway:
+    def _away(self, error: httpx2.TransportError) -> ApiUnavailable:
         words = str(error)
-        return ApiAway(self.url, f"does not answer: {words}") if "certificate" in words.lower() else ApiAway(self.url)
+        return (
+            ApiUnavailable(self.url, f"does not answer: {words}")
+            if "certificate" in words.lower()
+            else ApiUnavailable(self.url)
+        )
 
 
 def api_address(url: str) -> str:
@@ -133,10 +143,6 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
-def _key(configuration: Configuration) -> str | None:
-    if configuration.api_key is None:
-        return None
-    key = configuration.api_key.get_secret_value()
-    if not _KEY_FORM.fullmatch(key):
-        raise ConfigurationError(f"{KEY}: this is no key: it has blanks or letters in it that none has")
-    return key
+def _check_key(key: str | None) -> None:
+    if key is not None and not _KEY_FORM.fullmatch(key):
+        raise ConfigurationError(f"{KEY}: not a key: it contains blanks or characters that no key has")

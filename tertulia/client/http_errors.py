@@ -1,7 +1,7 @@
 """What an answer of the API that is none means to the user. Law: it names the address or the variable, never the key.
 
 Unavailable
-└── ApiAway                 nobody answers at the address, or only somebody in between
+└── ApiUnavailable                 nobody answers at the address, or only somebody in between
 Unauthorized                the key is missing, or not valid
 WrongAddress                what answers is not the API, or of another version
 """
@@ -14,13 +14,13 @@ from tertulia.core.errors import (
     CommandRefused,
     Conflict,
     ConversationClosed,
+    Forbidden,
     InvalidDefinition,
     NotFound,
     PayloadUnreadable,
     TertuliaError,
     Unavailable,
 )
-from tertulia.service.principal import Forbidden
 
 URL = "TERTULIA_URL"
 KEY = "TERTULIA_API_KEY"
@@ -31,7 +31,7 @@ _KINDS: dict[str, type[TertuliaError]] = {
 _NO_ROUTE = "Not Found"
 
 
-class ApiAway(Unavailable):
+class ApiUnavailable(Unavailable):
     """Nobody answers at the API's address."""
 
     def __init__(self, url: str, why: str = "does not answer") -> None:
@@ -57,7 +57,7 @@ def refusal(url: str, path: str, status: int, body: bytes, *, with_key: bool) ->
     try:
         problem = _Problem.model_validate_json(body)
     except ValidationError:
-        return _of_a_stranger(url, status)
+        return _unexpected_status(url, status)
     detail = problem.detail
     match status:
         case HTTPStatus.UNAUTHORIZED:
@@ -81,18 +81,18 @@ def refusal(url: str, path: str, status: int, body: bytes, *, with_key: bool) ->
     return _KINDS.get(problem.type, CommandRefused)(detail)
 
 
-def stranger(url: str) -> TertuliaError:
+def unexpected_response(url: str) -> TertuliaError:
     """The error that an answer is which the API cannot have given."""
     return WrongAddress(f"{URL}: what answers at {url} is not Tertulia's API, or of another version")
 
 
-def _of_a_stranger(url: str, status: int) -> TertuliaError:
+def _unexpected_status(url: str, status: int) -> TertuliaError:
     """Somebody in between says that the API is away; or it is somebody else altogether."""
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return ApiAway(url, f"cannot be reached: something before it answered {status}")
+        return ApiUnavailable(url, f"cannot be reached: something before it answered {status}")
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return WrongAddress(f"{URL}: {url} sends one elsewhere ({status}): write the API's own address")
-    return stranger(url)
+    return unexpected_response(url)
 
 
 def _no_key(url: str) -> str:

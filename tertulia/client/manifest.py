@@ -25,7 +25,7 @@ _MANAGER: TypeAdapter[ManagerConfig] = TypeAdapter(ManagerConfig)
 _ROUND_ROBIN: dict[str, Any] = {"manager_type": "round_robin"}
 
 
-class WrittenAgent(Definition):
+class AgentSpec(Definition):
     """An agent in a file."""
 
     id: Identifier | None = None
@@ -37,21 +37,21 @@ class WrittenAgent(Definition):
     """Exactly what it remembers; left out, that stays as it is."""
 
 
-class WrittenStandby(Definition):
+class StandbySpec(Definition):
     """An agent on standby that is kept for one member."""
 
     agent: str
     stands_in_for: str | None = None
 
 
-class WrittenGroup(Definition):
+class GroupSpec(Definition):
     """A group in a file; agents, the manager's included, are named by id or by name."""
 
     id: Identifier | None = None
     name: DisplayName
     description: str = ""
     agents: tuple[str, ...] = Field(default=(), max_length=MAX_MEMBERS)
-    standby: tuple[str | WrittenStandby, ...] = Field(default=(), max_length=MAX_MEMBERS)
+    standby: tuple[str | StandbySpec, ...] = Field(default=(), max_length=MAX_MEMBERS)
     """Those that only speak in the place of one that fails."""
     manager_config: dict[str, Any] = Field(default=_ROUND_ROBIN)
     shared_memory: tuple[MemoryBlock, ...] | None = None
@@ -59,11 +59,11 @@ class WrittenGroup(Definition):
     settings: GroupSettings = GroupSettings()
 
 
-class DefinitionFile(Definition):
+class Manifest(Definition):
     """A whole file."""
 
-    agents: tuple[WrittenAgent, ...] = ()
-    groups: tuple[WrittenGroup, ...] = ()
+    agents: tuple[AgentSpec, ...] = ()
+    groups: tuple[GroupSpec, ...] = ()
 
 
 class Applied(Record):
@@ -75,7 +75,7 @@ class Applied(Record):
     outcome: SaveOutcome
 
 
-def read_definitions(path: Path) -> DefinitionFile:
+def read_manifest(path: Path) -> Manifest:
     """The file's agents and groups.
 
     Raises:
@@ -88,7 +88,7 @@ def read_definitions(path: Path) -> DefinitionFile:
     except yaml.YAMLError as error:
         raise InvalidDefinition(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     try:
-        file = DefinitionFile.model_validate({} if content is None else content)
+        file = Manifest.model_validate({} if content is None else content)
     except ValidationError as error:
         raise InvalidDefinition(f"{path}: {format_validation_error(error)}") from None
     for kind, names in (("agents", file.agents), ("groups", file.groups)):
@@ -98,10 +98,10 @@ def read_definitions(path: Path) -> DefinitionFile:
     return file
 
 
-class Shelf(Protocol):
-    """Where agents and groups are kept."""
+class DefinitionStore(Protocol):
+    """Where the agents and groups of manifests are stored."""
 
-    async def find_agent(self, who: str) -> AgentId:
+    async def find_agent(self, id_or_name: str) -> AgentId:
         """The agent of that id or, else, of that name, whatever its case.
 
         Raises:
@@ -116,7 +116,7 @@ class Shelf(Protocol):
             InvalidDefinition: two blocks of its memory bear one label.
         """
 
-    async def find_group(self, which: str) -> Group:
+    async def find_group(self, id_or_name: str) -> Group:
         """The group of that id or, else, of that name; what its members share may be left out.
 
         Raises:
@@ -138,35 +138,35 @@ class Shelf(Protocol):
         """Change a group; its conversations are told."""
 
 
-async def apply_to(shelf: Shelf, file: DefinitionFile) -> list[Applied]:
+async def apply_manifest(store: DefinitionStore, file: Manifest) -> list[Applied]:
     """Create or update every entry, agents first; entries that are there already stay as they are.
 
     Raises:
-        InvalidDefinition: a group cannot exist as written.
+        InvalidDefinition: a group cannot exist as spec.
         Conflict: a name or an id is taken. Entries before it stay; the file can be applied again.
     """
     applied = []
-    for written in file.agents:
-        agent = await _agent(shelf, written)
-        outcome = await shelf.save_agent(agent, keep_memory=written.memory is None)
+    for spec in file.agents:
+        agent = await _agent(store, spec)
+        outcome = await store.save_agent(agent, keep_memory=spec.memory is None)
         applied.append(Applied(kind="agent", id=agent.id, name=agent.name, outcome=outcome))
     for entry in file.groups:
-        applied.append(await _apply_group(shelf, entry))
+        applied.append(await _apply_group(store, entry))
     return applied
 
 
-async def _apply_group(shelf: Shelf, written: WrittenGroup) -> Applied:
-    present = await _present(shelf, written)
-    group = await _group(shelf, written, present.id if present else None)
+async def _apply_group(store: DefinitionStore, spec: GroupSpec) -> Applied:
+    present = await _find_group(store, spec)
+    group = await _group(store, spec, present.id if present else None)
     if present is None:
-        outcome = await shelf.create_group(group, keep_memory=written.shared_memory is None)
+        outcome = await store.create_group(group, keep_memory=spec.shared_memory is None)
     else:
-        outcome = await _change_group(shelf, present, group, written.shared_memory)
+        outcome = await _change_group(store, present, group, spec.shared_memory)
     return Applied(kind="group", id=group.id, name=group.name, outcome=outcome)
 
 
 async def _change_group(
-    shelf: Shelf, present: Group, group: Group, memory: tuple[MemoryBlock, ...] | None
+    store: DefinitionStore, present: Group, group: Group, memory: tuple[MemoryBlock, ...] | None
 ) -> SaveOutcome:
     fields: dict[str, Any] = {
         name: getattr(group, name)
@@ -179,66 +179,66 @@ async def _change_group(
     apply_group_patch(present, GroupPatch.model_validate(fields))
     changed = False
     if memory is not None:
-        ids, changed = await shelf.write_shared(present, memory)
+        ids, changed = await store.write_shared(present, memory)
         if ids != present.shared_block_ids:
             fields["shared_block_ids"] = ids
     if fields:
-        await shelf.change_group(present.id, GroupPatch.model_validate(fields))
+        await store.change_group(present.id, GroupPatch.model_validate(fields))
     return "updated" if fields or changed else "unchanged"
 
 
-async def _agent(shelf: Shelf, written: WrittenAgent) -> Agent:
-    values = written.model_dump(exclude={"memory"})
-    values["memory"] = written.memory or ()
-    values["id"] = written.id or await _agent_id(shelf, written.name) or f"agent-{uuid.uuid4()}"
+async def _agent(store: DefinitionStore, spec: AgentSpec) -> Agent:
+    values = spec.model_dump(exclude={"memory"})
+    values["memory"] = spec.memory or ()
+    values["id"] = spec.id or await _agent_id(store, spec.name) or f"agent-{uuid.uuid4()}"
     return Agent.model_validate(values)
 
 
-async def _agent_id(shelf: Shelf, name: str) -> AgentId | None:
+async def _agent_id(store: DefinitionStore, name: str) -> AgentId | None:
     try:
-        return await shelf.find_agent(name)
+        return await store.find_agent(name)
     except NotFound:
         return None
 
 
-async def _group(shelf: Shelf, written: WrittenGroup, known_id: GroupId | None) -> Group:
-    values = written.model_dump(exclude={"agents", "standby", "manager_config", "shared_memory"})
-    values["shared_memory"] = written.shared_memory or ()
-    values["id"] = known_id or written.id or f"group-{uuid.uuid4()}"
-    manager_config = dict(written.manager_config)
+async def _group(store: DefinitionStore, spec: GroupSpec, known_id: GroupId | None) -> Group:
+    values = spec.model_dump(exclude={"agents", "standby", "manager_config", "shared_memory"})
+    values["shared_memory"] = spec.shared_memory or ()
+    values["id"] = known_id or spec.id or f"group-{uuid.uuid4()}"
+    manager_config = dict(spec.manager_config)
     try:
         if manager := manager_config.get("manager_agent_id"):
-            manager_config["manager_agent_id"] = await shelf.find_agent(str(manager))
+            manager_config["manager_agent_id"] = await store.find_agent(str(manager))
         if isinstance(others := manager_config.get("fallback_manager_ids"), list):
-            manager_config["fallback_manager_ids"] = [await shelf.find_agent(str(who)) for who in others]
-        values["agent_ids"] = [await shelf.find_agent(who) for who in written.agents]
-        values["standby"] = [await _standby(shelf, entry) for entry in written.standby]
+            manager_config["fallback_manager_ids"] = [await store.find_agent(str(who)) for who in others]
+        values["agent_ids"] = [await store.find_agent(who) for who in spec.agents]
+        values["standby"] = [await _standby(store, entry) for entry in spec.standby]
     except NotFound as error:
-        raise InvalidDefinition(f"group {written.name!r}: {error}") from None
+        raise InvalidDefinition(f"group {spec.name!r}: {error}") from None
     try:
         values["manager_config"] = _MANAGER.validate_python(manager_config)
     except ValidationError as error:
         raise InvalidDefinition(
-            f"group {written.name!r}: {format_validation_error(error, path_prefix=['manager_config'])}"
+            f"group {spec.name!r}: {format_validation_error(error, path_prefix=['manager_config'])}"
         ) from None
     try:
         return Group.model_validate(values)
     except ValidationError as error:
-        raise InvalidDefinition(f"group {written.name!r}: {format_validation_error(error)}") from None
+        raise InvalidDefinition(f"group {spec.name!r}: {format_validation_error(error)}") from None
 
 
-async def _standby(shelf: Shelf, entry: str | WrittenStandby) -> Standby:
-    written = WrittenStandby(agent=entry) if isinstance(entry, str) else entry
-    member = written.stands_in_for
+async def _standby(store: DefinitionStore, entry: str | StandbySpec) -> Standby:
+    spec = StandbySpec(agent=entry) if isinstance(entry, str) else entry
+    member = spec.stands_in_for
     return Standby(
-        agent_id=await shelf.find_agent(written.agent),
-        stands_in_for=await shelf.find_agent(member) if member else None,
+        agent_id=await store.find_agent(spec.agent),
+        stands_in_for=await store.find_agent(member) if member else None,
     )
 
 
-async def _present(shelf: Shelf, written: WrittenGroup) -> Group | None:
+async def _find_group(store: DefinitionStore, spec: GroupSpec) -> Group | None:
     try:
-        found = await shelf.find_group(written.id or written.name)
+        found = await store.find_group(spec.id or spec.name)
     except NotFound:
         return None
-    return found if written.id in (None, found.id) else None
+    return found if spec.id in (None, found.id) else None

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
-from tertulia.client.http_connection import Connection, segment
-from tertulia.client.http_errors import ApiAway
+from tertulia.client.http_connection import HttpConnection
+from tertulia.client.http_errors import ApiUnavailable
 from tertulia.core.errors import Unavailable
-from tertulia.core.records import NO_DATABASE, ConversationEvent, Interrupted, LiveDelta, Occurrence
+from tertulia.core.records import NO_DATABASE, ConversationEvent, Interrupted, LiveDelta, StreamEvent
 
 REST_SECONDS = 0.5
 """How long to wait before a stream that was cut is asked for again."""
@@ -62,9 +62,9 @@ class Unpacking:
                     )
 
 
-async def follow(
-    connection: Connection, conversation_id: str, after: int, *, deltas: bool
-) -> AsyncGenerator[Occurrence, None]:
+async def read_event_stream(
+    connection: HttpConnection, path: str, after: int, *, deltas: bool
+) -> AsyncGenerator[StreamEvent, None]:
     """Every event after `after`, as it happens, until the one that tells that the conversation is closed.
 
     An API that is away is told of once, and asked again until it is back.
@@ -73,7 +73,7 @@ async def follow(
         NotFound: there is no such conversation.
         Unauthorized: the key was revoked.
     """
-    reading = _Reading(connection, conversation_id, after, deltas=deltas)
+    reading = _Reading(connection, path, after, deltas=deltas)
     while True:
         try:
             async with aclosing(reading.read()) as occurrences:
@@ -81,7 +81,7 @@ async def follow(
                     yield occurrence
         except Unavailable as error:
             if not reading.interrupted:
-                yield Interrupted(error.reason if isinstance(error, ApiAway) else str(error))
+                yield Interrupted(error.reason if isinstance(error, ApiUnavailable) else str(error))
             reading.interrupted = True
         if reading.is_over:
             return
@@ -91,15 +91,15 @@ async def follow(
 class _Reading:
     """How far one reader has got."""
 
-    def __init__(self, connection: Connection, conversation_id: str, after: int, *, deltas: bool) -> None:
+    def __init__(self, connection: HttpConnection, path: str, after: int, *, deltas: bool) -> None:
         self.is_over = False
         self.interrupted = False
         self._connection = connection
-        self._path = f"/conversations/{segment(conversation_id)}/events"
+        self._path = path
         self._after = after
         self._deltas = "true" if deltas else "false"
 
-    async def read(self) -> AsyncGenerator[Occurrence, None]:
+    async def read(self) -> AsyncGenerator[StreamEvent, None]:
         """One stream, until it ends or is cut."""
         headers = {"Last-Event-ID": str(self._after)}
         async with self._connection.stream(self._path, headers, deltas=self._deltas) as response:
@@ -112,7 +112,7 @@ class _Reading:
                     if occurrence is not None:
                         yield occurrence
 
-    def _occurrence(self, told: Told) -> Occurrence | None:
+    def _occurrence(self, told: Told) -> StreamEvent | None:
         if told.comment:
             return Interrupted() if told.comment.startswith(NO_DATABASE) else None
         if told.id is not None and told.id <= self._after:
@@ -125,7 +125,7 @@ class _Reading:
         return occurrence
 
 
-def _occurrence(told: Told) -> Occurrence | None:
+def _occurrence(told: Told) -> StreamEvent | None:
     """What was told; None for what only a newer version understands."""
     try:
         if told.id is None:

@@ -1,4 +1,4 @@
-"""One conversation as a reader sees it pass: what each of its events tells, in words of this program."""
+"""The items that a reader of a conversation sees, made from its events."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -10,114 +10,112 @@ from tertulia.core.records import ConversationEvent, FinishedTurn, LiveDelta, Me
 from tertulia.core.status import ConversationStatus
 
 _RESUMED = "resumed"
-NewsKind = Literal["paused", "resumed", "round_ended", "closed"]
+PhaseNoticeKind = Literal["paused", "resumed", "round_ended", "closed"]
 
 
-class Circumstances(Record):
-    """Of a turn, what is told beside the words that were spoken in it."""
+class TurnNote(Record):
+    """The part of a turn that is shown beside its message."""
 
     chosen_by: str
     reason: str
     error: str | None = None
-    """What failed, though there was an answer in the end."""
+    """The failure that came before the message."""
     attempt: int = 1
 
 
 @dataclass(frozen=True)
-class Said:
+class MessageAdded:
     """A message entered the transcript."""
 
     message: Message
-    turn: Circumstances | None
-    """The turn in which it was said; None for a message from outside."""
+    turn: TurnNote | None
+    """The member's turn; None for a message from outside."""
 
 
 @dataclass(frozen=True)
-class Silent:
-    """A member had the floor and nothing entered the transcript: it passed, or its turn failed."""
+class TurnWithoutMessage:
+    """A turn ended without a message: the member passed, the turn failed, or it was dropped."""
 
     turn: FinishedTurn
 
 
 @dataclass(frozen=True)
 class RosterChanged:
-    """Someone joined, left, was muted…"""
+    """A member joined, left, was muted, …"""
 
     change: MembershipChange
 
 
 @dataclass(frozen=True)
-class News:
-    """A change of the conversation's phase that a reader wants to know of."""
+class PhaseNotice:
+    """A change of the conversation's phase that readers are shown."""
 
-    kind: NewsKind
+    kind: PhaseNoticeKind
     round: int
     reason: str
-    """Why, in one word: the stop reason; or an operator's words for a pause."""
+    """The stop reason, in one word; for a pause, the operator's reason."""
     explanation: str
 
 
 @dataclass(frozen=True)
-class TookFloor:
-    """Somebody begins to speak."""
+class TurnStarted:
+    """A member's turn starts."""
 
     turn: int
     speaker: str
 
 
 @dataclass(frozen=True)
-class Overheard:
-    """Words as they are said."""
+class TextDelta:
+    """Text of a turn while the model produces it."""
 
     delta: LiveDelta
 
 
-Happening: TypeAlias = Said | Silent | RosterChanged | News
-"""What stays true, and so is told to everybody."""
-Passing: TypeAlias = TookFloor | Overheard
-"""What goes on at a moment, for those who look at a screen."""
+TimelineItem: TypeAlias = MessageAdded | TurnWithoutMessage | RosterChanged | PhaseNotice
+"""Items that stay on a screen."""
+TransientItem: TypeAlias = TurnStarted | TextDelta
+"""Items that are shown live and never stored."""
 
 
 class Timeline:
-    """Turns events into happenings; it remembers the phase, since what a phase means hangs on the one before."""
+    """Makes items from events. It keeps the phase, because the meaning of a phase depends on the one before."""
 
     def __init__(self) -> None:
         self.phase: PublicPhase | None = None
-        """As far as it has been told."""
+        """The last phase an event reported."""
 
-    def happening(self, event: ConversationEvent) -> Happening | TookFloor | None:
-        """What the event tells a reader; None for nothing that a reader needs."""
+    def item_of(self, event: ConversationEvent) -> TimelineItem | TurnStarted | None:
+        """Return the event's item; None for an event that readers are not shown."""
         match event.kind:
             case "message":
-                return _said(event)
+                return _message_added(event)
             case "membership":
                 return RosterChanged(MembershipChange.model_validate(event.data))
             case "turn_passed" | "turn_failed" | "turn_discarded" | "turn_cancelled":
-                return Silent(FinishedTurn.model_validate(event.data))
+                return TurnWithoutMessage(FinishedTurn.model_validate(event.data))
             case "turn_started":
-                return TookFloor(int(str(event.data["turn"])), str(event.data["speaker"]))
+                return TurnStarted(int(str(event.data["turn"])), str(event.data["speaker"]))
             case "phase":
-                return self._news(PhaseChange.model_validate({"number": 0, **event.data}))
+                return self._phase_notice(PhaseChange.model_validate({"number": 0, **event.data}))
             case _:
                 return None
 
-    def _news(self, change: PhaseChange) -> News | None:
+    def _phase_notice(self, change: PhaseChange) -> PhaseNotice | None:
         before, self.phase = self.phase, change.phase
-        kind = _kind(before, change)
+        kind = _notice_kind(before, change)
         if kind is None:
             return None
-        reason = _why_paused(change.reason) if kind == "paused" else change.reason
-        return News(kind, change.round, "" if kind == "resumed" else reason, change.explanation)
+        reason = _pause_reason(change.reason) if kind == "paused" else change.reason
+        return PhaseNotice(kind, change.round, "" if kind == "resumed" else reason, change.explanation)
 
 
-def _said(event: ConversationEvent) -> Said:
+def _message_added(event: ConversationEvent) -> MessageAdded:
     message = Message.model_validate(event.data)
-    return Said(message, None if message.turn is None else Circumstances.model_validate(event.data))
+    return MessageAdded(message, None if message.turn is None else TurnNote.model_validate(event.data))
 
 
-def _kind(
-    before: PublicPhase | None, change: PhaseChange
-) -> Literal["paused", "resumed", "round_ended", "closed"] | None:
+def _notice_kind(before: PublicPhase | None, change: PhaseChange) -> PhaseNoticeKind | None:
     match change.phase:
         case "closed":
             return "closed"
@@ -130,21 +128,10 @@ def _kind(
     return None
 
 
-def _why_paused(reason: str) -> str:
+def _pause_reason(reason: str) -> str:
     return "no member can speak" if reason == NO_PARTICIPANTS else reason or "an operator paused it"
 
 
-def closing(status: ConversationStatus) -> News:
-    """The end of a conversation from before its events were kept."""
-    return News("closed", status.round, status.stop_reason or "", status.stop_explanation or "")
-
-
-def is_at_rest(status: ConversationStatus) -> bool:
-    """Whether the round has ended and nothing waits to set off another, or an operator holds it.
-
-    Not while nobody can speak and somebody is tried again later: that pause ends by itself.
-    """
-    if status.phase == "paused":
-        return status.next_probe_at is None
-    round_over = status.phase == "ready" and status.stop_reason is not None
-    return status.phase == "closed" or (round_over and not status.pending.messages)
+def closing_notice(status: ConversationStatus) -> PhaseNotice:
+    """Return the notice of the end of a conversation that was closed before events were recorded."""
+    return PhaseNotice("closed", status.round, status.stop_reason or "", status.stop_explanation or "")

@@ -1,9 +1,11 @@
 """The three ways in which this project's data is strict."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from tertulia.core.errors import InvalidDefinition
 
 
 class Definition(BaseModel):
@@ -17,6 +19,9 @@ class Definition(BaseModel):
         if _has_nul(value):
             raise ValueError("no NUL characters: Postgres cannot store them")
         return value
+
+
+DefinitionT = TypeVar("DefinitionT", bound=Definition)
 
 
 class Record(BaseModel):
@@ -47,3 +52,15 @@ def format_validation_error(error: ValidationError, *, path_prefix: Sequence[str
             message = "unknown field"
         problems.append(f"{path}: {message}" if path else message)
     return "; ".join(problems)
+
+
+def validated(kind: type[DefinitionT], **values: Any) -> DefinitionT:
+    """Build a definition from values that a person wrote.
+
+    Raises:
+        InvalidDefinition: a value is invalid; the message names the field.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise InvalidDefinition(format_validation_error(error)) from None

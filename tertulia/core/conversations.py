@@ -1,12 +1,15 @@
 """Requests that start a conversation."""
 
-from pydantic import Field
+from datetime import datetime
+
+from pydantic import Field, PositiveInt
 
 from tertulia.core.base import Definition
 from tertulia.core.commands import DEFAULT_SENDER
 from tertulia.core.group import MAX_MEMBERS
 from tertulia.core.ids import AgentId
 from tertulia.core.names import DisplayName, Identifier
+from tertulia.core.phases import PublicPhase
 
 
 class NewConversation(Definition):
@@ -21,6 +24,8 @@ class NewConversation(Definition):
     """One is made where none is given."""
     close_after_round: bool = False
     """Close once the first round has ended and no message waits."""
+    continue_as_new_after_turns: PositiveInt | None = None
+    """Continue as a new Temporal run after this many turns; null = by the length of the history."""
 
 
 class NewFork(Definition):
@@ -36,3 +41,18 @@ class NewFork(Definition):
     """What is said first; null = it waits for a message."""
     sender: DisplayName = DEFAULT_SENDER
     id: Identifier | None = None
+
+
+class ConversationFilter(Definition):
+    """Which conversations a list contains: those that match every field that is set."""
+
+    group: str | None = Field(default=None, max_length=128)
+    """Id or name of the group."""
+    phase: PublicPhase | None = None
+    """The present phase."""
+    member: str | None = Field(default=None, max_length=128)
+    """Id or name of a present member."""
+    created_after: datetime | None = None
+    """Created at this time or later."""
+    created_before: datetime | None = None
+    """Created before this time."""

@@ -8,6 +8,8 @@ TertuliaError
 │   ├── ConversationClosed it has ended; nothing more can be posted or changed
 │   └── TooMuchWaits       so much waits already that there is no room for more; a moment later there is
 ├── Unavailable            a server that is needed does not answer (raised by the client)
+│   └── EventsUnavailable  the source of a conversation's events does not answer
+├── Forbidden              the API key lacks the scope that the request needs
 └── PayloadUnreadable      what Temporal holds is encrypted under a key that is not there
 
 `ErrorType` holds the `type` strings of the application errors that cross Temporal; both sides use these constants.
@@ -47,6 +49,14 @@ class ConversationClosed(CommandRefused):
 
 class Unavailable(TertuliaError):
     """A server that is needed does not answer. Nothing was accepted; trying again with the same id is safe."""
+
+
+class EventsUnavailable(Unavailable):
+    """The source of a conversation's events does not answer. The event stream reports that too."""
+
+
+class Forbidden(TertuliaError):
+    """The API key is valid and lacks the scope that the request needs."""
 
 
 class PayloadUnreadable(TertuliaError):

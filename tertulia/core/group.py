@@ -42,6 +42,9 @@ FailureStep = Literal["fallback_model", "standby", "skip"]
 
 InFlight = Literal["finish", "discard", "cancel"]
 
+ClosePolicy = Literal["close", "detach"]
+"""Whether the running conversations of a deleted group close, or continue without the group."""
+
 
 class Standby(Definition):
     """An agent that waits to stand in for a member that fails."""

@@ -1,5 +1,7 @@
 """Names for the kinds of identifier, so that a checker tells them apart."""
 
+import re
+import unicodedata
 from typing import NewType
 
 OrganisationId = NewType("OrganisationId", str)
@@ -11,4 +13,26 @@ ConversationId = NewType("ConversationId", str)
 CommandId = NewType("CommandId", str)
 
 DEFAULT_ORGANISATION = OrganisationId("local")
-"""Whose everything is that was made without a key."""
+"""The organisation of everything created without a key."""
+DEFAULT_ORGANISATION_ALIAS = "default"
+"""The name under which clients address the default organisation."""
+
+CONVERSATION_SUFFIX_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
+"""Characters of the random end of a conversation's id, without those that are easily confused (0 o, 1 i l)."""
+_SLUG_MAX_CHARS = 40
+_NOT_IN_SLUG = re.compile(r"[^a-z0-9]+")
+
+
+def readable_conversation_id(group_name: str, suffix: str) -> ConversationId:
+    """Return an id such as `the-long-table-7k3f9`; a name without Latin letters or digits gives `conversation-7k3f9`.
+
+    Args:
+        group_name: the group's display name.
+        suffix: random characters of `CONVERSATION_SUFFIX_ALPHABET`, drawn by the caller.
+    """
+    ascii_name = unicodedata.normalize("NFKD", group_name).encode("ascii", "ignore").decode().lower()
+    slug = _NOT_IN_SLUG.sub("-", ascii_name).strip("-")
+    if len(slug) > _SLUG_MAX_CHARS:
+        cut = slug[: _SLUG_MAX_CHARS + 1].rpartition("-")[0]
+        slug = cut or slug[:_SLUG_MAX_CHARS]
+    return ConversationId(f"{slug or 'conversation'}-{suffix}")

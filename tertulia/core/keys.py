@@ -40,7 +40,7 @@ class NewKey(Definition):
 
 
 @dataclass(frozen=True)
-class MadeKey:
+class CreatedKey:
     """A key in the only moment in which it can be read."""
 
     key: KeyRow

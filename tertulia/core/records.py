@@ -12,6 +12,7 @@ from tertulia.core.group import ManagerConfig
 from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, ConversationId, GroupId, KeyId, OrganisationId
 from tertulia.core.phases import PublicPhase
 from tertulia.core.roster import MemberState
+from tertulia.core.status import ConversationStatus
 from tertulia.core.usage import Usage
 
 SaveOutcome = Literal["created", "updated", "unchanged"]
@@ -184,4 +185,13 @@ class Interrupted:
     reason: str = NO_DATABASE
 
 
-Occurrence: TypeAlias = ConversationEvent | LiveDelta | Interrupted
+StreamEvent: TypeAlias = ConversationEvent | LiveDelta | Interrupted
+
+
+@dataclass(frozen=True)
+class StatusAt:
+    """A conversation's status at a place in its event stream."""
+
+    status: ConversationStatus
+    last_event: int
+    """Number of the newest event, read after the status query returned."""

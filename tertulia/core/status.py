@@ -147,3 +147,13 @@ def build_roster_status(state: ConversationState) -> RosterStatus:
 
 def _health_status(health: Health) -> HealthStatus:
     return HealthStatus(state=health.state, reason=health.reason, since_turn=health.since_turn, since=health.since)
+
+
+def is_round_over(status: ConversationStatus) -> bool:
+    """Return whether no round runs and no message waits, or an operator has paused the conversation, or it is closed.
+
+    False while no member can speak and one is tried again later: such a pause ends by itself.
+    """
+    if status.phase == "paused":
+        return status.next_probe_at is None
+    return status.phase == "closed" or (status.phase == "ready" and not status.pending.messages)

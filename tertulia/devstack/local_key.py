@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from tertulia.core.ids import DEFAULT_ORGANISATION
-from tertulia.service.keys import NewKey, check_key, create_key
+from tertulia.core.keys import NewKey
+from tertulia.service.keys import check_key, create_key
 from tertulia.store.database import Database
 
 KEY_FILE = "api-key"

@@ -1,21 +1,16 @@
-"""Agents, managed: what programs and people can do with those of their organisation."""
+"""Agents of an organisation: create, read, update and delete."""
 
+import builtins
 import uuid
 from collections.abc import Callable
 
-from tertulia.client.client import Tertulia
-from tertulia.core.agents import (
-    Agent,
-    AgentFilter,
-    AgentPatch,
-    NewAgent,
-    StoredAgent,
-)
+from tertulia.core.agents import Agent, AgentFilter, AgentPatch, NewAgent, StoredAgent
 from tertulia.core.blocks import Block, BlockPatch
 from tertulia.core.errors import NotFound
-from tertulia.core.ids import AgentId, BlockId, OrganisationId
+from tertulia.core.ids import AgentId, BlockId
 from tertulia.core.paging import Page
 from tertulia.service.group_changes import delete_agent_everywhere
+from tertulia.service.scope import OrganisationScope
 from tertulia.store.agents import (
     change_agent,
     change_attachments,
@@ -28,22 +23,19 @@ from tertulia.store.agents import (
 from tertulia.store.blocks import change_block
 
 
-class Agents:
-    """An organisation's agents. What belongs to another organisation is not there.
+class AgentService:
+    """Use cases on agents. Methods that name an agent or a block raise `NotFound` where the organisation has none."""
 
-    Every method that names an agent or a block raises `NotFound` where there is none.
-    """
-
-    def __init__(self, client: Tertulia, organisation_id: OrganisationId) -> None:
-        self._client = client
-        self._database = client.database
-        self._organisation_id = organisation_id
+    def __init__(self, scope: OrganisationScope) -> None:
+        self._scope = scope
+        self._database = scope.database
+        self._organisation_id = scope.organisation_id
 
     async def create(self, new: NewAgent) -> StoredAgent:
-        """Make an agent.
+        """Create an agent.
 
         Raises:
-            Conflict: the name or the id is taken, or two blocks bear one label.
+            Conflict: the name or the id is taken, or two blocks have one label.
             InvalidDefinition: a block's value is longer than its limit.
         """
         unique = uuid.uuid4()
@@ -65,50 +57,50 @@ class Agents:
         )
 
     async def retrieve(self, agent_id: str) -> StoredAgent:
-        """The agent of that id."""
+        """Return the agent with this id."""
         return await read_agent(self._database, self._organisation_id, agent_id)
 
-    async def listed(self, page: Page, only: AgentFilter | None = None) -> list[StoredAgent]:
-        """A page of the agents."""
-        return await list_agents(self._database, self._organisation_id, page, only)
+    async def list(self, page: Page, filter: AgentFilter | None = None) -> builtins.list[StoredAgent]:
+        """Return one page of the agents that match `filter`."""
+        return await list_agents(self._database, self._organisation_id, page, filter)
 
     async def count(self) -> int:
-        """How many there are."""
+        """Return the number of agents."""
         return await count_agents(self._database, self._organisation_id)
 
-    async def modify(self, agent_id: str, patch: AgentPatch, *, expected_revision: int | None = None) -> StoredAgent:
-        """Change an agent; its next turn, in whatever conversation, is taken as it is then.
+    async def update(self, agent_id: str, patch: AgentPatch, *, expected_revision: int | None = None) -> StoredAgent:
+        """Update an agent. Its next turn in every conversation uses the new values.
 
         Raises:
-            Conflict: someone else was first, the name is taken, or two blocks bear one label.
+            Conflict: the revision is not the expected one, the name is taken, or two blocks have one label.
         """
         return await change_agent(
             self._database, self._organisation_id, agent_id, patch, expected_revision=expected_revision
         )
 
     async def delete(self, agent_id: str, *, force: bool = False) -> None:
-        """Delete an agent; with `force`, also one that groups need: it is taken out of them, and of what runs.
+        """Delete an agent; with `force`, also remove it from all groups and running conversations.
 
         Raises:
-            Conflict: groups need it, which the message names.
+            Conflict: groups have it as a member or manager (without `force`); the message names them.
         """
         if force:
-            await delete_agent_everywhere(self._client, self._organisation_id, AgentId(agent_id))
+            await delete_agent_everywhere(self._scope, AgentId(agent_id))
         else:
             await delete_agent(self._database, self._organisation_id, agent_id)
 
-    async def attach(self, agent_id: str, block_id: str) -> StoredAgent:
-        """Let the agent have a block, as its last; one that it has stays where it is.
+    async def attach_block(self, agent_id: str, block_id: str) -> StoredAgent:
+        """Attach a block as the last one; an attached block keeps its place.
 
         Raises:
-            Conflict: it has another block of that label.
+            Conflict: the agent has another block with this label.
         """
         return await self._rearrange(agent_id, lambda ids: ids if block_id in ids else [*ids, BlockId(block_id)])
 
-    async def detach(self, agent_id: str, block_id: str) -> StoredAgent:
-        """Take a block from the agent; the block itself stays."""
+    async def detach_block(self, agent_id: str, block_id: str) -> StoredAgent:
+        """Detach a block; the block itself stays."""
 
-        def without(ids: list[BlockId]) -> list[BlockId]:
+        def without(ids: builtins.list[BlockId]) -> builtins.list[BlockId]:
             if block_id not in ids:
                 raise NotFound(f"the agent {agent_id!r} has no block {block_id!r}")
             return [one for one in ids if one != block_id]
@@ -116,20 +108,20 @@ class Agents:
         return await self._rearrange(agent_id, without)
 
     async def block(self, agent_id: str, label: str) -> Block:
-        """The agent's block of that label."""
+        """Return the agent's block with this label."""
         blocks = (await self.retrieve(agent_id)).blocks
         found = next((block for block in blocks if block.label == label), None)
         if found is None:
             raise NotFound(f"the agent {agent_id!r} has no block labelled {label!r}")
         return found
 
-    async def modify_block(
+    async def update_block(
         self, agent_id: str, label: str, patch: BlockPatch, *, expected_version: int | None = None
     ) -> Block:
-        """Change the agent's block of that label, for all that have it.
+        """Update the agent's block with this label, for everyone who shares it.
 
         Raises:
-            Conflict: someone else was first.
+            Conflict: the block's version is not the expected one.
             InvalidDefinition: the value would be longer than the limit.
         """
         block = await self.block(agent_id, label)
@@ -137,5 +129,7 @@ class Agents:
             self._database, self._organisation_id, block.id, patch, expected_version=expected_version
         )
 
-    async def _rearrange(self, agent_id: str, change: Callable[[list[BlockId]], list[BlockId]]) -> StoredAgent:
+    async def _rearrange(
+        self, agent_id: str, change: Callable[[builtins.list[BlockId]], builtins.list[BlockId]]
+    ) -> StoredAgent:
         return await change_attachments(self._database, self._organisation_id, agent_id, change)

@@ -1,115 +1,144 @@
-"""Sending a command as an update, and what each way of failing means to the sender."""
+"""Send commands to a running conversation as Temporal updates, and map every way an update can fail to an error."""
 
 import asyncio
+import uuid
 from collections.abc import Awaitable
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
+from temporalio.client import (
+    WorkflowExecutionStatus,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from tertulia.core.commands import AnyCommand, Receipt
+from tertulia.core.commands import COMMAND_NAMES, AnyCommand, Receipt, with_command_id
 from tertulia.core.errors import CommandRefused, ConversationClosed, ErrorType, NotFound, Unavailable
+from tertulia.service.scope import OrganisationScope
 from tertulia.store.conversations import find_conversation
 
-if TYPE_CHECKING:
-    from tertulia.client.client import Tertulia
-
 UPDATE_TIMEOUT = timedelta(seconds=15)
-QUERY_TIMEOUT = timedelta(seconds=5)
-QUERY_TRIES = 3
-UNANSWERED = "Temporal or its worker does not answer; is the stack, or a `tertulia worker`, running?"
-_STUCK = "its last step failed and is tried again: the worker's log, and the history in Temporal, say why"
-_ROLLING_OVER_PAUSE = 0.1
-_ROLLING_OVER_TRIES = 50
+NO_ANSWER = "Temporal or its worker does not answer; is the stack, or a `tertulia worker`, running?"
+_DESCRIBE_TIMEOUT = timedelta(seconds=10)
+_STUCK = (
+    "the conversation does not answer: its last workflow task failed and is retried;"
+    " the worker's log and the history in Temporal show why"
+)
+_ROLL_OVER_DELAY_SECONDS = 0.1
+_ROLL_OVER_ATTEMPTS = 50
 
 T = TypeVar("T")
 
 
-async def answered(call: Awaitable[T]) -> T:
-    """The call's answer; a server that gives none is `Unavailable`."""
+async def await_answer(call: Awaitable[T]) -> T:
+    """Await a call to Temporal.
+
+    Raises:
+        Unavailable: Temporal or the worker gave no answer.
+    """
     try:
         return await call
     except RPCError as error:
-        raise Unavailable(why_unanswered(error)) from None
+        raise Unavailable(describe_rpc_error(error)) from None
 
 
-def why_unanswered(error: RPCError) -> str:
-    """What it means for a caller that Temporal answered with this error."""
-    stuck = error.status is RPCStatusCode.FAILED_PRECONDITION and "failed state" in error.message
-    return f"the conversation does not answer: {_STUCK}" if stuck else UNANSWERED
+def describe_rpc_error(error: RPCError) -> str:
+    """Return one line for an error of Temporal's API."""
+    is_stuck = error.status is RPCStatusCode.FAILED_PRECONDITION and "failed state" in error.message
+    return _STUCK if is_stuck else NO_ANSWER
 
 
-async def send_update(client: "Tertulia", conversation_id: str, name: str, command: AnyCommand) -> Receipt:
-    """Send `command`, whose id is set, until it is answered.
+async def send_command(scope: OrganisationScope, conversation_id: str, command: AnyCommand) -> Receipt:
+    """Send `command` to a conversation and return its receipt, before the command takes effect.
+
+    A command without an id gets one. The same id sent again counts once.
 
     Raises:
-        CommandRefused: with the conversation's reason.
-        ConversationClosed: it has ended.
-        NotFound: there is no such conversation, or no such agent.
-        Unavailable: no answer; sending it again with the same id is safe.
+        CommandRefused: the conversation refused the command.
+        ConversationClosed: the conversation has ended.
+        NotFound: no such conversation or agent.
+        Unavailable: no answer; sending the command again with the same id is safe.
     """
+    await scope.check_conversation(conversation_id)
+    command = with_command_id(command, str(uuid.uuid4()))
     try:
-        await client.reach_temporal()
+        await scope.connection.reach_temporal()
     except Unavailable as error:
         raise Unavailable(_not_accepted(command, str(error))) from None
-    for _ in range(_ROLLING_OVER_TRIES):
+    for _ in range(_ROLL_OVER_ATTEMPTS):
         try:
-            return await _send_once(client, conversation_id, name, command)
+            return await _send_once(scope, conversation_id, command)
         except _RollingOver:
-            await asyncio.sleep(_ROLLING_OVER_PAUSE)
-    raise Unavailable(f"not accepted; send it again with the same id ({command.command_id})")
+            await asyncio.sleep(_ROLL_OVER_DELAY_SECONDS)
+    raise Unavailable(_not_accepted(command, "the conversation is between two runs."))
 
 
 class _RollingOver(Exception):
-    """The conversation is between two runs."""
+    """The conversation is between two runs of its workflow chain."""
 
 
-_KINDS: dict[str, type[Exception]] = {
+_ERRORS: dict[str, type[Exception]] = {
     ErrorType.CONVERSATION_CLOSED: ConversationClosed,
     ErrorType.NOT_FOUND: NotFound,
     ErrorType.ROLLING_OVER: _RollingOver,
 }
 
 
-async def _send_once(client: "Tertulia", conversation_id: str, name: str, command: AnyCommand) -> Receipt:
+async def _send_once(scope: OrganisationScope, conversation_id: str, command: AnyCommand) -> Receipt:
     try:
-        receipt: Receipt = await client.handle(conversation_id).execute_update(
-            name,
+        receipt: Receipt = await scope.workflow_handle(conversation_id).execute_update(
+            COMMAND_NAMES[type(command)],
             command.model_dump(mode="json", exclude_none=True),
             id=command.command_id,
             result_type=Receipt,
             rpc_timeout=UPDATE_TIMEOUT,
         )
     except WorkflowUpdateFailedError as error:
-        raise refusal(error) from None
+        raise refusal_of(error) from None
     except WorkflowUpdateRPCTimeoutOrCancelledError:
         raise Unavailable(_not_accepted(command)) from None
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise Unavailable(_not_accepted(command)) from None
-        raise await _why_not_found(client, conversation_id) from None
+        raise await _why_not_found(scope, conversation_id) from None
     return receipt
 
 
-def _not_accepted(command: AnyCommand, why: str = UNANSWERED) -> str:
-    return f"not accepted: {why} Try again with the same id, --id {command.command_id}: it counts once"
+def _not_accepted(command: AnyCommand, reason: str = NO_ANSWER) -> str:
+    return f"not accepted: {reason} Try again with the same id, --id {command.command_id}: it counts once"
 
 
-def refusal(error: WorkflowUpdateFailedError) -> Exception:
-    """What a conversation has against a command."""
+def refusal_of(error: WorkflowUpdateFailedError) -> Exception:
+    """Return the error with which the workflow refused an update."""
     cause = error.cause
     if not isinstance(cause, ApplicationError):
         return CommandRefused(str(cause))
-    return _KINDS.get(cause.type or "", CommandRefused)(cause.message)
+    return _ERRORS.get(cause.type or "", CommandRefused)(cause.message)
 
 
-async def _why_not_found(client: "Tertulia", conversation_id: str) -> Exception:
-    if await client.is_running(conversation_id):
+async def is_running(scope: OrganisationScope, conversation_id: str) -> bool:
+    """Return whether Temporal has an open workflow for the conversation.
+
+    Raises:
+        Unavailable: Temporal does not answer.
+    """
+    await scope.connection.reach_temporal()
+    try:
+        description = await scope.workflow_handle(conversation_id).describe(rpc_timeout=_DESCRIBE_TIMEOUT)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return False
+        raise Unavailable(NO_ANSWER) from None
+    return description.status is WorkflowExecutionStatus.RUNNING
+
+
+async def _why_not_found(scope: OrganisationScope, conversation_id: str) -> Exception:
+    if await is_running(scope, conversation_id):
         return _RollingOver()
     try:
-        row = await find_conversation(client.database, conversation_id)
+        row = await find_conversation(scope.database, conversation_id, scope.organisation_id)
     except NotFound as error:
         return error
     return ConversationClosed(f"conversation {conversation_id!r} is closed ({row.stop_reason})")

@@ -5,6 +5,7 @@ Law: every event once and in order, however often connections are cut. A reader 
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -13,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tertulia.core.errors import InvalidDefinition
 from tertulia.core.records import ConversationEvent
 from tertulia.core.records import Interrupted as Interrupted
-from tertulia.core.records import Occurrence as Occurrence
+from tertulia.core.records import StreamEvent as StreamEvent
 from tertulia.store.database import Database
 from tertulia.store.events import read_events
 from tertulia.store.notifications import Listener, Subscription
@@ -40,13 +41,25 @@ async def is_left_to_read(database: Database, conversation_id: str, after: int) 
     return not stand.closed or after < stand.last_event
 
 
-async def events_of(
-    database: Database, listener: Listener, conversation_id: str, after: int, *, deltas: bool = False
-) -> AsyncGenerator[Occurrence, None]:
-    """Every event after `after`, as it happens, until the one that tells that the conversation is closed.
+async def read_event_stream(
+    database: Database, conversation_id: str, after: int, *, deltas: bool = False, listener: Listener | None = None
+) -> AsyncGenerator[StreamEvent, None]:
+    """Yield every event after `after`, once and in order, until the event that closes the conversation.
 
-    With `deltas` also words as they are said. Those of a turn that is over are not told any more.
+    Args:
+        database: where the events are stored.
+        conversation_id: the conversation.
+        after: number of the last event already seen.
+        deltas: also yield the text of the present turn while the model produces it.
+        listener: receives the notifications of all readers of a process; without one, this stream opens its own.
     """
+    if listener is None:
+        async with Listener(database) as own_listener:
+            stream = read_event_stream(database, conversation_id, after, deltas=deltas, listener=own_listener)
+            async with aclosing(stream):
+                async for event in stream:
+                    yield event
+        return
     with listener.subscribe(conversation_id, deltas=deltas) as news:
         reading = _Reading(database, conversation_id, after, news)
         while not reading.closed:

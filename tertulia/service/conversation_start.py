@@ -1,9 +1,10 @@
-"""Starting conversations: of a group, with a first message; where messages to a group go; as a fork of another one.
+"""Start conversations: with a first message, with a message to a group, or as a fork.
 
-Law: the id belongs to the organisation before the workflow starts, so that nobody else's conversation can be met by it.
+Invariant: the id is reserved for the organisation before the workflow starts, so that no id of another organisation's
+conversation can be reached through it.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from temporalio.client import WithStartWorkflowOperation, WorkflowUpdateFailedError
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -16,19 +17,19 @@ from tertulia.core.errors import CommandRefused, ConversationClosed, Unavailable
 from tertulia.core.group import Group
 from tertulia.core.ids import CommandId, ConversationId
 from tertulia.core.state import ConversationState, Fork
-from tertulia.service.command_updates import UNANSWERED, UPDATE_TIMEOUT, answered, refusal
+from tertulia.service.command_updates import NO_ANSWER, UPDATE_TIMEOUT, await_answer, refusal_of
+from tertulia.service.scope import OrganisationScope
 from tertulia.store.conversations import reserve_conversation
-from tertulia.temporal.encryption import is_encrypting
-from tertulia.workflows.activity_calls import WORKFLOW_TASK_TIMEOUT
-from tertulia.workflows.conversation import GroupConversation
-from tertulia.workflows.ui_details import summary
+from tertulia.temporal.names import GROUP_CONVERSATION, WORKFLOW_TASK_TIMEOUT
+from tertulia.temporal.summaries import summary
 
-if TYPE_CHECKING:
-    from tertulia.client.client import Tertulia
+
+class IdTaken(CommandRefused):
+    """The id belongs to another conversation."""
 
 
 async def start_conversation(
-    client: "Tertulia",
+    scope: OrganisationScope,
     group: Group,
     conversation_id: ConversationId,
     post: PostMessage | None,
@@ -37,58 +38,58 @@ async def start_conversation(
     close_after_round: bool = False,
     continue_as_new_after_turns: int | None = None,
 ) -> None:
-    """Start a conversation of that id, with its first message if there is one.
+    """Start a conversation with this id and, if `post` is given, with its first message.
 
     Raises:
-        CommandRefused: the id is taken, the group is empty, or the message cannot be posted.
+        IdTaken: the id belongs to another conversation.
+        CommandRefused: the group is empty, or the message cannot be posted.
         Unavailable: Temporal does not answer.
     """
-    refuse_empty(group)
-    state = _state(client, group, conversation_id).model_copy(
+    check_not_empty(group)
+    state = _state(scope, group, conversation_id).model_copy(
         update={
             "fork": fork,
             "close_after_round": close_after_round,
             "continue_as_new_after_turns": continue_as_new_after_turns,
         }
     )
-    await client.reach_temporal()
+    await scope.connection.reach_temporal()
     if post is not None:
         state, _ = admit(state, "post_message", post, CommandId(f"{conversation_id}:start"))
-    await reserve_conversation(client.database, client.organisation_id, conversation_id, group.id, fork)
+    if not await reserve_conversation(scope.database, scope.organisation_id, conversation_id, group.id, fork):
+        raise IdTaken(f"the id {conversation_id!r} is taken by another conversation")
     try:
-        await answered(
-            client.temporal.start_workflow(
-                GroupConversation.run,
+        await await_answer(
+            scope.temporal.start_workflow(
+                GROUP_CONVERSATION,
                 state,
-                **_options(client, group, conversation_id),
+                **_options(scope, group, conversation_id),
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
             )
         )
     except WorkflowAlreadyStartedError:
-        raise CommandRefused(
-            f"a conversation {conversation_id!r} exists already; `tertulia say` continues it"
-        ) from None
+        raise IdTaken(f"a conversation {conversation_id!r} exists already; `tertulia say` continues it") from None
 
 
 async def post_or_start(
-    client: "Tertulia", group: Group, conversation_id: ConversationId, post: PostMessage
+    scope: OrganisationScope, group: Group, conversation_id: ConversationId, post: PostMessage
 ) -> Receipt:
-    """Say something in a conversation that runs, or start it with that.
+    """Post a message to a running conversation, or start the conversation with it.
 
     Raises:
-        ConversationClosed: it has ended.
+        ConversationClosed: the conversation has ended.
         CommandRefused: the message cannot be posted.
-        Unavailable: no answer; doing it again with the same id is safe.
+        Unavailable: no answer; posting again with the same message id is safe.
     """
-    refuse_empty(group)
-    await client.reach_temporal()
-    start = WithStartWorkflowOperation(
-        GroupConversation.run,
-        _state(client, group, conversation_id),
-        **_options(client, group, conversation_id),
+    check_not_empty(group)
+    await scope.connection.reach_temporal()
+    start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
+        GROUP_CONVERSATION,
+        _state(scope, group, conversation_id),
+        **_options(scope, group, conversation_id),
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
     )
-    call = client.temporal.execute_update_with_start_workflow(
+    call = scope.temporal.execute_update_with_start_workflow(
         "post_message",
         post.model_dump(mode="json", exclude_none=True),
         id=post.command_id,
@@ -101,38 +102,38 @@ async def post_or_start(
     except WorkflowAlreadyStartedError:
         raise ConversationClosed(f"{conversation_id!r} has ended") from None
     except WorkflowUpdateFailedError as error:
-        raise refusal(error) from None
+        raise refusal_of(error) from None
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             raise ConversationClosed(f"{conversation_id!r} has ended") from None
-        raise Unavailable(UNANSWERED) from None
+        raise Unavailable(NO_ANSWER) from None
     return receipt
 
 
-def refuse_empty(group: Group) -> None:
-    """Refuse to talk with a group of nobody.
+def check_not_empty(group: Group) -> None:
+    """Refuse a group without agents.
 
     Raises:
-        CommandRefused: it has no agents.
+        CommandRefused: the group has no agents.
     """
     if not group.agent_ids:
         raise CommandRefused(f"Empty group: {group.name!r} has no agents to talk")
 
 
-def _state(client: "Tertulia", group: Group, conversation_id: ConversationId) -> ConversationState:
+def _state(scope: OrganisationScope, group: Group, conversation_id: ConversationId) -> ConversationState:
     return ConversationState(
         group=group.id,
         conversation_id=conversation_id,
-        organisation_id=client.organisation_id,
+        organisation_id=scope.organisation_id,
         settings=group.settings,
-        ids_only=is_encrypting(client.temporal.data_converter),
+        ids_only=scope.connection.is_encrypting,
     )
 
 
-def _options(client: "Tertulia", group: Group, conversation_id: ConversationId) -> dict[str, Any]:
+def _options(scope: OrganisationScope, group: Group, conversation_id: ConversationId) -> dict[str, Any]:
     return {
         "id": conversation_id,
-        "task_queue": client.task_queue,
+        "task_queue": scope.connection.task_queue,
         "task_timeout": WORKFLOW_TASK_TIMEOUT,
         "id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE,
         "static_summary": summary(group.name, group.description),

@@ -1,8 +1,10 @@
-"""Changes of groups that reach the running conversations for sure: each is a small workflow, so that a crash loses
-nothing between what is written and what is told."""
+"""Change and delete groups and agents through the workflow `GroupChange`.
+
+Invariant: a change that was stored reaches every running conversation, whatever process dies in between.
+"""
 
 import uuid
-from typing import TYPE_CHECKING, Literal
+from typing import Any
 
 from temporalio.client import WithStartWorkflowOperation, WorkflowUpdateFailedError
 from temporalio.common import WorkflowIDConflictPolicy
@@ -18,87 +20,85 @@ from tertulia.core.errors import (
     TertuliaError,
     Unavailable,
 )
-from tertulia.core.group import Group
-from tertulia.core.ids import AgentId, GroupId, OrganisationId
+from tertulia.core.group import ClosePolicy, Group
+from tertulia.core.ids import AgentId, GroupId
 from tertulia.core.patches import GroupPatch
-from tertulia.service.command_updates import UPDATE_TIMEOUT, answered
+from tertulia.service.command_updates import UPDATE_TIMEOUT, await_answer
+from tertulia.service.scope import OrganisationScope
 from tertulia.store.groups import find_group
-from tertulia.workflows.group_change import GroupChange
-from tertulia.workflows.ui_details import summary
-
-if TYPE_CHECKING:
-    from tertulia.client.client import Tertulia
+from tertulia.temporal.names import GROUP_CHANGE
+from tertulia.temporal.summaries import summary
 
 
 async def change_group(
-    client: "Tertulia",
-    organisation_id: OrganisationId,
+    scope: OrganisationScope,
     group_id: GroupId,
     patch: GroupPatch,
     expected_revision: int | None = None,
 ) -> Group:
-    """Change a group, and return it as it is now; its conversations are told.
+    """Change a group and notify its conversations; return the group after the change.
 
     Raises:
         NotFound: no such group, or no such agent or block.
-        InvalidDefinition: such a group cannot be.
-        Conflict: someone else changed it first.
-        Unavailable: nobody answers. The change may still be made: reading the group shows it.
+        InvalidDefinition: the changed group would be invalid.
+        Conflict: the group's revision is not the expected one.
+        Unavailable: no answer. The change may still be made; reading the group shows whether it was.
     """
     fields = patch.model_dump(mode="json", include=patch.model_fields_set)
     change = PatchGroup(group_id=group_id, fields=fields, expected_revision=expected_revision)
-    await _made(client, GroupChangeInput(organisation_id=organisation_id, change=change))
-    return await find_group(client.database, organisation_id, group_id)
+    await _execute(scope, GroupChangeInput(organisation_id=scope.organisation_id, change=change))
+    return await find_group(scope.database, scope.organisation_id, group_id)
 
 
 async def delete_group(
-    client: "Tertulia",
-    organisation_id: OrganisationId,
+    scope: OrganisationScope,
     group_id: GroupId,
-    conversations: Literal["close", "detach"] = "close",
+    conversations: ClosePolicy = "close",
 ) -> None:
-    """Delete a group. Its conversations close at their next turn boundary, or go on without it; transcripts stay.
+    """Delete a group. Its conversations close at their next turn boundary or continue without it; transcripts stay.
 
     Raises:
         NotFound: no such group.
-        Unavailable: nobody answers.
+        Unavailable: no answer.
     """
     change = DeleteGroup(group_id=group_id, closes=conversations == "close")
-    await _made(client, GroupChangeInput(organisation_id=organisation_id, change=change))
+    await _execute(scope, GroupChangeInput(organisation_id=scope.organisation_id, change=change))
 
 
-async def delete_agent_everywhere(client: "Tertulia", organisation_id: OrganisationId, agent_id: AgentId) -> None:
-    """Delete an agent, and take it out of all groups and all running conversations.
+async def delete_agent_everywhere(scope: OrganisationScope, agent_id: AgentId) -> None:
+    """Delete an agent and remove it from all groups and all running conversations.
 
     Raises:
         NotFound: no such agent.
-        Unavailable: nobody answers.
+        Unavailable: no answer.
     """
-    await _made(client, GroupChangeInput(organisation_id=organisation_id, change=DeleteAgent(agent_id=agent_id)))
+    await _execute(
+        scope, GroupChangeInput(organisation_id=scope.organisation_id, change=DeleteAgent(agent_id=agent_id))
+    )
 
 
-async def _made(client: "Tertulia", change: GroupChangeInput) -> GroupChangeResult:
-    """What was written; telling goes on by itself."""
-    await client.reach_temporal()
-    start = WithStartWorkflowOperation(
-        GroupChange.run,
+async def _execute(scope: OrganisationScope, change: GroupChangeInput) -> GroupChangeResult:
+    """Start the workflow and return what it stored; notifying the conversations continues in the background."""
+    await scope.connection.reach_temporal()
+    start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
+        GROUP_CHANGE,
         change,
         id=f"group-change-{uuid.uuid4()}",
-        task_queue=client.task_queue,
+        task_queue=scope.connection.task_queue,
         id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
         static_summary=summary(change.describe()),
     )
-    call = client.temporal.execute_update_with_start_workflow(
+    call = scope.temporal.execute_update_with_start_workflow(
         "written", start_workflow_operation=start, result_type=GroupChangeResult, rpc_timeout=UPDATE_TIMEOUT
     )
     try:
-        written: GroupChangeResult = await answered(call)
+        written: GroupChangeResult = await await_answer(call)
     except WorkflowUpdateFailedError as error:
-        raise _refusal(error) from None
+        raise _refusal_of(error) from None
     return written
 
 
-_KINDS: dict[str | None, type[TertuliaError]] = {
+_ERRORS: dict[str | None, type[TertuliaError]] = {
     ErrorType.NOT_FOUND: NotFound,
     ErrorType.INVALID_DEFINITION: InvalidDefinition,
     ErrorType.CONFLICT: Conflict,
@@ -106,8 +106,8 @@ _KINDS: dict[str | None, type[TertuliaError]] = {
 }
 
 
-def _refusal(error: WorkflowUpdateFailedError) -> TertuliaError:
+def _refusal_of(error: WorkflowUpdateFailedError) -> TertuliaError:
     cause = error.cause
     if not isinstance(cause, ApplicationError):
         return Unavailable(str(cause or error))
-    return _KINDS.get(cause.type, Unavailable)(cause.message)
+    return _ERRORS.get(cause.type, Unavailable)(cause.message)

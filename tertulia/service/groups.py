@@ -1,55 +1,48 @@
-"""Groups, managed: what programs and people can do with those of their organisation.
+"""Groups of an organisation: create, read, update and delete.
 
-Law: a change of a group reaches its running conversations, whatever dies meanwhile; so it is a workflow's work.
+Invariant: an update of a group reaches its running conversations, whatever process dies in between.
 """
 
+import builtins
 import uuid
-from typing import Literal
+from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from tertulia.client.client import Tertulia
 from tertulia.core.base import format_validation_error
+from tertulia.core.commands import PostMessage
 from tertulia.core.errors import Conflict, InvalidDefinition, NotFound
-from tertulia.core.group import (
-    Group,
-    GroupFilter,
-    NewGroup,
-    StoredGroup,
-)
-from tertulia.core.ids import BlockId, ConversationId, GroupId, OrganisationId
+from tertulia.core.group import ClosePolicy, Group, GroupFilter, NewGroup, StoredGroup
+from tertulia.core.ids import BlockId, ConversationId, GroupId
 from tertulia.core.paging import Page
 from tertulia.core.patches import GroupPatch
 from tertulia.service.group_changes import change_group, delete_group
+from tertulia.service.group_messages import post_to_group, reset_group
+from tertulia.service.scope import OrganisationScope
 from tertulia.store.agents import read_agent
 from tertulia.store.groups import count_groups, create_group, list_groups, read_group
-from tertulia.store.spans import Span, read_span
-from tertulia.store.transcript import Message
 
-_TRIES = 20
-"""How often a change of a group's blocks is made anew, when someone else was first."""
-
-Conversations = Literal["close", "detach"]
-"""What becomes of a deleted group's conversations: they close, or they go on without it."""
+_BLOCK_CHANGE_ATTEMPTS = 20
+"""How often a change of a group's blocks is retried after a concurrent change."""
 
 
-class Groups:
-    """An organisation's groups. What belongs to another organisation is not there.
+class GroupService:
+    """Use cases on groups.
 
-    Every method that names a group, an agent or a block raises `NotFound` where there is none.
+    Methods that name a group, an agent or a block raise `NotFound` where the organisation has none.
     """
 
-    def __init__(self, client: Tertulia, organisation_id: OrganisationId) -> None:
-        self._client = client
-        self._database = client.database
-        self._organisation_id = organisation_id
+    def __init__(self, scope: OrganisationScope) -> None:
+        self._scope = scope
+        self._database = scope.database
+        self._organisation_id = scope.organisation_id
 
     async def create(self, new: NewGroup) -> StoredGroup:
-        """Make a group; it may be empty.
+        """Create a group, which may be empty.
 
         Raises:
-            InvalidDefinition: such a group cannot be.
-            Conflict: the name or the id is taken, or two blocks bear one label.
+            InvalidDefinition: the group would be invalid.
+            Conflict: the name or the id is taken, or two blocks have one label.
         """
         unique = uuid.uuid4()
         given = {name: getattr(new, name) for name in type(new).model_fields}
@@ -61,62 +54,71 @@ class Groups:
         return await create_group(self._database, self._organisation_id, group)
 
     async def retrieve(self, group_id: str) -> StoredGroup:
-        """The group of that id."""
+        """Return the group with this id."""
         return await read_group(self._database, self._organisation_id, group_id)
 
-    async def listed(self, page: Page, only: GroupFilter | None = None) -> list[StoredGroup]:
-        """A page of the groups."""
-        if only and only.agent_id is not None:
-            await read_agent(self._database, self._organisation_id, only.agent_id)
-        return await list_groups(self._database, self._organisation_id, page, only)
+    async def list(self, page: Page, filter: GroupFilter | None = None) -> builtins.list[StoredGroup]:
+        """Return one page of the groups that match `filter`."""
+        if filter and filter.agent_id is not None:
+            await read_agent(self._database, self._organisation_id, filter.agent_id)
+        return await list_groups(self._database, self._organisation_id, page, filter)
 
     async def count(self) -> int:
-        """How many there are."""
+        """Return the number of groups."""
         return await count_groups(self._database, self._organisation_id)
 
-    async def modify(self, group_id: str, patch: GroupPatch, *, expected_revision: int | None = None) -> StoredGroup:
-        """Change a group, and its running conversations from their next turn on.
+    async def update(self, group_id: str, patch: GroupPatch, *, expected_revision: int | None = None) -> StoredGroup:
+        """Update a group, and its running conversations from their next turn boundary on.
 
         Raises:
-            InvalidDefinition: such a group cannot be.
-            Conflict: someone else was first, the name is taken, or two blocks bear one label.
+            InvalidDefinition: the updated group would be invalid.
+            Conflict: the revision is not the expected one, the name is taken, or two blocks have one label.
         """
-        await change_group(self._client, self._organisation_id, GroupId(group_id), patch, expected_revision)
+        await change_group(self._scope, GroupId(group_id), patch, expected_revision)
         return await self.retrieve(group_id)
 
-    async def delete(self, group_id: str, *, conversations: Conversations = "close") -> None:
-        """Delete a group; transcripts stay."""
-        await delete_group(self._client, self._organisation_id, GroupId(group_id), conversations=conversations)
+    async def delete(self, group_id: str, *, conversations: ClosePolicy = "close") -> None:
+        """Delete a group; transcripts stay.
 
-    async def attach(self, group_id: str, block_id: str) -> StoredGroup:
-        """Let the group's members share a block, as the last; one that they share stays where it is.
+        Args:
+            group_id: the group.
+            conversations: whether its running conversations close or continue without the group.
+        """
+        await delete_group(self._scope, GroupId(group_id), conversations)
+
+    async def attach_block(self, group_id: str, block_id: str) -> StoredGroup:
+        """Share a block among the members as the last one; a shared block keeps its place.
 
         Raises:
-            Conflict: they share another block of that label.
+            Conflict: the members share another block with this label.
         """
-        return await self._share(group_id, block_id, shared=True)
+        return await self._change_blocks(group_id, block_id, is_attached=True)
 
-    async def detach(self, group_id: str, block_id: str) -> StoredGroup:
-        """Let the group's members share a block no longer; the block itself stays."""
-        return await self._share(group_id, block_id, shared=False)
+    async def detach_block(self, group_id: str, block_id: str) -> StoredGroup:
+        """Stop sharing a block; the block itself stays."""
+        return await self._change_blocks(group_id, block_id, is_attached=False)
 
-    async def messages(self, conversation_id: ConversationId, span: Span) -> list[Message]:
-        """A part of what was said in a group's default conversation."""
-        return await read_span(self._database, conversation_id, span)
+    async def post(self, group_id: str, messages: Sequence[PostMessage]) -> ConversationId:
+        """Post messages to the group's default conversation and return that conversation's id. See `post_to_group`."""
+        return (await post_to_group(self._scope, GroupId(group_id), messages)).conversation_id
 
-    async def _share(self, group_id: str, block_id: str, *, shared: bool) -> StoredGroup:
-        for tries_left in reversed(range(_TRIES)):
+    async def reset(self, group_id: str) -> None:
+        """Close the group's default conversation; the next message to the group starts a new one."""
+        await reset_group(self._scope, GroupId(group_id))
+
+    async def _change_blocks(self, group_id: str, block_id: str, *, is_attached: bool) -> StoredGroup:
+        for attempts_left in reversed(range(_BLOCK_CHANGE_ATTEMPTS)):
             found = await self.retrieve(group_id)
             ids = found.group.shared_block_ids
-            if shared and block_id in ids:
+            if is_attached and block_id in ids:
                 return found
-            if not shared and block_id not in ids:
+            if not is_attached and block_id not in ids:
                 raise NotFound(f"the group {group_id!r} has no block {block_id!r}")
             others = tuple(one for one in ids if one != block_id)
-            patch = GroupPatch(shared_block_ids=(*others, BlockId(block_id)) if shared else others)
+            patch = GroupPatch(shared_block_ids=(*others, BlockId(block_id)) if is_attached else others)
             try:
-                return await self.modify(group_id, patch, expected_revision=found.group.revision)
+                return await self.update(group_id, patch, expected_revision=found.group.revision)
             except Conflict:
-                if tries_left == 0 or (await self.retrieve(group_id)).group.revision == found.group.revision:
+                if attempts_left == 0 or (await self.retrieve(group_id)).group.revision == found.group.revision:
                     raise
-        raise AssertionError("the last try returns or raises")
+        raise AssertionError("the last attempt returns or raises")

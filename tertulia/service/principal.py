@@ -2,13 +2,8 @@
 
 from dataclasses import dataclass
 
-from tertulia.core.errors import TertuliaError
 from tertulia.core.ids import KeyId, OrganisationId
 from tertulia.core.keys import Scope, rank
-
-
-class Forbidden(TertuliaError):
-    """The key is valid, and does not let its holder do this."""
 
 
 @dataclass(frozen=True)

@@ -3,23 +3,34 @@
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import Row, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from tertulia.core.base import Record
-from tertulia.core.errors import CommandRefused, NotFound
+from tertulia.core.conversations import ConversationFilter
+from tertulia.core.errors import Conflict, NotFound
 from tertulia.core.group import CatchUp, catch_up_start
 from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, ConversationId, GroupId, OrganisationId
 from tertulia.core.paging import Page
 from tertulia.core.phases import PhaseChange
-from tertulia.core.records import ConversationRow as ConversationRow
+from tertulia.core.records import ConversationRow
 from tertulia.core.roster import MemberRef
 from tertulia.core.state import Fork
 from tertulia.store.database import Database
 from tertulia.store.forks import copy_beginning
 from tertulia.store.paging import read_page
 from tertulia.store.rounds import change_phase
-from tertulia.store.tables import conversations, groups, members
+from tertulia.store.tables import (
+    conversations,
+    events,
+    groups,
+    members,
+    membership_changes,
+    messages,
+    rounds,
+    selections,
+    turns,
+)
 
 
 class Opening(Record):
@@ -100,11 +111,11 @@ async def reserve_conversation(
     conversation_id: ConversationId,
     group_id: GroupId,
     fork: Fork | None = None,
-) -> None:
-    """Let the id belong to the organisation before the conversation runs; done before, it changes nothing.
+) -> bool:
+    """Reserve the id for the organisation's conversation before its workflow starts. Idempotent.
 
-    Raises:
-        CommandRefused: it belongs to another conversation.
+    Returns:
+        False if the id belongs to another conversation.
     """
     values: dict[str, object] = {
         "id": conversation_id,
@@ -118,8 +129,7 @@ async def reserve_conversation(
         own = select(conversations.c.group_id).where(
             conversations.c.id == conversation_id, conversations.c.organisation_id == organisation_id
         )
-        if (await connection.execute(own)).scalar_one_or_none() != group_id:
-            raise CommandRefused(f"the id {conversation_id!r} is taken by another conversation")
+        return (await connection.execute(own)).scalar_one_or_none() == group_id
 
 
 _COLUMNS = (
@@ -173,17 +183,83 @@ async def check_owner(database: Database, conversation_id: str, organisation_id:
 
 
 async def list_conversations(
-    database: Database, organisation_id: OrganisationId, page: Page, *, group_id: str | None = None
+    database: Database, organisation_id: OrganisationId, page: Page, filter: ConversationFilter | None = None
 ) -> list[ConversationRow]:
-    """One page of an organisation's conversations; with a group, of its alone.
+    """Return one page of an organisation's conversations that match `filter`.
 
     Raises:
-        NotFound: the page begins or ends at a conversation that there is not.
+        NotFound: no conversation has the id in `page.before` or `page.after`.
     """
-    query = select(*_COLUMNS).select_from(_joined).where(conversations.c.organisation_id == organisation_id)
-    if group_id is not None:
-        query = query.where(conversations.c.group_id == group_id)
+    query = select(*_COLUMNS).select_from(_joined).where(_matches(organisation_id, filter))
     return [_conversation(row) for row in await read_page(database, conversations, organisation_id, query, page)]
+
+
+async def count_conversations(
+    database: Database, organisation_id: OrganisationId, filter: ConversationFilter | None = None
+) -> int:
+    """Return the number of an organisation's conversations that match `filter`."""
+    query = select(func.count()).select_from(_joined).where(_matches(organisation_id, filter))
+    row = await database.row(query)
+    return int(row[0]) if row else 0
+
+
+def _matches(organisation_id: OrganisationId, filter: ConversationFilter | None) -> ColumnElement[bool]:
+    conditions = [conversations.c.organisation_id == organisation_id]
+    if filter is None:
+        return and_(*conditions)
+    if filter.group is not None:
+        conditions.append(
+            or_(conversations.c.group_id == filter.group, func.lower(groups.c.name) == filter.group.lower())
+        )
+    if filter.phase is not None:
+        conditions.append(conversations.c.phase == filter.phase)
+    if filter.created_after is not None:
+        conditions.append(conversations.c.created_at >= filter.created_after)
+    if filter.created_before is not None:
+        conditions.append(conversations.c.created_at < filter.created_before)
+    if filter.member is not None:
+        is_member = or_(members.c.agent_id == filter.member, func.lower(members.c.name) == filter.member.lower())
+        own = members.c.conversation_id == conversations.c.id, members.c.state != "removed"
+        conditions.append(exists().where(*own, is_member))
+    return and_(*conditions)
+
+
+async def find_conversations_by_prefix(
+    database: Database, organisation_id: OrganisationId, prefix: str, *, limit: int = 10
+) -> list[ConversationId]:
+    """Return the ids that start with `prefix`, the newest first; an exact match is the only result."""
+    column = conversations.c.id
+    query = (
+        select(column)
+        .where(conversations.c.organisation_id == organisation_id, column.startswith(prefix, autoescape=True))
+        .order_by((column == prefix).desc(), conversations.c.created_at.desc())
+        .limit(limit)
+    )
+    found = [ConversationId(row.id) for row in await database.rows(query)]
+    return found[:1] if found and found[0] == prefix else found
+
+
+async def delete_conversation(database: Database, organisation_id: OrganisationId, conversation_id: str) -> None:
+    """Delete a closed conversation and everything recorded of it. Forks keep their own copy of what they share.
+
+    Raises:
+        NotFound: the organisation has no such conversation.
+        Conflict: the conversation is open.
+    """
+    own = conversations.c.id == conversation_id, conversations.c.organisation_id == organisation_id
+    async with database.transaction() as connection:
+        row = (await connection.execute(select(conversations.c.closed_at).where(*own).with_for_update())).first()
+        if row is None:
+            raise NotFound(f"no such conversation: {conversation_id!r}")
+        if row.closed_at is None:
+            raise Conflict(f"{conversation_id!r} is open: stop it first, then delete it")
+        default = groups.c.default_conversation_id == conversation_id
+        await connection.execute(update(groups).where(default).values(default_conversation_id=None))
+        forks = conversations.c.forked_from == conversation_id
+        await connection.execute(update(conversations).where(forks).values(forked_from=None, forked_turn=None))
+        for table in (events, selections, membership_changes, messages, turns, rounds, members):
+            await connection.execute(delete(table).where(table.c.conversation_id == conversation_id))
+        await connection.execute(delete(conversations).where(*own))
 
 
 def _conversation(row: Row[Any]) -> ConversationRow:

@@ -1,6 +1,7 @@
 """The conversation that messages to a group go to: one at a time, a new one once that has closed or is put aside."""
 
 from sqlalchemy import bindparam, select, update
+from sqlalchemy.dialects.postgresql import insert
 
 from tertulia.core.errors import NotFound
 from tertulia.core.ids import ConversationId, GroupId, OrganisationId
@@ -30,6 +31,7 @@ async def claim_conversation(
 
     Raises:
         NotFound: no such group.
+        NewIdTaken: `new_id` is needed and belongs to another conversation.
     """
     row = await database.row(_PRESENT, {"organisation_id": organisation_id, "group_id": group_id})
     if row and row.default_conversation_id not in (None, closed) and row.closed_at is None:
@@ -50,8 +52,14 @@ async def claim_conversation(
         chosen = update(groups).where(groups.c.id == group_id).values(default_conversation_id=new_id)
         await connection.execute(chosen)
         values = {"id": new_id, "organisation_id": organisation_id, "group_id": group_id}
-        await connection.execute(conversations.insert().values(values))
+        inserted = insert(conversations).values(values).on_conflict_do_nothing().returning(conversations.c.id)
+        if (await connection.execute(inserted)).first() is None:
+            raise NewIdTaken
         return new_id
+
+
+class NewIdTaken(Exception):
+    """The id proposed for a new conversation belongs to another one; nothing was changed."""
 
 
 _PRESENT = (

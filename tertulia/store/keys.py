@@ -8,8 +8,9 @@ from sqlalchemy import RowMapping, Select, func, insert, select, tuple_, update
 
 from tertulia.core.errors import NotFound
 from tertulia.core.ids import KeyId, OrganisationId
-from tertulia.core.records import KeyRow as KeyRow
+from tertulia.core.records import KeyRow
 from tertulia.store.database import Database
+from tertulia.store.paging import count
 from tertulia.store.tables import api_keys
 
 _USE_IS_NOTED_EVERY = timedelta(minutes=1)
@@ -73,7 +74,7 @@ async def list_keys(
     """
     listing = _of(organisation_id).order_by(api_keys.c.created_at, api_keys.c.id).limit(limit)
     if after is not None:
-        last = await _find(database, organisation_id, after)
+        last = await read_key(database, organisation_id, after)
         listing = listing.where(tuple_(api_keys.c.created_at, api_keys.c.id) > tuple_(last.created_at, last.id))
     return [_key(row._mapping) for row in await database.rows(listing)]
 
@@ -92,11 +93,34 @@ async def revoke_key(database: Database, organisation_id: OrganisationId, key_id
     return _key(row._mapping)
 
 
+async def rename_key(database: Database, organisation_id: OrganisationId, key_id: str, name: str) -> KeyRow:
+    """Give a key another name.
+
+    Raises:
+        NotFound: the organisation has no such key.
+    """
+    own = (api_keys.c.organisation_id == organisation_id, api_keys.c.id == key_id)
+    row = await database.row(update(api_keys).where(*own).values(name=name).returning(*_COLUMNS))
+    if row is None:
+        raise _no_key(key_id)
+    return _key(row._mapping)
+
+
+async def count_keys(database: Database, organisation_id: OrganisationId) -> int:
+    """Return the number of an organisation's keys, revoked ones included."""
+    return await count(database, api_keys, api_keys.c.organisation_id == organisation_id)
+
+
 def _of(organisation_id: OrganisationId) -> Select[tuple[object, ...]]:
     return select(*_COLUMNS).where(api_keys.c.organisation_id == organisation_id)
 
 
-async def _find(database: Database, organisation_id: OrganisationId, key_id: str) -> KeyRow:
+async def read_key(database: Database, organisation_id: OrganisationId, key_id: str) -> KeyRow:
+    """Return one key.
+
+    Raises:
+        NotFound: the organisation has no such key.
+    """
     row = await database.row(_of(organisation_id).where(api_keys.c.id == key_id))
     if row is None:
         raise _no_key(key_id)

@@ -4,16 +4,17 @@ import json
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
+from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from tertulia.activities.choose_speaker import SpeakerSelectionActivities
 from tertulia.activities.conversation_records import ConversationRecordActivities
 from tertulia.activities.take_turn import TurnActivities
-from tertulia.client.manifest import DefinitionFile, WrittenAgent, WrittenGroup
-from tertulia.client.shelf import apply_definitions
+from tertulia.client.definition_store import DatabaseDefinitions
+from tertulia.client.manifest import AgentSpec, GroupSpec, Manifest, apply_manifest
 from tertulia.core.activity_contracts import (
     ChooseSpeakerInput,
     ChooseSpeakerResult,
@@ -30,6 +31,8 @@ from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, CommandId, Conversa
 from tertulia.core.roster import MemberRef
 from tertulia.core.state import Post
 from tertulia.devstack.offline_model import OfflineModelControl
+from tertulia.service.connection import Connection
+from tertulia.service.scope import OrganisationScope
 from tertulia.store.agents import find_agent, save_agent
 from tertulia.store.database import Database
 from tertulia.store.selections import SelectionKey
@@ -57,19 +60,20 @@ class Table:
         """Define the agents and the group, load the conversation and record its first message."""
         suffix = uuid.uuid4().hex[:6]
         written = [
-            WrittenAgent.model_validate({"name": f"{short}-{suffix}", "instructions": f"You are {short}-{suffix}."})
+            AgentSpec.model_validate({"name": f"{short}-{suffix}", "instructions": f"You are {short}-{suffix}."})
             for short in ("Ana", "Ben", "Cleo", "Host")
         ]
-        group = WrittenGroup.model_validate(
+        group = GroupSpec.model_validate(
             {
                 "name": f"group-{suffix}",
                 "agents": [one.name for one in written[:3]],
                 "manager_config": {"manager_type": "dynamic", "manager_agent_id": written[3].name},
             }
         )
-        applied = await apply_definitions(
-            self.database, DEFAULT_ORGANISATION, DefinitionFile(agents=tuple(written), groups=(group,)), _no_change
-        )
+        # Without a Temporal client: applying a new group needs none.
+        connection = Connection(cast(Client, None), self.database, "unused")
+        store = DatabaseDefinitions(OrganisationScope(connection, DEFAULT_ORGANISATION))
+        applied = await apply_manifest(store, Manifest(agents=tuple(written), groups=(group,)))
         self.members = {
             one.name.rpartition("-")[0]: MemberRef(agent_id=AgentId(one.id), name=one.name) for one in applied[:4]
         }

@@ -18,37 +18,39 @@ async def round_robin_with_changes(salon: Salon) -> str:
     """Every command, as update and as signal, some refused; two rounds, a pause, a stop."""
     await salon.agents("Dora", "Ed")
     group = await salon.group("Ana", "Ben", "Cleo")
-    conversation = await salon.client.start(group, "Shall the library open at night?")
+    conversation = (await salon.client.conversations.create(group, "Shall the library open at night?")).id
     await salon.until_idle(conversation)
-    client, name, handle = salon.client, salon.name, salon.client.handle(conversation)
-    await client.pause(conversation, "to change the company")
-    await client.add_member(conversation, name("Dora"), position=0)
-    await client.replace_member(conversation, name("Ben"), name("Ed"))
+    client, name, handle = salon.client, salon.name, salon.client.scope.workflow_handle(conversation)
+    await client.conversations.handle(conversation).pause("to change the company")
+    await client.conversations.handle(conversation).members.add(name("Dora"), position=0)
+    await client.conversations.handle(conversation).members.replace(name("Ben"), name("Ed"))
     await handle.signal("mute_member", {"agent": name("Ana")})
     await handle.signal("add_member", {"agent": "nobody"})
-    await client.reorder_members(conversation, [name(short) for short in ("Cleo", "Ana", "Ed", "Dora")])
+    await client.conversations.handle(conversation).members.reorder(
+        [name(short) for short in ("Cleo", "Ana", "Ed", "Dora")]
+    )
     await handle.signal("unmute_member", {"agent": name("Ana")})
-    await client.remove_member(conversation, name("Dora"))
-    await client.update_settings(conversation, {"max_turns": 2})
-    await client.post(conversation, "Who keeps the keys?")
-    await client.resume(conversation)
+    await client.conversations.handle(conversation).members.remove(name("Dora"))
+    await client.conversations.handle(conversation).update_settings({"max_turns": 2})
+    await client.conversations.handle(conversation).post("Who keeps the keys?")
+    await client.conversations.handle(conversation).resume()
     await change_of_group(salon, group)
     await salon.until_idle(conversation, rounds=2)
-    await client.stop(conversation, "recorded")
+    await client.conversations.handle(conversation).stop("recorded")
     return conversation
 
 
 async def change_of_group(salon: Salon, group: str) -> str:
     """Another order and another description; the id of the workflow that makes the change."""
-    found = await find_group(salon.client.database, DEFAULT_ORGANISATION, group)
+    found = await find_group(salon.client.scope.database, DEFAULT_ORGANISATION, group)
     fields: dict[str, JsonValue] = {"agent_ids": [*reversed(found.agent_ids)], "description": "A table outside."}
     change = PatchGroup(group_id=found.id, fields=fields)
     change_id = f"group-change-{uuid.uuid4()}"
-    await salon.client.temporal.execute_workflow(
+    await salon.client.scope.temporal.execute_workflow(
         GroupChange.run,
         GroupChangeInput(organisation_id=DEFAULT_ORGANISATION, change=change),
         id=change_id,
-        task_queue=salon.client.task_queue,
+        task_queue=salon.client.scope.connection.task_queue,
     )
     return change_id
 
@@ -62,13 +64,15 @@ async def dynamic_with_failures(salon: Salon) -> str:
         Fault(kind="bad_choice", times=1, match=Match(tool="choose_next_participant")),
         Fault(kind="server_error", times=2, match=Match(speaker=salon.name("Ben"))),
     )
-    conversation = await salon.client.start(group, "What is a fair rent?", continue_as_new_after_turns=4)
+    conversation = (
+        await salon.client.conversations.create(group, "What is a fair rent?", continue_as_new_after_turns=4)
+    ).id
     await salon.until_idle(conversation)
     await salon.model.behave(Fault(kind="server_error", match=Match(tool="choose_next_participant")))
-    await salon.client.update_settings(conversation, {"max_turns": 3})
-    await salon.client.post(conversation, "And for a shop?")
+    await salon.client.conversations.handle(conversation).update_settings({"max_turns": 3})
+    await salon.client.conversations.handle(conversation).post("And for a shop?")
     await salon.until_idle(conversation, rounds=2)
-    await salon.client.stop(conversation)
+    await salon.client.conversations.handle(conversation).stop()
     return conversation
 
 
@@ -77,9 +81,9 @@ async def dynamic_without_max_turns(salon: Salon) -> str:
     await salon.agents("Host", instructions="Finish after 30 turns.")
     manager = {"manager_type": "dynamic", "manager_agent_id": salon.name("Host")}
     group = await salon.group("Ana", "Ben", "Cleo", manager=manager)
-    conversation = await salon.client.start(group, "What is a fair price for water?")
+    conversation = (await salon.client.conversations.create(group, "What is a fair price for water?")).id
     await salon.until_idle(conversation)
-    await salon.client.stop(conversation)
+    await salon.client.conversations.handle(conversation).stop()
     return conversation
 
 
@@ -105,18 +109,18 @@ async def parts_that_fail_and_return(salon: Salon) -> str:
         Fault(kind="server_error", times=2, match=Match(speaker=ben)),
         Fault(kind="server_error", times=2, match=Match(speaker=host)),
     )
-    conversation = await salon.client.start(group, "Who waters the plants?")
+    conversation = (await salon.client.conversations.create(group, "Who waters the plants?")).id
     await salon.until_idle(conversation)
     await salon.model.behave(Fault(kind="server_error"))
-    await salon.client.post(conversation, "And in August?")
+    await salon.client.conversations.handle(conversation).post("And in August?")
     await salon.until(conversation, lambda status: status.phase == "paused")
-    await salon.client.reinstate_member(conversation, ben)
+    await salon.client.conversations.handle(conversation).members.reinstate(ben)
     resting = await salon.until(conversation, lambda status: status.phase == "paused" and status.turn > 9)
     await salon.until(conversation, lambda status: status.turn >= resting.turn + 2)
     await salon.model.reset()
     await salon.until_idle(conversation, rounds=2)
-    await salon.client.update_settings(conversation, {"budgets": [{"model_calls": 1}]})
-    await salon.client.post(conversation, "Then who?")
+    await salon.client.conversations.handle(conversation).update_settings({"budgets": [{"model_calls": 1}]})
+    await salon.client.conversations.handle(conversation).post("Then who?")
     return conversation
 
 
@@ -124,31 +128,31 @@ async def removed_while_speaking(salon: Salon) -> str:
     """One whose words are dropped, one whose call is cancelled."""
     group = await salon.group("Ana", "Ben", "Cleo")
     await salon.model.behave(delay_ms=700)
-    conversation = await salon.client.start(group, "Shall we sell the piano?")
+    conversation = (await salon.client.conversations.create(group, "Shall we sell the piano?")).id
     for short, policy in (("Ana", "discard"), ("Ben", "cancel")):
         name = salon.name(short)
         await salon.until(conversation, lambda status, name=name: status.speaking == name)  # type: ignore[misc]
-        await salon.client.remove_member(conversation, name, in_flight=policy)
+        await salon.client.conversations.handle(conversation).members.remove(name, in_flight=policy)
     await salon.model.behave(delay_ms=0)
     await salon.until_idle(conversation)
-    await salon.client.stop(conversation)
+    await salon.client.conversations.handle(conversation).stop()
     return conversation
 
 
 async def closes_by_itself(salon: Salon) -> str:
     """One round, then closed."""
     group = await salon.group("Ana", "Ben")
-    return await salon.client.start(group, "Good night.", close_after_round=True)
+    return (await salon.client.conversations.create(group, "Good night.", close_after_round=True)).id
 
 
 async def cancelled(salon: Salon) -> str:
     """Cancelled in the middle of a model call."""
     group = await salon.group("Ana", "Ben")
     await salon.model.behave(delay_ms=5_000)
-    conversation = await salon.client.start(group, "Are you there?")
+    conversation = (await salon.client.conversations.create(group, "Are you there?")).id
     await salon.until(conversation, lambda status: status.speaking == salon.name("Ana"))
     await asyncio.sleep(0.2)
-    await salon.client.handle(conversation).cancel()
+    await salon.client.scope.workflow_handle(conversation).cancel()
     return conversation
 
 

@@ -81,7 +81,7 @@ async def test_a_change_of_a_group_of_today_replays(
 ) -> None:
     async with open_salon(stack, model) as salon:
         change = await change_of_group(salon, await salon.group("Ana", "Ben"))
-        history = await salon.client.temporal.get_workflow_handle(change).fetch_history()
+        history = await salon.client.scope.temporal.get_workflow_handle(change).fetch_history()
     await Replayer(workflows=[], plugins=[TertuliaPlugin()]).replay_workflow(history)
     if request.config.getoption("--record"):
         _record(history, "change_of_group")

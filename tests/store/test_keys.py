@@ -7,14 +7,17 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text, update
 
-from tertulia.core.errors import InvalidDefinition, NotFound
+from tertulia.core.base import validated
+from tertulia.core.errors import Forbidden, InvalidDefinition, NotFound
 from tertulia.core.ids import OrganisationId
-from tertulia.core.keys import Scope
+from tertulia.core.keys import CreatedKey, NewKey, Scope
+from tertulia.core.organisations import NewOrganisation
+from tertulia.core.records import KeyRow
 from tertulia.devstack.local_key import local_key
-from tertulia.service.keys import MadeKey, NewKey, check_key, create_key, new_key, new_organisation
-from tertulia.service.principal import Forbidden, Principal
+from tertulia.service.keys import check_key, create_key
+from tertulia.service.principal import Principal
 from tertulia.store.database import Database
-from tertulia.store.keys import KeyRow, is_valid, list_keys, revoke_key
+from tertulia.store.keys import is_valid, list_keys, revoke_key
 from tertulia.store.organisations import create_organisation, find_organisation, list_organisations
 from tertulia.store.tables import api_keys
 
@@ -25,10 +28,11 @@ async def ours(database: Database) -> OrganisationId:
 
 
 async def an_organisation(database: Database) -> OrganisationId:
-    return (await create_organisation(database, new_organisation(f"org-{uuid4().hex[:12]}"))).id
+    name = f"org-{uuid4().hex[:12]}"
+    return (await create_organisation(database, validated(NewOrganisation, id=name, name=name))).id
 
 
-async def a_key(database: Database, owner: OrganisationId, *scopes: Scope) -> MadeKey:
+async def a_key(database: Database, owner: OrganisationId, *scopes: Scope) -> CreatedKey:
     return await create_key(database, owner, NewKey(name="a key", scopes=scopes or ("read",)))
 
 
@@ -110,10 +114,10 @@ async def test_the_use_of_a_key_is_noted_once_a_minute(database: Database, ours:
 async def test_nobody_grants_what_they_may_not_do(database: Database, ours: OrganisationId) -> None:
     operator = await check_key(database, (await a_key(database, ours, "operate")).secret)
     assert operator is not None
-    granted = await create_key(database, ours, new_key("less", ["post"]), granted_by=operator)
+    granted = await create_key(database, ours, validated(NewKey, name="less", scopes=("post",)), granted_by=operator)
     assert granted.key.scopes == ("post",)
     with pytest.raises(Forbidden, match="admin"):
-        await create_key(database, ours, new_key("more", ["post", "admin"]), granted_by=operator)
+        await create_key(database, ours, validated(NewKey, name="more", scopes=("post", "admin")), granted_by=operator)
     assert len(await listed(database, ours)) == 2
 
 
@@ -123,7 +127,7 @@ async def test_nobody_grants_what_they_may_not_do(database: Database, ours: Orga
 )
 def test_a_key_that_cannot_be_is_refused_in_words(name: str, scopes: list[str], words: str) -> None:
     with pytest.raises(InvalidDefinition, match=words):
-        new_key(name, scopes)
+        validated(NewKey, name=name, scopes=tuple(scopes))
 
 
 async def test_a_key_is_found_by_the_index_of_its_hash(database: Database) -> None:
@@ -137,13 +141,13 @@ async def test_a_key_is_found_by_the_index_of_its_hash(database: Database) -> No
 
 async def test_an_organisation_is_made_once(database: Database, ours: OrganisationId) -> None:
     with pytest.raises(InvalidDefinition, match=ours):
-        await create_organisation(database, new_organisation(ours))
+        await create_organisation(database, validated(NewOrganisation, id=ours, name=ours))
     assert (await find_organisation(database, ours)).name == ours
     assert {"local", ours} <= {one.id for one in await list_organisations(database)}
     with pytest.raises(NotFound, match="tertulia organisations create nowhere"):
         await find_organisation(database, "nowhere")
     with pytest.raises(InvalidDefinition, match="id"):
-        new_organisation("two words")
+        validated(NewOrganisation, id="two words", name="two words")
 
 
 async def test_the_local_key_is_kept_as_long_as_it_is_valid(url: str, database: Database, tmp_path: Path) -> None:

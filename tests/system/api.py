@@ -15,10 +15,10 @@ from fastapi import FastAPI
 from tertulia.api.app import create_app
 from tertulia.configuration import Configuration
 from tertulia.core.ids import DEFAULT_ORGANISATION, OrganisationId
-from tertulia.core.keys import Scope
+from tertulia.core.keys import CreatedKey, NewKey, Scope
 from tertulia.core.organisations import NewOrganisation
 from tertulia.devstack.stack import Stack
-from tertulia.service.keys import MadeKey, NewKey, create_key
+from tertulia.service.keys import create_key
 from tertulia.store.database import Database
 from tertulia.store.organisations import create_organisation
 from tests.eventually import eventually
@@ -38,7 +38,7 @@ async def new_organisation(database: Database) -> OrganisationId:
 
 async def make_key(
     database: Database, *scopes: Scope, organisation: OrganisationId = DEFAULT_ORGANISATION, name: str = "test"
-) -> MadeKey:
+) -> CreatedKey:
     return await create_key(database, organisation, NewKey(name=name, scopes=scopes))
 
 

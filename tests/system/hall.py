@@ -9,9 +9,9 @@ import httpx2
 from sqlalchemy import func, select
 
 from chaos.house import House, until
-from tertulia.client.client import Tertulia
 from tertulia.core.ids import ConversationId
 from tertulia.store.tables import conversations
+from tertulia.testing import DirectClient
 from tests.eventually import eventually
 
 LONG_ROUND = 24
@@ -27,7 +27,7 @@ class Hall:
     api: httpx2.AsyncClient
 
     @property
-    def client(self) -> Tertulia:
+    def client(self) -> DirectClient:
         return self.house.client
 
     async def kill_workers_and_api(self) -> None:
@@ -61,7 +61,7 @@ class Hall:
 
     async def count(self, query: Any) -> int:
         """The one number that a query gives."""
-        ((number,),) = await self.client.database.rows(query)
+        ((number,),) = await self.client.scope.database.rows(query)
         return int(number)
 
 
@@ -100,13 +100,14 @@ async def gathered(hall: Hall, talks: int) -> Gathering:
     agent_ids = await hall.agents("Ana", "Ben", "Cleo")
     group_id = (await hall.made("/v1/groups/", agent_ids=agent_ids))["id"]
     await hall.house.model.behave(delay_ms=0)
-    ids = await asyncio.gather(*(hall.client.start(group_id, "Where shall we eat?") for _ in range(talks)))
-    gathering = Gathering(group_id, agent_ids, list(ids))
+    create = hall.client.conversations.create
+    started = await asyncio.gather(*(create(group_id, "Where shall we eat?") for _ in range(talks)))
+    gathering = Gathering(group_id, agent_ids, [conversation.id for conversation in started])
     await until_all(hall, gathering.talks, conversations.c.stop_reason.is_not(None))
     await hall.house.settle()
     for talk in gathering.busy:
-        await hall.client.update_settings(talk, {"max_turns": LONG_ROUND})
-        await hall.client.post(talk, "And then?")
+        await hall.client.conversations.handle(talk).update_settings({"max_turns": LONG_ROUND})
+        await hall.client.conversations.handle(talk).post("And then?")
     await until_all(hall, gathering.busy, conversations.c.last_turn >= 5)
     return gathering
 

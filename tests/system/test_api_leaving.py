@@ -21,9 +21,9 @@ async def test_who_leaves_ends_the_waiting_and_not_the_round(
     log = tmp_path / "log"
     async with (
         open_salon(stack, model) as salon,
-        api_process(stack, log, TERTULIA_TASK_QUEUE=salon.client.task_queue) as api,
+        api_process(stack, log, TERTULIA_TASK_QUEUE=salon.client.scope.connection.task_queue) as api,
     ):
-        database = salon.client.database
+        database = salon.client.scope.database
         key = await make_key(database, "operate", organisation=await new_organisation(database))
         async with api.client(key.secret) as client:
             agent = (await client.post("/v1/agents/", json={"system": "Be brief."})).json()

@@ -39,7 +39,8 @@ async def talking(salon: Salon, block_id: str, client: Any) -> tuple[str, list[s
         },
     )
     assert group.status_code == 200, group.text
-    return await salon.client.start(group.json()["id"], "What is new?"), [f"offline-{name}" for name in names]
+    conversation = await salon.client.conversations.create(group.json()["id"], "What is new?")
+    return conversation.id, [f"offline-{name}" for name in names]
 
 
 @pytest.mark.slow
@@ -52,7 +53,7 @@ async def test_a_shared_block_changed_while_three_talk_is_in_the_next_prompt_of_
         open_salon(stack, model, OPENAI_BASE_URL=url, OPENAI_API_KEY="key") as salon,
         api_here(configuration_of(stack)) as (_, client),
     ):
-        key = await make_key(salon.client.database, "operate", organisation=DEFAULT_ORGANISATION)
+        key = await make_key(salon.client.scope.database, "operate", organisation=DEFAULT_ORGANISATION)
         client.headers.update(bearer(key.secret))
         made = await client.post("/v1/blocks/", json={"label": "news", "value": "news number 0."})
         block = f"/v1/blocks/{made.json()['id']}"

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import httpx2
 import pytest
 
-from tertulia.client.client import Tertulia
-from tertulia.client.manifest import DefinitionFile, WrittenAgent, WrittenGroup
+from tertulia.client.manifest import AgentSpec, GroupSpec, Manifest
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack, StackOptions
 from tertulia.store.migrate import upgrade_async
+from tertulia.testing import DirectClient
 from tests.conftest import clean_environment
 from tests.eventually import eventually
 from tests.system.api import bearer, make_key
@@ -47,11 +47,11 @@ async def stack_with_api(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
         yield running
 
 
-def definitions() -> DefinitionFile:
-    agents = tuple(WrittenAgent.model_validate({"name": name}) for name in ("Velma", "Tomas", "Rosa"))
+def definitions() -> Manifest:
+    agents = tuple(AgentSpec.model_validate({"name": name}) for name in ("Velma", "Tomas", "Rosa"))
     manager = {"manager_type": "round_robin", "max_turns": TURNS}
     group = {"name": GROUP, "agents": ["Velma", "Tomas", "Rosa"], "manager_config": manager}
-    return DefinitionFile(agents=agents, groups=(WrittenGroup.model_validate(group),))
+    return Manifest(agents=agents, groups=(GroupSpec.model_validate(group),))
 
 
 @dataclass
@@ -103,11 +103,15 @@ async def test_everything_is_told_exactly_once_whoever_is_killed(stack_with_api:
     stack = stack_with_api
     assert stack.addresses.model_base_url and stack.addresses.api_url
     await OfflineModelControl(stack.addresses.model_base_url).behave(delay_ms=100)
-    async with Tertulia.connect(stack.configuration) as client:
+    async with DirectClient.open(stack.configuration) as client:
         await client.apply(definitions())
-        key = await make_key(client.database, "read")
-        conversation = await client.start(GROUP, "What shall we do on Sunday?", close_after_round=True)
-        await eventually(lambda: client.status(conversation), lambda status: status.messages >= 1)
+        key = await make_key(client.scope.database, "read")
+        conversation = (
+            await client.conversations.create(GROUP, "What shall we do on Sunday?", close_after_round=True)
+        ).id
+        await eventually(
+            lambda: client.conversations.handle(conversation).status(live=True), lambda status: status.messages >= 1
+        )
         async with httpx2.AsyncClient(
             base_url=stack.addresses.api_url, headers=bearer(key.secret), timeout=60
         ) as readers_client:
@@ -115,7 +119,7 @@ async def test_everything_is_told_exactly_once_whoever_is_killed(stack_with_api:
             reading = asyncio.create_task(reader.read())
             kills = await kill_now_and_then(stack, reading)
             await asyncio.wait_for(reading, 240)
-        transcript = [message async for message in client.transcript(conversation)]
+        transcript = [message async for message in client.conversations.handle(conversation).transcript()]
     ids = [event.id for event in reader.told]
     print(f"{len(ids)} events, {reader.cuts} cuts, {reader.broken} broken streams, {kills} kills")
     assert ids == list(range(1, len(ids) + 1)), "each exactly once, in order"

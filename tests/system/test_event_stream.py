@@ -42,7 +42,7 @@ class House:
 
     async def reader(self) -> httpx2.AsyncClient:
         """A client with a key of its own that may read."""
-        return self.client((await make_key(self.salon.client.database, "read")).secret)
+        return self.client((await make_key(self.salon.client.scope.database, "read")).secret)
 
     async def open_streams(self) -> int:
         total: int = self.app.state.streams.total
@@ -83,7 +83,7 @@ async def talk(house: House, *, turns: int = 4, close: bool = True) -> str:
     """Start a conversation of two; its id."""
     manager = {"manager_type": "round_robin", "max_turns": turns}
     group = await house.salon.group("Ana", "Ben", manager=manager)
-    return await house.salon.client.start(group, "Shall we?", close_after_round=close)
+    return (await house.salon.client.conversations.create(group, "Shall we?", close_after_round=close)).id
 
 
 async def all_of(client: httpx2.AsyncClient, conversation_id: str, last: int = 0) -> list[Received]:
@@ -141,9 +141,9 @@ async def test_two_readers_are_told_at_once_what_happens_while_they_wait(house: 
     async with await house.reader() as client:
         reading = [asyncio.create_task(all_of(client, conversation)) for _ in range(2)]
         await eventually(house.open_streams, lambda count: count == 2)
-        await house.salon.client.post(conversation, "Go on.")
+        await house.salon.client.conversations.handle(conversation).post("Go on.")
         await house.salon.until_idle(conversation, rounds=2)
-        await house.salon.client.stop(conversation)
+        await house.salon.client.conversations.handle(conversation).stop()
         one, two = await asyncio.gather(*reading)
     assert one == two
     assert [event.id for event in one] == list(range(1, len(one) + 1))
@@ -156,7 +156,7 @@ async def test_two_readers_are_told_at_once_what_happens_while_they_wait(house: 
 async def test_another_organisations_conversation_is_not_there(house: House) -> None:
     conversation = await talk(house)
     await house.salon.until(conversation, lambda status: status.messages >= 1)
-    database = house.salon.client.database
+    database = house.salon.client.scope.database
     stranger = await make_key(database, "admin", organisation=await new_organisation(database))
     url = f"/v1/conversations/{conversation}/events"
     async with house.client(stranger.secret) as client:
@@ -193,7 +193,7 @@ async def test_a_reader_that_does_not_read_is_dropped_and_others_are_not_held_up
     monkeypatch.setattr(sse, "PATIENCE_SECONDS", 1.0)
     conversation = await talk(house, turns=1, close=False)
     await house.salon.until_idle(conversation)
-    key = await make_key(house.salon.client.database, "read")
+    key = await make_key(house.salon.client.scope.database, "read")
     slow = socket.socket()
     slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
     slow.connect(("127.0.0.1", house.port))
@@ -208,12 +208,12 @@ async def test_a_reader_that_does_not_read_is_dropped_and_others_are_not_held_up
             await eventually(house.open_streams, lambda count: count == 2)
             words = "x" * 15_000
             for _ in range(1_000):
-                await house.salon.client.post(conversation, words)
+                await house.salon.client.conversations.handle(conversation).post(words)
                 if await house.open_streams() == 1:
                     break
             await eventually(house.open_streams, lambda count: count == 1)
             await eventually(house.connections, lambda count: count == 1)
-            await house.salon.client.stop(conversation)
+            await house.salon.client.conversations.handle(conversation).stop()
             told = await reading
         assert [event.id for event in told] == list(range(1, len(told) + 1))
         received = await asyncio.to_thread(rest_of, slow)
@@ -253,7 +253,7 @@ async def test_a_revoked_keys_streams_end(house: House, monkeypatch: pytest.Monk
     monkeypatch.setattr(sse, "RECHECK_SECONDS", 0.1)
     conversation = await talk(house, close=False)
     await house.salon.until_idle(conversation)
-    database = house.salon.client.database
+    database = house.salon.client.scope.database
     key = await make_key(database, "read")
     async with house.client(key.secret) as client:
         reading = asyncio.create_task(all_of(client, conversation))

@@ -12,13 +12,13 @@ from sqlalchemy import func, select
 
 from chaos.house import House, persist, until
 from tertulia.activities.failpoints import FAILPOINTS_ENV, Failpoint
-from tertulia.client.client import Tertulia
 from tertulia.core.ids import ConversationId
 from tertulia.core.records import FinishedTurn, MembershipChange
 from tertulia.core.status import ConversationStatus
 from tertulia.devstack.stack import Stack, StackOptions
 from tertulia.store.migrate import upgrade_async
 from tertulia.store.tables import conversations, members, membership_changes
+from tertulia.testing import DirectClient
 from tests.conftest import clean_environment
 from tests.eventually import eventually
 from tests.system.api import bearer, make_key
@@ -48,8 +48,8 @@ async def hall(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hall]:
         workers=2,
         environment={**clean_environment(), FAILPOINTS_ENV: str(failpoints)},
     )
-    async with Stack(options, prepare=migrate) as stack, Tertulia.connect(stack.configuration) as client:
-        key = await make_key(client.database, "operate")
+    async with Stack(options, prepare=migrate) as stack, DirectClient.open(stack.configuration) as client:
+        key = await make_key(client.scope.database, "operate")
         assert stack.addresses.api_url
         async with httpx2.AsyncClient(
             base_url=stack.addresses.api_url, headers=bearer(key.secret), timeout=PATIENCE
@@ -83,7 +83,7 @@ async def _until_left(hall: Hall, talks: list[ConversationId], agent_id: str) ->
 
 
 def _status(hall: Hall, talk: ConversationId) -> Callable[[], Awaitable[ConversationStatus]]:
-    return lambda: hall.client.status(talk)
+    return lambda: hall.client.conversations.handle(talk).status(live=True)
 
 
 def _present(status: ConversationStatus) -> list[str]:
@@ -92,7 +92,7 @@ def _present(status: ConversationStatus) -> list[str]:
 
 async def _removal(hall: Hall, talk: ConversationId, agent_id: str) -> MembershipChange:
     """The only change of the conversation's roster: that the agent was removed."""
-    (change,) = await hall.client.membership(talk)
+    (change,) = await hall.client.conversations.handle(talk).members.changes()
     member = change.detail["member"]
     assert isinstance(member, dict)
     assert (change.kind, member["agent_id"]) == ("remove", agent_id)
@@ -102,11 +102,11 @@ async def _removal(hall: Hall, talk: ConversationId, agent_id: str) -> Membershi
 async def _check_silence(hall: Hall, gathering: Gathering) -> None:
     """Everybody talks on, but the one who has left."""
     for talk in gathering.idle:
-        await hall.client.post(talk, "Is somebody missing?")
+        await hall.client.conversations.handle(talk).post("Is somebody missing?")
     await until_all(hall, gathering.talks, (conversations.c.phase == "ready") & (conversations.c.last_turn > 3))
     for talk in gathering.talks:
         removal = await _removal(hall, talk, gathering.leaver)
-        turns = [turn async for turn in hall.client.turns(talk)]
+        turns = [turn async for turn in hall.client.conversations.handle(talk).turns()]
         assert gathering.leaver in _speakers(turns[: removal.after_turn])
         assert _speakers(turns[removal.after_turn :]) == {*gathering.staying}
         assert [turn.turn for turn in turns] == list(range(1, len(turns) + 1))
@@ -133,7 +133,7 @@ async def _check_change(hall: Hall, gathering: Gathering, patch: dict[str, Any])
 
 async def _running_changes(hall: Hall) -> int:
     query = 'WorkflowType="GroupChange" and ExecutionStatus="Running"'
-    return (await hall.client.temporal.count_workflows(query)).count
+    return (await hall.client.scope.temporal.count_workflows(query)).count
 
 
 async def test_all_are_killed_between_the_write_and_its_report(hall: Hall) -> None:
@@ -176,7 +176,10 @@ async def test_an_agent_deleted_by_force_leaves_every_conversation_that_runs(hal
     assert (await hall.api.delete(f"/v1/agents/{gathering.leaver}")).status_code == 409
     await _delete_by_force(hall, gathering.leaver)
     await _until_left(hall, [*gathering.talks, visited], gathering.leaver)
-    assert [change.kind for change in await hall.client.membership(visited)] == ["add", "remove"]
+    assert [change.kind for change in await hall.client.conversations.handle(visited).members.changes()] == [
+        "add",
+        "remove",
+    ]
     await _check_silence(hall, gathering)
 
 
@@ -194,8 +197,8 @@ async def test_an_agent_deleted_by_force_leaves_also_where_it_takes_part_in_what
 
 async def _visited(hall: Hall, group_id: str, guest: str) -> ConversationId:
     """A conversation of the group, to which an operator has added the guest."""
-    talk = await hall.client.start(group_id, "Who comes to see us?")
-    await hall.client.add_member(talk, guest)
+    talk = (await hall.client.conversations.create(group_id, "Who comes to see us?")).id
+    await hall.client.conversations.handle(talk).members.add(guest)
     await until(_status(hall, talk), lambda status: guest in _present(status), PATIENCE)
     return talk
 

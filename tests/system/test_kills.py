@@ -14,8 +14,7 @@ import pytest
 from sqlalchemy import func, select
 
 from chaos.house import until
-from tertulia.client.client import Tertulia
-from tertulia.client.manifest import DefinitionFile, WrittenAgent, WrittenGroup
+from tertulia.client.manifest import AgentSpec, GroupSpec, Manifest
 from tertulia.configuration import Configuration, find_running_stack
 from tertulia.core.ids import ConversationId
 from tertulia.core.status import ConversationStatus
@@ -23,6 +22,7 @@ from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack, StackOptions
 from tertulia.store.migrate import upgrade_async
 from tertulia.store.tables import selections
+from tertulia.testing import DirectClient
 from tests.conftest import clean_environment
 from tests.eventually import eventually
 from tests.system.conftest import CommandLine, wait_for_words
@@ -39,10 +39,10 @@ Line = tuple[int, int | None, str, str, str]
 Disturbance = Callable[[ConversationId], Awaitable[None]]
 
 
-def definitions() -> DefinitionFile:
+def definitions() -> Manifest:
     """A led table of three, and one who may join."""
     agents = tuple(
-        WrittenAgent.model_validate({"name": name, "instructions": f"You are {name}, {persona}."})
+        AgentSpec.model_validate({"name": name, "instructions": f"You are {name}, {persona}."})
         for name, persona in PERSONAS.items()
     )
     group = {
@@ -50,7 +50,7 @@ def definitions() -> DefinitionFile:
         "agents": ["Velma", "Tomas", "Rosa"],
         "manager_config": {"manager_type": "dynamic", "manager_agent_id": "Host", "max_turns": 12},
     }
-    return DefinitionFile(agents=agents, groups=(WrittenGroup.model_validate(group),))
+    return Manifest(agents=agents, groups=(GroupSpec.model_validate(group),))
 
 
 async def _nothing(conversation: ConversationId) -> None:
@@ -60,24 +60,28 @@ async def _nothing(conversation: ConversationId) -> None:
 class Play:
     """The same conversation each time, with a disturbance while its second round runs."""
 
-    def __init__(self, client: Tertulia) -> None:
+    def __init__(self, client: DirectClient) -> None:
         self.client = client
 
     async def perform(self, disturb: Disturbance = _nothing, *, while_joining: Disturbance = _nothing) -> list[Line]:
         """Play it; the transcript without ids and times."""
-        conversation = await self.client.start(GROUP, "Shall the square be closed to cars?")
+        conversation = (await self.client.conversations.create(GROUP, "Shall the square be closed to cars?")).id
         await self._idle(conversation, rounds=1)
-        await self.client.handle(conversation).signal("add_member", {"agent": "Dora", "command_id": "join"})
+        await self.client.scope.workflow_handle(conversation).signal(
+            "add_member", {"agent": "Dora", "command_id": "join"}
+        )
         await while_joining(conversation)
-        await self.client.handle(conversation).signal("add_member", {"agent": "Dora", "command_id": "join"})
+        await self.client.scope.workflow_handle(conversation).signal(
+            "add_member", {"agent": "Dora", "command_id": "join"}
+        )
         await self._until(conversation, lambda status: status.roster.epoch == 2)
-        await self.client.post(conversation, "And at night?", message_id="two")
+        await self.client.conversations.handle(conversation).post("And at night?", message_id="two")
         await disturb(conversation)
         await self._idle(conversation, rounds=2)
-        await self.client.remove_member(conversation, "Velma")
-        await self.client.post(conversation, "And in winter?", message_id="three")
+        await self.client.conversations.handle(conversation).members.remove("Velma")
+        await self.client.conversations.handle(conversation).post("And in winter?", message_id="three")
         await self._idle(conversation, rounds=3)
-        await self.client.stop(conversation)
+        await self.client.conversations.handle(conversation).stop()
         await self._until(conversation, lambda status: status.phase == "closed")
         return await transcript(self.client, conversation)
 
@@ -93,21 +97,23 @@ class Play:
         )
 
     async def _until(self, conversation: ConversationId, holds: Callable[[ConversationStatus], bool]) -> None:
-        await eventually(lambda: self.client.status(conversation), holds, seconds=60, every=0.05)
+        await eventually(
+            lambda: self.client.conversations.handle(conversation).status(live=True), holds, seconds=60, every=0.05
+        )
 
 
-async def transcript(client: Tertulia, conversation: str) -> list[Line]:
+async def transcript(client: DirectClient, conversation: str) -> list[Line]:
     """Every message, as far as it does not tell of ids and times."""
     return [
         (message.seq, message.turn, message.role, message.sender, message.text)
-        async for message in client.transcript(conversation)
+        async for message in client.conversations.handle(conversation).transcript()
     ]
 
 
 class House:
     """A stack with a worker process, a client, and the offline model's control."""
 
-    def __init__(self, stack: Stack, client: Tertulia) -> None:
+    def __init__(self, stack: Stack, client: DirectClient) -> None:
         self.stack = stack
         self.play = Play(client)
         self.model = OfflineModelControl(stack.addresses.model_base_url or "")
@@ -137,7 +143,7 @@ async def open_house(data: Path, *, workers: int = 1, **environment: str) -> Asy
         workers=workers,
         environment={**clean_environment(), **environment},
     )
-    async with Stack(options, prepare=migrate) as stack, Tertulia.connect(stack.configuration) as client:
+    async with Stack(options, prepare=migrate) as stack, DirectClient.open(stack.configuration) as client:
         await client.apply(definitions())
         yield House(stack, client)
 
@@ -191,18 +197,22 @@ async def test_a_budget_holds_over_a_crash_and_its_sum_is_that_of_the_turns(hous
         "settings": {"budgets": [{"tokens": 1_500}]},
     }
     client = house.play.client
-    await client.apply(DefinitionFile(groups=(WrittenGroup.model_validate(budgeted),)))
+    await client.apply(Manifest(groups=(GroupSpec.model_validate(budgeted),)))
     await house.model.behave(delay_ms=200)
     try:
-        conversation = await client.start("A table with a budget", "Shall the square be closed to cars?")
+        conversation = (
+            await client.conversations.create("A table with a budget", "Shall the square be closed to cars?")
+        ).id
         await house.kill_the_worker_in_mid_call(conversation)
         status = await eventually(
-            lambda: client.status(conversation), lambda status: status.phase == "closed", seconds=60
+            lambda: client.conversations.handle(conversation).status(live=True),
+            lambda status: status.phase == "closed",
+            seconds=60,
         )
     finally:
         await house.model.reset()
-    turns = [turn async for turn in client.turns(conversation)]
-    choices = await client.database.rows(
+    turns = [turn async for turn in client.conversations.handle(conversation).turns()]
+    choices = await client.scope.database.rows(
         select(func.sum(selections.c.prompt_tokens + selections.c.completion_tokens)).where(
             selections.c.conversation_id == conversation
         )
@@ -233,13 +243,17 @@ async def _killed_and_resumed(command_line: CommandLine, kill: bool) -> list[Lin
         async with _client(command_line) as (client, model):
             await client.apply(definitions())
             await model.behave(delay_ms=300)
-            conversation = await client.start(GROUP, "Shall the square be closed to cars?")
+            conversation = (await client.conversations.create(GROUP, "Shall the square be closed to cars?")).id
             await eventually(model.calls, lambda calls: calls.answered >= 3 and calls.in_flight > 0, every=0.005)
         if kill:
             _kill_with_all_it_started(process)
             process = _up(command_line)
         async with _client(command_line) as (client, _):
-            await until(lambda: client.status(conversation), lambda status: status.stop_reason is not None, seconds=90)
+            await until(
+                lambda: client.conversations.handle(conversation).status(live=True),
+                lambda status: status.stop_reason is not None,
+                seconds=90,
+            )
             return await transcript(client, conversation)
     finally:
         process.send_signal(signal.SIGINT)
@@ -265,9 +279,9 @@ def _kill_with_all_it_started(process: psutil.Popen) -> None:
 
 
 @asynccontextmanager
-async def _client(command_line: CommandLine) -> AsyncIterator[tuple[Tertulia, OfflineModelControl]]:
+async def _client(command_line: CommandLine) -> AsyncIterator[tuple[DirectClient, OfflineModelControl]]:
     stack = find_running_stack(command_line.data)
     assert stack is not None
     environment = dict(clean_environment()) | {"TERTULIA_DATA": str(command_line.data)}
-    async with Tertulia.connect(Configuration.from_environment(environment)) as client:
+    async with DirectClient.open(Configuration.from_environment(environment)) as client:
         yield client, OfflineModelControl(stack.model_base_url or "")

@@ -23,7 +23,7 @@ async def letta(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Async
     base_url = stack.addresses.model_base_url
     assert base_url is not None
     async with open_salon(stack, OfflineModelControl(base_url)) as salon:
-        database, queue = salon.client.database, salon.client.task_queue
+        database, queue = salon.client.scope.database, salon.client.scope.connection.task_queue
         async with api_process(stack, log, TERTULIA_TASK_QUEUE=queue) as api:
             made = await make_key(database, "operate", organisation=await new_organisation(database))
             async with httpx.AsyncClient(timeout=60) as http:

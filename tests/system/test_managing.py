@@ -21,9 +21,9 @@ async def api(stack: Stack) -> AsyncIterator[httpx2.AsyncClient]:
     base_url = stack.addresses.model_base_url
     assert base_url is not None
     async with open_salon(stack, OfflineModelControl(base_url)) as salon:
-        configuration = configuration_of(stack, TERTULIA_TASK_QUEUE=salon.client.task_queue)
+        configuration = configuration_of(stack, TERTULIA_TASK_QUEUE=salon.client.scope.connection.task_queue)
         async with api_here(configuration) as (_, client):
-            database = salon.client.database
+            database = salon.client.scope.database
             made = await make_key(database, "operate", organisation=await new_organisation(database))
             client.headers.update(bearer(made.secret))
             client.timeout = httpx2.Timeout(60)

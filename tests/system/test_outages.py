@@ -46,8 +46,11 @@ def frozen(house: House, program: str) -> Iterator[None]:
 
 async def test_what_a_frozen_temporal_did_not_accept_is_accepted_later_once(house: House, command: CommandLine) -> None:
     client = house.play.client
-    conversation = await client.start(GROUP, "Shall the square be closed to cars?")
-    await eventually(lambda: client.status(conversation), lambda status: status.stop_reason is not None)
+    conversation = (await client.conversations.create(GROUP, "Shall the square be closed to cars?")).id
+    await eventually(
+        lambda: client.conversations.handle(conversation).status(live=True),
+        lambda status: status.stop_reason is not None,
+    )
     say = ("say", conversation, "And at night?", "--id", "night")
     with frozen(house, "temporal"):
         refused = await asyncio.to_thread(command.process, *say, code=1)
@@ -57,7 +60,10 @@ async def test_what_a_frozen_temporal_did_not_accept_is_accepted_later_once(hous
         assert "Shall the square" in shown.stdout, "reading the transcript needs no Temporal"
     for _ in range(2):
         await asyncio.to_thread(command.process, *say)
-    await eventually(lambda: client.status(conversation), lambda status: status.round == 2 and status.turn > 5)
+    await eventually(
+        lambda: client.conversations.handle(conversation).status(live=True),
+        lambda status: status.round == 2 and status.turn > 5,
+    )
     texts = [line[4] for line in await transcript(client, conversation)]
     assert texts.count("And at night?") == 1
 
@@ -65,14 +71,20 @@ async def test_what_a_frozen_temporal_did_not_accept_is_accepted_later_once(hous
 async def test_turns_wait_for_a_database_that_is_away_and_go_on(house: House, command: CommandLine) -> None:
     client = house.play.client
     await house.model.behave(delay_ms=200)
-    conversation = await client.start(GROUP, "Shall the square be closed to cars?")
-    await eventually(lambda: client.status(conversation), lambda status: status.turn >= 1)
+    conversation = (await client.conversations.create(GROUP, "Shall the square be closed to cars?")).id
+    await eventually(
+        lambda: client.conversations.handle(conversation).status(live=True), lambda status: status.turn >= 1
+    )
     with frozen(house, "postgres"):
         refused = await asyncio.to_thread(command.process, "show", conversation, code=1)
         assert refused.stderr.startswith("tertulia: the database")
         assert refused.stderr.count("\n") == 1
     await house.stack.kill("postgres")
     await house.model.reset()
-    await eventually(lambda: client.status(conversation), lambda status: status.stop_reason is not None, seconds=60)
+    await eventually(
+        lambda: client.conversations.handle(conversation).status(live=True),
+        lambda status: status.stop_reason is not None,
+        seconds=60,
+    )
     said = await transcript(client, conversation)
     assert [line[0] for line in said] == list(range(1, 7))

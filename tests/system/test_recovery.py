@@ -39,17 +39,17 @@ async def talking(house: House, delay_ms: int) -> AsyncIterator[ConversationId]:
     """A conversation whose model calls take a while."""
     await house.model.zero()
     await house.model.behave(delay_ms=delay_ms)
-    conversation = await house.play.client.start(GROUP, "Shall the square be closed to cars?")
+    conversation = (await house.play.client.conversations.create(GROUP, "Shall the square be closed to cars?")).id
     try:
         yield conversation
     finally:
         await house.model.reset()
-        await house.play.client.stop(conversation)
+        await house.play.client.conversations.handle(conversation).stop()
 
 
 async def kill_the_holder(house: House, conversation: ConversationId) -> float:
     """SIGKILL to the worker that holds the conversation's activity; the moment of its death."""
-    description = await house.play.client.handle(conversation).describe()
+    description = await house.play.client.scope.workflow_handle(conversation).describe()
     pending = description.raw_description.pending_activities
     pid = int(pending[0].last_worker_identity.partition("@")[0])
     await house.stack.kill_worker(house.stack.worker_pids.index(pid))
@@ -66,7 +66,10 @@ async def test_a_model_call_is_soon_made_again(house: House) -> None:
         seconds = time.monotonic() - died
         print(f"the call was made again {seconds:.2f} s after its worker was killed")
         assert seconds < LIMIT_SECONDS
-        await eventually(lambda: house.play.client.status(conversation), lambda status: status.turn >= 1)
+        await eventually(
+            lambda: house.play.client.conversations.handle(conversation).status(live=True),
+            lambda status: status.turn >= 1,
+        )
         said = await transcript(house.play.client, conversation)
         assert [line[0] for line in said][:2] == [1, 2]
 
@@ -81,7 +84,9 @@ async def test_a_write_is_soon_made_again(house: House) -> None:
         died = await kill_the_holder(house, conversation)
         hit.unlink()
         await eventually(
-            lambda: house.play.client.status(conversation), lambda status: status.messages >= 1, every=0.01
+            lambda: house.play.client.conversations.handle(conversation).status(live=True),
+            lambda status: status.messages >= 1,
+            every=0.01,
         )
         seconds = time.monotonic() - died
         print(f"the talk went on {seconds:.2f} s after the worker was killed in the middle of a write")
@@ -101,5 +106,11 @@ async def test_a_slow_worker_is_not_taken_for_dead(house: House) -> None:
         await asyncio.sleep(3)
         for process in processes:
             process.resume()
-        await eventually(lambda: house.play.client.status(conversation), lambda status: status.turn >= 2)
-        assert all(turn.attempt == 1 for turn in [one async for one in house.play.client.turns(conversation)])
+        await eventually(
+            lambda: house.play.client.conversations.handle(conversation).status(live=True),
+            lambda status: status.turn >= 2,
+        )
+        assert all(
+            turn.attempt == 1
+            for turn in [one async for one in house.play.client.conversations.handle(conversation).turns()]
+        )

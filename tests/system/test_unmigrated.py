@@ -3,10 +3,10 @@
 import psycopg
 import pytest
 
-from tertulia.client.client import Tertulia
 from tertulia.configuration import Configuration
 from tertulia.core.errors import Unavailable
 from tertulia.devstack.stack import Stack
+from tertulia.testing import DirectClient
 
 
 async def test_a_database_without_tables_names_the_migration(stack: Stack) -> None:
@@ -15,5 +15,5 @@ async def test_a_database_without_tables_names_the_migration(stack: Stack) -> No
         await connection.execute("create database empty")
     environment = stack.environment | {"DATABASE_URL": url.replace("/tertulia?", "/empty?")}
     with pytest.raises(Unavailable, match="tertulia migrate"):
-        async with Tertulia.connect(Configuration.from_environment(environment)) as client:
-            await client.conversations()
+        async with DirectClient.open(Configuration.from_environment(environment)) as client:
+            await client.conversations.list()

@@ -31,7 +31,7 @@ class Order:
     command_id: str
 
 
-Happening = Order | int
+TimelineItem = Order | int
 """A command, or so many half steps of the machine."""
 
 MEMBERSHIP = (
@@ -111,11 +111,11 @@ _seeds = st.integers(0, 2**32 - 1)
 """Each stands for one thing that happens: hypothesis itself would draw one kind of them over and over."""
 
 
-def happenings(names: Sequence[str], *, most: int = 60) -> st.SearchStrategy[list[Happening]]:
+def happenings(names: Sequence[str], *, most: int = 60) -> st.SearchStrategy[list[TimelineItem]]:
     """Commands and half steps of the machine, in any order; `stop`, if it is among them, comes late."""
     early = [name for name in names if name != "stop"]
 
-    def anything(seed: int) -> Happening:
+    def anything(seed: int) -> TimelineItem:
         rng = Random(seed)
         if rng.random() < 0.5:
             return rng.randint(1, 12)
@@ -269,7 +269,7 @@ def makers(draw: st.DrawFn) -> Callable[[], World]:
     return make
 
 
-def play(world: World, happening: Happening) -> None:
+def play(world: World, happening: TimelineItem) -> None:
     """Let it happen; what the door refuses is left out. A new order is drawn for everyone and given to those here."""
     if isinstance(happening, int):
         for _ in range(happening):

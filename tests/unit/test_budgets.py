@@ -15,7 +15,7 @@ from tertulia.core.roster import Roster
 from tertulia.core.roster_changes import MemberMuted
 from tertulia.core.state import ConversationState
 from tertulia.core.usage import Usage
-from tests.unit.strategies import DEPUTY, MANAGER, Happening, happenings, makers, play
+from tests.unit.strategies import DEPUTY, MANAGER, TimelineItem, happenings, makers, play
 from tests.unit.world import World
 
 MEMBER = {"scope": "member"}
@@ -172,7 +172,7 @@ def test_failed_calls_count() -> None:
 
 @given(makers(), happenings(tuple(COMMANDS)), st.sets(st.integers(0, 60)))
 def test_the_sums_are_what_was_spent_also_after_continue_as_new(
-    make: object, happened: list[Happening], points: set[int]
+    make: object, happened: list[TimelineItem], points: set[int]
 ) -> None:
     assert callable(make)
     world: World = make()
@@ -189,7 +189,7 @@ def test_the_sums_are_what_was_spent_also_after_continue_as_new(
 
 @given(makers(), happenings(tuple(COMMANDS)), st.sampled_from(["conclude", "stop"]), st.integers(1, 60))
 def test_a_budget_is_exceeded_by_one_turn_and_its_choice_and_by_the_conclusion_at_most(
-    make: object, happened: list[Happening], on_reached: str, limit: int
+    make: object, happened: list[TimelineItem], on_reached: str, limit: int
 ) -> None:
     assert callable(make)
     world: World = make()

@@ -23,7 +23,7 @@ from tertulia.core.pending_changes import AUTOMATIC_ID_PREFIX
 from tertulia.core.state import ConversationState
 from tertulia.core.state_machine import cancel, decide
 from tertulia.core.status import build_status
-from tests.unit.strategies import ALL_BUT_STOP, Happening, Order, happenings, makers, play
+from tests.unit.strategies import ALL_BUT_STOP, Order, TimelineItem, happenings, makers, play
 from tests.unit.world import World
 
 Maker = Callable[[], World]
@@ -38,7 +38,7 @@ def assert_all_there(world: World) -> None:
 
 
 @given(makers(), happenings(tuple(COMMANDS)))
-def test_what_was_accepted_is_in_the_transcript_once_and_in_order(make: Maker, happened: list[Happening]) -> None:
+def test_what_was_accepted_is_in_the_transcript_once_and_in_order(make: Maker, happened: list[TimelineItem]) -> None:
     world = make()
     for happening in happened:
         play(world, happening)
@@ -46,7 +46,7 @@ def test_what_was_accepted_is_in_the_transcript_once_and_in_order(make: Maker, h
 
 
 @given(makers(), happenings(ALL_BUT_STOP))
-def test_a_conversation_that_is_let_run_leaves_no_message_waiting(make: Maker, happened: list[Happening]) -> None:
+def test_a_conversation_that_is_let_run_leaves_no_message_waiting(make: Maker, happened: list[TimelineItem]) -> None:
     world = make()
     for happening in happened:
         play(world, happening)
@@ -65,7 +65,7 @@ def test_a_conversation_that_is_let_run_leaves_no_message_waiting(make: Maker, h
 
 
 @given(makers(), happenings(ALL_BUT_STOP), st.integers(0, 3))
-def test_stop_closes_with_every_message_recorded(make: Maker, happened: list[Happening], posts: int) -> None:
+def test_stop_closes_with_every_message_recorded(make: Maker, happened: list[TimelineItem], posts: int) -> None:
     world = make()
     for happening in happened:
         play(world, happening)
@@ -87,7 +87,7 @@ def test_stop_closes_with_every_message_recorded(make: Maker, happened: list[Hap
 
 @given(makers(), happenings(tuple(COMMANDS)), st.sets(st.integers(0, 60)))
 def test_continuing_as_new_at_any_point_changes_nothing(
-    make: Maker, happened: list[Happening], points: set[int]
+    make: Maker, happened: list[TimelineItem], points: set[int]
 ) -> None:
     straight, reborn = make(), make()
     for number, happening in enumerate(happened):
@@ -102,7 +102,7 @@ def test_continuing_as_new_at_any_point_changes_nothing(
 
 
 @given(makers(), happenings(tuple(COMMANDS)))
-def test_the_machine_never_spins(make: Maker, happened: list[Happening]) -> None:
+def test_the_machine_never_spins(make: Maker, happened: list[TimelineItem]) -> None:
     world = make()
     for happening in happened:
         play(world, happening)
@@ -112,7 +112,7 @@ def test_the_machine_never_spins(make: Maker, happened: list[Happening]) -> None
 
 
 @given(makers(), happenings(tuple(COMMANDS)))
-def test_deciding_has_no_effect_and_depends_on_the_state_alone(make: Maker, happened: list[Happening]) -> None:
+def test_deciding_has_no_effect_and_depends_on_the_state_alone(make: Maker, happened: list[TimelineItem]) -> None:
     world = make()
     for happening in happened:
         play(world, happening)
@@ -123,7 +123,7 @@ def test_deciding_has_no_effect_and_depends_on_the_state_alone(make: Maker, happ
 
 @given(makers(), happenings(ALL_BUT_STOP))
 def test_accepted_changes_of_members_are_all_applied_and_the_database_follows(
-    make: Maker, happened: list[Happening]
+    make: Maker, happened: list[TimelineItem]
 ) -> None:
     world = make()
     for happening in happened:

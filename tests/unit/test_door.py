@@ -21,7 +21,7 @@ from tertulia.core.roster import MemberRef
 from tertulia.core.roster_changes import MemberMuted
 from tertulia.core.state import MAX_PENDING_CHANGES, RECENT_REJECTIONS
 from tertulia.core.status import build_status
-from tests.unit.strategies import ALL_BUT_STOP, Happening, Order, happenings, makers, orders, play
+from tests.unit.strategies import ALL_BUT_STOP, Order, TimelineItem, happenings, makers, orders, play
 from tests.unit.world import World, ref
 
 
@@ -35,7 +35,7 @@ def refused(world: World, name: str, **fields: object) -> str:
 
 @given(makers(), happenings(ALL_BUT_STOP), orders(ALL_BUT_STOP))
 def test_a_repeated_id_gets_the_first_receipt_whatever_happened_since(
-    make: Callable[[], World], happened: list[Happening], order: Order
+    make: Callable[[], World], happened: list[TimelineItem], order: Order
 ) -> None:
     world = make()
     try:
@@ -48,7 +48,7 @@ def test_a_repeated_id_gets_the_first_receipt_whatever_happened_since(
 
 
 @given(makers(), happenings(tuple(COMMANDS)))
-def test_the_promised_roster_is_the_one_that_comes(make: Callable[[], World], happened: list[Happening]) -> None:
+def test_the_promised_roster_is_the_one_that_comes(make: Callable[[], World], happened: list[TimelineItem]) -> None:
     world = make()
     for happening in happened:
         play(world, happening)

@@ -15,7 +15,7 @@ from tertulia.core.group import MAX_MEMBERS, RoundRobinConfig
 from tertulia.core.ids import AgentId
 from tertulia.core.roster import Member, Roster
 from tertulia.core.selection import Floor, NoSpeaker, SelectedSpeaker, select_round_robin
-from tests.unit.strategies import MEMBERSHIP, Happening, Order, happenings, play
+from tests.unit.strategies import MEMBERSHIP, Order, TimelineItem, happenings, play
 from tests.unit.world import World, ref
 
 changes = happenings(MEMBERSHIP, most=50)
@@ -24,7 +24,7 @@ turn_limits = st.none() | st.integers(1, 7)
 
 
 def talk(
-    members: tuple[object, ...], max_turns: int | None, happened: list[Happening]
+    members: tuple[object, ...], max_turns: int | None, happened: list[TimelineItem]
 ) -> tuple[list[str], list[set[str]]]:
     """Who had each turn and who was active then, in a conversation that is never left idle."""
     world = World.loaded(members=members, rules=RoundRobinConfig(max_turns=max_turns))
@@ -57,7 +57,7 @@ def lap_beginnings(speakers: list[str], active: list[set[str]]) -> list[int]:
 
 @given(first_members, turn_limits, changes)
 def test_each_lap_hears_every_active_member_once(
-    members: tuple[object, ...], max_turns: int | None, happened: list[Happening]
+    members: tuple[object, ...], max_turns: int | None, happened: list[TimelineItem]
 ) -> None:
     speakers, active = talk(members, max_turns, happened)
     assert all(speaker in here for speaker, here in zip(speakers, active, strict=True))
@@ -66,7 +66,7 @@ def test_each_lap_hears_every_active_member_once(
 
 @given(first_members, turn_limits, changes)
 def test_nobody_is_more_than_one_turn_ahead_of_another_who_was_always_there(
-    members: tuple[object, ...], max_turns: int | None, happened: list[Happening]
+    members: tuple[object, ...], max_turns: int | None, happened: list[TimelineItem]
 ) -> None:
     speakers, active = talk(members, max_turns, happened)
     beginnings = set(lap_beginnings(speakers, active))
@@ -81,7 +81,7 @@ def test_nobody_is_more_than_one_turn_ahead_of_another_who_was_always_there(
 
 @given(first_members, turn_limits, changes)
 def test_nobody_speaks_twice_in_a_row_while_another_can_speak(
-    members: tuple[object, ...], max_turns: int | None, happened: list[Happening]
+    members: tuple[object, ...], max_turns: int | None, happened: list[TimelineItem]
 ) -> None:
     speakers, active = talk(members, max_turns, happened)
     for (before, after), here in zip(pairwise(speakers), active[1:], strict=False):

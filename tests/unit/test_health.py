@@ -22,7 +22,7 @@ from tertulia.core.health import (
     start_probation,
 )
 from tertulia.core.roster_changes import ManagerHealthChanged, MemberHealthChanged
-from tests.unit.strategies import MANAGER, Happening, happenings, makers, play
+from tests.unit.strategies import MANAGER, TimelineItem, happenings, makers, play
 from tests.unit.world import BEGINNING, World, ref
 
 RULES = GroupSettings(cool_down_turns=4, cool_down_seconds=100)
@@ -176,7 +176,9 @@ def test_an_operator_makes_healthy_at_once_from_any_state(state: HealthState) ->
 
 
 @given(makers(), happenings(tuple(COMMANDS)))
-def test_nobody_comes_into_a_state_but_by_the_way_there(make: Callable[[], World], happened: list[Happening]) -> None:
+def test_nobody_comes_into_a_state_but_by_the_way_there(
+    make: Callable[[], World], happened: list[TimelineItem]
+) -> None:
     world = make()
     for happening in happened:
         play(world, happening)

@@ -10,7 +10,7 @@ from tertulia.devstack.offline_model.protocol import ChatRequest, InvalidRequest
 
 DIGEST = bytes(range(16))
 SYSTEM = "You manage the talk.\nHere now: Velma, Tomas, Rosa, Ilse"
-Said = list[tuple[str, str]]
+MessageAdded = list[tuple[str, str]]
 
 
 def test_whoever_was_asked_speaks_next() -> None:
@@ -140,7 +140,7 @@ def test_a_structured_answer_fits_its_schema() -> None:
 
 
 def decide(
-    log: Said,
+    log: MessageAdded,
     *,
     system: str = SYSTEM,
     candidates: list[str] | None = None,
@@ -163,7 +163,7 @@ def call_of(name: str, parameters: dict[str, JsonValue]) -> dict[str, JsonValue]
 
 def request(
     system: str,
-    log: Said,
+    log: MessageAdded,
     *,
     tools: list[str] | None = None,
     names: list[str] | None = None,

@@ -20,7 +20,7 @@ CAST = {
     "Ilse": "an engineer of bridges",
 }
 QUESTION = "Should our town close its main square to cars?"
-Said = list[tuple[str, str]]
+MessageAdded = list[tuple[str, str]]
 
 
 def test_the_same_request_gives_the_same_words_in_any_process() -> None:
@@ -125,7 +125,7 @@ def test_a_termination_word_that_others_say_is_not_taken_up() -> None:
 def test_each_voice_can_carry_a_long_talk_alone_with_one_other() -> None:
     for name, voice in voices().items():
         word = voice.words[0] if voice.words else "quiet person"
-        log: Said = [("User", QUESTION)]
+        log: MessageAdded = [("User", QUESTION)]
         for turn in range(30):
             me = ("Velma", "Tomas")[turn % 2]
             other = "a poet" if name != "poet" else "a cook"
@@ -141,7 +141,7 @@ def test_a_stranger_without_a_persona_or_a_group_is_answered() -> None:
     assert len(said(body)) > 20
 
 
-def prompt(me: str, log: Said, wish: str = "", cast: dict[str, str] = CAST) -> bytes:
+def prompt(me: str, log: MessageAdded, wish: str = "", cast: dict[str, str] = CAST) -> bytes:
     here = "\n".join(f"- {name}: {about}" for name, about in cast.items())
     system = (
         f"You are {me}, {cast[me]}. {wish}\n\nThe group meets on Fridays.\nHere now:\n{here}\n\n"
@@ -162,8 +162,8 @@ def said(body: bytes) -> str:
     return given.text
 
 
-def converse(turns: int) -> Said:
-    log: Said = [("User", QUESTION)]
+def converse(turns: int) -> MessageAdded:
+    log: MessageAdded = [("User", QUESTION)]
     names = list(CAST)
     for turn in range(turns):
         me = names[turn % len(names)]
@@ -171,7 +171,7 @@ def converse(turns: int) -> Said:
     return log
 
 
-def own_lines(name: str, log: Said) -> list[str]:
+def own_lines(name: str, log: MessageAdded) -> list[str]:
     """The stock arguments and stories that a speaker has used, as often as it used them."""
     voice = next(voice for voice in voices().values() if any(word in CAST[name] for word in voice.words[:1]))
     markers = [line.marker for line in (*voice.arguments, *voice.stories)]

@@ -18,7 +18,7 @@ from tertulia.core.failover import NO_PARTICIPANTS
 from tertulia.core.group import DynamicConfig, GroupSettings, RoundRobinConfig
 from tertulia.core.state import ConversationState
 from tertulia.core.status import build_status
-from tests.unit.strategies import EVERYBODY, MANAGER, Happening, happenings, makers, play
+from tests.unit.strategies import EVERYBODY, MANAGER, TimelineItem, happenings, makers, play
 from tests.unit.world import World, ref
 
 
@@ -84,7 +84,7 @@ def test_whoever_answers_first_after_an_outage_each_one_of_the_lap_speaks_once(m
 
 @given(makers(), happenings(tuple(COMMANDS)), st.integers(1, 12))
 def test_between_two_tries_only_a_few_steps_are_made(
-    make: Callable[[], World], happened: list[Happening], probes: int
+    make: Callable[[], World], happened: list[TimelineItem], probes: int
 ) -> None:
     world = make()
     for happening in happened:

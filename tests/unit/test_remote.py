@@ -17,21 +17,21 @@ from hypothesis import strategies as st
 
 from tertulia.api.events import encode
 from tertulia.client import sse
-from tertulia.client.http_connection import Connection, api_address
-from tertulia.client.http_errors import ApiAway, Unauthorized, WrongAddress, refusal
-from tertulia.client.sse import Unpacking, follow
-from tertulia.configuration import Configuration, ConfigurationError
+from tertulia.client.http_connection import HttpConnection, api_address
+from tertulia.client.http_errors import ApiUnavailable, Unauthorized, WrongAddress, refusal
+from tertulia.client.sse import Unpacking, read_event_stream
+from tertulia.configuration import ConfigurationError
 from tertulia.core.errors import (
     CommandRefused,
     Conflict,
     ConversationClosed,
+    Forbidden,
     InvalidDefinition,
     NotFound,
     PayloadUnreadable,
     Unavailable,
 )
-from tertulia.core.records import ConversationEvent, Interrupted, LiveDelta, Occurrence
-from tertulia.service.principal import Forbidden
+from tertulia.core.records import ConversationEvent, Interrupted, LiveDelta, StreamEvent
 
 URL = "http://api.example"
 SECRET = "tertulia_never-to-be-told"
@@ -83,7 +83,7 @@ def test_a_key_that_is_missing_is_told_from_one_that_is_wrong() -> None:
 @pytest.mark.parametrize(
     ("status", "error", "words"),
     [
-        (502, ApiAway, "something before it answered 502"),
+        (502, ApiUnavailable, "something before it answered 502"),
         (302, WrongAddress, "sends one elsewhere (302)"),
         (404, WrongAddress, "is not Tertulia's API"),
     ],
@@ -109,13 +109,13 @@ def test_what_is_no_address_is_refused_by_the_variables_name(url: str) -> None:
 
 
 async def test_a_key_is_never_told() -> None:
-    for variables in (
-        {"TERTULIA_URL": f"http://me:{SECRET}@h"},
-        {"TERTULIA_URL": URL, "TERTULIA_API_KEY": f"{SECRET} and more"},
-        {"TERTULIA_URL": URL, "TERTULIA_API_KEY": f"{SECRET}ä"},
+    for address, key in (
+        (f"http://me:{SECRET}@h", None),
+        (URL, f"{SECRET} and more"),
+        (URL, f"{SECRET}ä"),
     ):
         with pytest.raises(ConfigurationError) as refused:
-            async with Connection.open(Configuration.from_environment(variables)):
+            async with HttpConnection.open(address, key):
                 pass
         assert SECRET not in str(refused.value) and "TERTULIA_API_KEY" in str(refused.value)
 
@@ -154,7 +154,7 @@ DELTA = LiveDelta(turn=1, attempt=1, offset=0, text=WORDS)
 
 @given(st.lists(st.integers(0, 2_000), max_size=30))
 def test_a_stream_is_understood_however_it_is_cut_into_pieces(cuts: list[int]) -> None:
-    occurrences: list[Occurrence] = [EVENTS[0], DELTA, *EVENTS[1:]]
+    occurrences: list[StreamEvent] = [EVENTS[0], DELTA, *EVENTS[1:]]
     whole = b"retry: 1000\n\n: still here\n\n" + b"".join(map(encode, occurrences))
     places = sorted({0, *(cut % len(whole) for cut in cuts), len(whole)})
     unpacking = Unpacking()
@@ -191,16 +191,16 @@ class Server:
 
 
 @asynccontextmanager
-async def connected(server: Server, port: int = 0) -> AsyncIterator[Connection]:
+async def connected(server: Server, port: int = 0) -> AsyncIterator[HttpConnection]:
     """A connection to the server; without one, to where nobody answers."""
     async with await asyncio.start_server(server.answer, "127.0.0.1", port) as listening:
         address = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-        async with Connection.open(Configuration.from_environment({"TERTULIA_URL": address})) as connection:
+        async with HttpConnection.open(address) as connection:
             yield connection
 
 
-async def followed(connection: Connection, after: int = 0) -> list[Occurrence]:
-    async with aclosing(follow(connection, "c", after, deltas=True)) as occurrences:
+async def followed(connection: HttpConnection, after: int = 0) -> list[StreamEvent]:
+    async with aclosing(read_event_stream(connection, "/conversations/c/events", after, deltas=True)) as occurrences:
         return [one async for one in occurrences]
 
 
@@ -221,7 +221,7 @@ async def test_an_api_that_is_away_is_told_of_once_and_waited_for(monkeypatch: p
     server = Server([])
     async with connected(server) as connection:
         port = int(connection.url.rpartition(":")[2])
-    async with Connection.open(Configuration.from_environment({"TERTULIA_URL": connection.url})) as again:
+    async with HttpConnection.open(connection.url) as again:
         reading = asyncio.create_task(followed(again))
         await asyncio.sleep(0.5)
         assert not reading.done()

@@ -14,7 +14,7 @@ from tertulia.core.ids import AgentId
 from tertulia.core.roster import MemberRef
 from tertulia.core.selection import Floor
 from tertulia.core.status import build_status
-from tests.unit.strategies import MEMBERSHIP, Happening, Order, happenings, play, settings, standbys, weather
+from tests.unit.strategies import MEMBERSHIP, Order, TimelineItem, happenings, play, settings, standbys, weather
 from tests.unit.world import World, ref
 
 
@@ -61,7 +61,7 @@ def test_no_seat_is_doubled_in_a_lap_and_none_that_can_speak_is_left_out(
     members: int,
     drawn: GroupSettings,
     down: Callable[[int], set[str]],
-    happened: list[Happening],
+    happened: list[TimelineItem],
 ) -> None:
     named = data.draw(standbys(members))
     world = World.loaded(
@@ -87,7 +87,7 @@ def test_no_seat_is_doubled_in_a_lap_and_none_that_can_speak_is_left_out(
                 assert max(counts[one] for one in stayed) - min(heard) <= 2, f"turns {start}-{end} of {outcomes(world)}"
 
 
-def _talk(world: World, happened: list[Happening]) -> None:
+def _talk(world: World, happened: list[TimelineItem]) -> None:
     """Let it all happen to a conversation that is never left idle."""
     world.post("first")
     for number, happening in enumerate([*happened, 12]):

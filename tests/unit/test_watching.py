@@ -8,13 +8,19 @@ from typing import Any, cast
 
 import pytest
 
-from tertulia.client import asking
-from tertulia.client.asking import NO_WORKER, Waiting
-from tertulia.client.backend import Answer, Conversing, SourceAway
-from tertulia.client.client import Tertulia
-from tertulia.client.timeline import News, Overheard, RosterChanged, Said, Silent, Timeline, TookFloor, is_at_rest
-from tertulia.client.watch import Sighting, StatusSeen, watch
-from tertulia.core.errors import NotFound, Unavailable
+from tertulia.client import watch as watch_module
+from tertulia.client.conversation import Conversation
+from tertulia.client.timeline import (
+    MessageAdded,
+    PhaseNotice,
+    RosterChanged,
+    TextDelta,
+    Timeline,
+    TurnStarted,
+    TurnWithoutMessage,
+)
+from tertulia.client.watch import NO_WORKER, StatusSeen, Waiting, WatchItem, watch
+from tertulia.core.errors import EventsUnavailable, Unavailable
 from tertulia.core.ids import AgentId, ConversationId, GroupId
 from tertulia.core.phases import PublicPhase
 from tertulia.core.records import (
@@ -24,11 +30,11 @@ from tertulia.core.records import (
     Interrupted,
     LiveDelta,
     MembershipChange,
-    Occurrence,
+    StatusAt,
+    StreamEvent,
 )
 from tertulia.core.state import Phase
-from tertulia.core.status import ConversationStatus, PendingStatus, RosterStatus, UsageStatus
-from tertulia.service.conversation_status import beginning
+from tertulia.core.status import ConversationStatus, PendingStatus, RosterStatus, UsageStatus, is_round_over
 from tertulia.starter.cli.live_view import Overhearing
 from tertulia.store.event_log import EventKind
 
@@ -89,7 +95,7 @@ def status(phase: Phase = "ready", **changes: Any) -> ConversationStatus:
 class FakeClient:
     """As much of a client as watching uses, and the events that it watches."""
 
-    coming: list[Occurrence] = field(default_factory=list)
+    coming: list[StreamEvent] = field(default_factory=list)
     """What happens, one after the other."""
     answers: list[ConversationStatus | Exception | None] = field(default_factory=list)
     """What the status is, one by one, the last for ever; None = no answer comes."""
@@ -101,7 +107,7 @@ class FakeClient:
     told: int = 0
     """How many have happened."""
 
-    async def events(self, *_: object, deltas: bool) -> AsyncGenerator[Occurrence, None]:
+    async def events(self, *, after: int, deltas: bool) -> AsyncGenerator[StreamEvent, None]:
         for one in self.coming:
             await asyncio.sleep(self.pace)
             self.told += 1
@@ -109,7 +115,7 @@ class FakeClient:
         if not self.ends:
             await asyncio.Event().wait()
 
-    async def answer(self, _: str) -> Answer:
+    async def status_at(self) -> StatusAt:
         """All of it has happened from the first, and takes its time to be read."""
         self.asked += 1
         status = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -118,46 +124,42 @@ class FakeClient:
         if isinstance(status, Exception):
             raise status
         assert status is not None
-        return Answer(status, max((one.number for one in self.coming if isinstance(one, ConversationEvent)), default=0))
-
-    async def conversation(self, _: str) -> Any:
-        raise NotFound("no such conversation")
-
-    async def is_running(self, _: str) -> bool:
-        return True
+        return StatusAt(
+            status, max((one.number for one in self.coming if isinstance(one, ConversationEvent)), default=0)
+        )
 
 
 class Busy(FakeClient):
     """Its first answer comes when something has followed already."""
 
-    async def answer(self, which: str) -> Answer:
-        answer = await super().answer(which)
-        return Answer(answer.status, self.told if self.asked > 1 else self.told + 1)
+    async def status_at(self) -> StatusAt:
+        answer = await super().status_at()
+        return StatusAt(answer.status, self.told if self.asked > 1 else self.told + 1)
 
 
 class Slow(FakeClient):
     """Its first answer was true when it was asked, and comes when all has happened."""
 
-    async def answer(self, which: str) -> Answer:
-        answer = await super().answer(which)
+    async def status_at(self) -> StatusAt:
+        answer = await super().status_at()
         if self.asked == 1:
             await asyncio.sleep(0.3)
         return answer
 
 
-async def seen(client: FakeClient, count: int, patch: pytest.MonkeyPatch, **seconds: float) -> list[Sighting]:
+async def seen(client: FakeClient, count: int, patch: pytest.MonkeyPatch, **seconds: float) -> list[WatchItem]:
     for name, value in seconds.items():
-        patch.setattr(asking, name, value)
-    sightings: list[Sighting] = []
+        patch.setattr(watch_module, name, value)
+    sightings: list[WatchItem] = []
     async with asyncio.timeout(20):
-        async for sighting in watch(cast(Conversing, client), "c", 0):
+        async for sighting in watch(cast(Conversation, client), 0):
             sightings.append(sighting)
             if len(sightings) == count:
                 break
     return sightings
 
 
-def kinds(sightings: Sequence[Sighting]) -> list[type]:
+def kinds(sightings: Sequence[WatchItem]) -> list[type]:
     return [type(sighting) for sighting in sightings]
 
 
@@ -165,7 +167,7 @@ def test_each_event_is_told_as_what_it_is() -> None:
     changed = {"epoch": 2, "command_id": "c", "kind": "mute", "detail": {}, "after_turn": 1, "after_seq": 2}
     timeline = Timeline()
     told = [
-        timeline.happening(one)
+        timeline.item_of(one)
         for one in (
             message(1, 1),
             event(2, "speaker_chosen", turn=1, round=1, speaker="A", reason="why not"),
@@ -176,12 +178,20 @@ def test_each_event_is_told_as_what_it_is() -> None:
             event(7, "membership", **changed, created_at=str(NOW)),
         )
     ]
-    assert [type(one) for one in told] == [Said, type(None), TookFloor, Said, Silent, type(None), RosterChanged]
+    assert [type(one) for one in told] == [
+        MessageAdded,
+        type(None),
+        TurnStarted,
+        MessageAdded,
+        TurnWithoutMessage,
+        type(None),
+        RosterChanged,
+    ]
     outside, _, floor, said, silent, _, change = told
-    assert isinstance(outside, Said) and outside.turn is None
-    assert floor == TookFloor(1, "A")
-    assert isinstance(said, Said) and said.turn and (said.turn.reason, said.turn.attempt) == ("why not", 2)
-    assert isinstance(silent, Silent) and silent.turn == finished(2, 2, "passed")
+    assert isinstance(outside, MessageAdded) and outside.turn is None
+    assert floor == TurnStarted(1, "A")
+    assert isinstance(said, MessageAdded) and said.turn and (said.turn.reason, said.turn.attempt) == ("why not", 2)
+    assert isinstance(silent, TurnWithoutMessage) and silent.turn == finished(2, 2, "passed")
     assert isinstance(change, RosterChanged) and change.change == MembershipChange(**changed, created_at=NOW)
 
 
@@ -198,8 +208,8 @@ def test_each_phase_that_matters_is_told_once() -> None:
         phase(8, "paused"),
         phase(9, "closed", "operator_stop", "enough"),
     ]
-    told = [news for one in seen if (news := timeline.happening(one))]
-    assert [(one.kind, one.reason) for one in told if isinstance(one, News)] == [
+    told = [news for one in seen if (news := timeline.item_of(one))]
+    assert [(one.kind, one.reason) for one in told if isinstance(one, PhaseNotice)] == [
         ("round_ended", "max_turns"),
         ("paused", "lunch"),
         ("resumed", ""),
@@ -211,38 +221,38 @@ def test_each_phase_that_matters_is_told_once() -> None:
 
 
 def test_one_who_begins_in_a_pause_sees_it_end() -> None:
-    told = Timeline().happening(phase(5, "executing", "resumed"))
-    assert isinstance(told, News) and told.kind == "resumed"
+    told = Timeline().item_of(phase(5, "executing", "resumed"))
+    assert isinstance(told, PhaseNotice) and told.kind == "resumed"
 
 
 async def test_a_silent_worker_is_told_of_once_and_does_not_hold_the_messages_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     client = FakeClient([message(1, 1), message(2, 2, 1), message(3, 3, 2)], [None], pace=0.2)
-    sightings = await seen(client, 4, monkeypatch, PATIENCE_SECONDS=0.05)
-    assert kinds(sightings) == [Waiting, Said, Said, Said]
+    sightings = await seen(client, 4, monkeypatch, ANSWER_TIMEOUT_SECONDS=0.05)
+    assert kinds(sightings) == [Waiting, MessageAdded, MessageAdded, MessageAdded]
     assert sightings[0] == Waiting(NO_WORKER)
 
 
 async def test_a_worker_is_not_blamed_while_what_stands_before_it_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     client = FakeClient([Interrupted("away"), message(1, 1)], [None], pace=0.3)
-    sightings = await seen(client, 3, monkeypatch, PATIENCE_SECONDS=0.4)
+    sightings = await seen(client, 3, monkeypatch, ANSWER_TIMEOUT_SECONDS=0.4)
     assert sightings[0] == Waiting("away")
-    assert kinds(sightings[1:]) == [Said, Waiting]
+    assert kinds(sightings[1:]) == [MessageAdded, Waiting]
     assert sightings[2] == Waiting(NO_WORKER)
 
 
 async def test_a_status_is_told_after_all_that_had_happened_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    happens: list[Occurrence] = [message(1, 1), message(2, 2, 1), phase(3, "ready", "max_turns")]
+    happens: list[StreamEvent] = [message(1, 1), message(2, 2, 1), phase(3, "ready", "max_turns")]
     client = FakeClient(happens, [status("ready", stop_reason="max_turns")], pace=0.05)
-    sightings = await seen(client, 4, monkeypatch, AGAIN_SECONDS=0.01)
-    assert kinds(sightings) == [Said, Said, News, StatusSeen]
+    sightings = await seen(client, 4, monkeypatch, RETRY_SECONDS=0.01)
+    assert kinds(sightings) == [MessageAdded, MessageAdded, PhaseNotice, StatusSeen]
 
 
 async def test_a_workflow_that_is_behind_its_events_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     rests = status("ready", stop_reason="max_turns")
     client = FakeClient([phase(1, "ready", "max_turns")], [status("executing"), status("executing"), rests])
-    sightings = await seen(client, 2, monkeypatch, AGAIN_SECONDS=0.01)
+    sightings = await seen(client, 2, monkeypatch, RETRY_SECONDS=0.01)
     assert sightings[1] == StatusSeen(rests)
 
 
@@ -252,7 +262,7 @@ async def test_what_is_heard_meanwhile_does_not_put_the_next_question_off(monkey
     client = FakeClient(
         [phase(1, "ready", "max_turns"), late], [status("executing"), status("executing"), rests], pace=0.1
     )
-    sightings = await seen(client, 3, monkeypatch, AGAIN_SECONDS=0.2)
+    sightings = await seen(client, 3, monkeypatch, RETRY_SECONDS=0.2)
     assert sightings[2] == StatusSeen(rests)
 
 
@@ -261,7 +271,7 @@ async def test_an_answer_from_before_the_end_does_not_keep_a_reader_waiting(
     monkeypatch: pytest.MonkeyPatch, reads_the_end: bool
 ) -> None:
     before, closed = status("ready", stop_reason="max_turns"), status("closed", stop_reason="operator_stop")
-    happens: list[Occurrence] = [message(1, 1), phase(2, "closed", "operator_stop")]
+    happens: list[StreamEvent] = [message(1, 1), phase(2, "closed", "operator_stop")]
     client = Slow(happens, [before, closed], ends=reads_the_end)
     sightings = await seen(client, 3, monkeypatch)
     assert sightings[2:] == [StatusSeen(closed)]
@@ -269,15 +279,15 @@ async def test_an_answer_from_before_the_end_does_not_keep_a_reader_waiting(
 
 async def test_an_answer_from_before_a_turning_point_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = (status("ready", round=number, stop_reason="max_turns") for number in (1, 2))
-    happens: list[Occurrence] = [phase(1, "ready", "max_turns"), phase(2, "executing"), phase(3, "ready", "max_turns")]
+    happens: list[StreamEvent] = [phase(1, "ready", "max_turns"), phase(2, "executing"), phase(3, "ready", "max_turns")]
     sightings = await seen(Slow(happens, [first, second]), 3, monkeypatch)
     assert sightings[2:] == [StatusSeen(second)]
 
 
 async def test_a_status_is_told_also_while_one_thing_follows_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    happens: list[Occurrence] = [phase(1, "executing"), *(message(number, number, 1) for number in range(2, 30))]
+    happens: list[StreamEvent] = [phase(1, "executing"), *(message(number, number, 1) for number in range(2, 30))]
     client = Busy(happens, [status("executing")], pace=0.05)
-    assert StatusSeen in kinds(await seen(client, 20, monkeypatch, AGAIN_SECONDS=0.1))
+    assert StatusSeen in kinds(await seen(client, 20, monkeypatch, RETRY_SECONDS=0.1))
 
 
 async def test_an_idle_conversation_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,24 +295,24 @@ async def test_an_idle_conversation_is_not_asked_again(monkeypatch: pytest.Monke
     client = FakeClient([phase(1, "ready", "max_turns")], [rests])
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.5):
-            await seen(client, 99, monkeypatch, QUIET_SECONDS=0.05, AGAIN_SECONDS=0.01)
+            await seen(client, 99, monkeypatch, QUIET_SECONDS=0.05, RETRY_SECONDS=0.01)
     assert client.asked <= 3
 
 
 async def test_a_round_in_which_nothing_is_heard_is_asked_whether_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     client = FakeClient([phase(1, "executing")], [status("executing"), Unavailable("away"), status("executing")])
-    sightings = await seen(client, 3, monkeypatch, QUIET_SECONDS=0.05, REST_SECONDS=0.05)
+    sightings = await seen(client, 3, monkeypatch, QUIET_SECONDS=0.05, UNAVAILABLE_RETRY_SECONDS=0.05)
     assert Waiting("away") in sightings
 
 
 async def test_a_database_that_does_not_answer_is_told_of_and_what_follows_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    gone = SourceAway(NO_DATABASE)
+    gone = EventsUnavailable(NO_DATABASE)
     client = FakeClient([Interrupted(), message(1, 1)], [gone, status("executing")], pace=0.05)
-    sightings = await seen(client, 3, monkeypatch, REST_SECONDS=0.05)
+    sightings = await seen(client, 3, monkeypatch, UNAVAILABLE_RETRY_SECONDS=0.05)
     assert sightings[0] == Waiting(NO_DATABASE)
-    assert kinds(sightings[1:]) == [Said, StatusSeen]
+    assert kinds(sightings[1:]) == [MessageAdded, StatusSeen]
 
 
 async def test_the_end_of_a_conversation_from_before_its_events_were_kept_is_told(
@@ -310,17 +320,13 @@ async def test_the_end_of_a_conversation_from_before_its_events_were_kept_is_tol
 ) -> None:
     closed = status("closed", stop_reason="operator_stop", stop_explanation="enough")
     sightings = await seen(FakeClient([message(1, 1)], [closed], ends=True, pace=0.05), 3, monkeypatch)
-    assert sightings[1:] == [News("closed", 1, "operator_stop", "enough"), StatusSeen(closed)]
+    assert sightings[1:] == [PhaseNotice("closed", 1, "operator_stop", "enough"), StatusSeen(closed)]
 
 
 async def test_words_are_told_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
     delta = LiveDelta(turn=1, attempt=1, offset=0, text="Well")
     sightings = await seen(FakeClient([delta], [None]), 1, monkeypatch)
-    assert sightings == [Overheard(delta)]
-
-
-async def test_a_conversation_without_a_row_yet_is_watched_from_its_start() -> None:
-    assert await beginning(cast(Tertulia, FakeClient()), "c", last=3) == 0
+    assert sightings == [TextDelta(delta)]
 
 
 def test_a_turn_that_is_begun_anew_is_heard_from_its_beginning() -> None:
@@ -344,7 +350,7 @@ def test_a_turn_that_is_begun_anew_is_heard_from_its_beginning() -> None:
         (status("initializing", pending=PendingStatus(messages=1, commands=0)), False),
         (status("ready", pending=PendingStatus(messages=1, commands=0)), False),
         (status("executing"), False),
-        (status("ready"), False),
+        (status("ready"), True),
         (status("ready", stop_reason="max_turns"), True),
         (status("paused", next_probe_at=datetime(2026, 1, 1, tzinfo=UTC)), False),
         (status("paused", pending=PendingStatus(messages=1, commands=0)), True),
@@ -352,4 +358,4 @@ def test_a_turn_that_is_begun_anew_is_heard_from_its_beginning() -> None:
     ],
 )
 def test_following_ends_when_nothing_is_left_to_wait_for(now: ConversationStatus, rests: bool) -> None:
-    assert is_at_rest(now) is rests
+    assert is_round_over(now) is rests

@@ -17,7 +17,7 @@ from tertulia.core.group import Group, GroupSettings, ManagerConfig
 from tertulia.core.state import ConversationState
 from tertulia.core.status import build_status
 from tertulia.core.usage import Usage
-from tests.unit.strategies import Happening, conditions, happenings, makers, play, rules
+from tests.unit.strategies import TimelineItem, conditions, happenings, makers, play, rules
 from tests.unit.strategies import settings as group_settings
 from tests.unit.world import World
 
@@ -42,7 +42,7 @@ def returned(one: BaseModel) -> BaseModel:
 
 
 @given(makers(), happenings(tuple(commands.COMMANDS)))
-def test_states_decisions_and_events_survive_their_journey(make: Maker, happened: list[Happening]) -> None:
+def test_states_decisions_and_events_survive_their_journey(make: Maker, happened: list[TimelineItem]) -> None:
     world = make()
     for happening in happened:
         play(world, happening)

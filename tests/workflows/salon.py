@@ -7,8 +7,7 @@ from typing import Any
 
 from tertulia.activities.provider import ModelProvider
 from tertulia.activities.worker_liveness import WorkerLivenessMonitor
-from tertulia.client.client import Tertulia
-from tertulia.client.manifest import DefinitionFile, WrittenAgent, WrittenGroup
+from tertulia.client.manifest import AgentSpec, GroupSpec, Manifest
 from tertulia.configuration import Configuration
 from tertulia.core.status import ConversationStatus
 from tertulia.devstack.offline_model import OfflineModelControl
@@ -16,6 +15,7 @@ from tertulia.devstack.stack import Stack
 from tertulia.store.database import Database
 from tertulia.store.transcript import Message
 from tertulia.store.turns import FinishedTurn
+from tertulia.testing import DirectClient
 from tertulia.worker import build_workers
 from tests.eventually import eventually
 
@@ -25,7 +25,7 @@ FAST = {"retry_initial_seconds": 0.02, "model_attempts": 2}
 class Salon:
     """A client of a running worker, with names that no other test uses."""
 
-    def __init__(self, client: Tertulia, model: OfflineModelControl) -> None:
+    def __init__(self, client: DirectClient, model: OfflineModelControl) -> None:
         self.client = client
         self.model = model
         self._suffix = uuid.uuid4().hex[:8]
@@ -38,7 +38,7 @@ class Salon:
         """Define agents; their full names."""
         full = [self.name(name) for name in names]
         written = [
-            WrittenAgent.model_validate(
+            AgentSpec.model_validate(
                 {
                     "name": name,
                     "instructions": f"You are {name}, a thoughtful person. {instructions}",
@@ -47,7 +47,7 @@ class Salon:
             )
             for name in full
         ]
-        await self.client.apply(DefinitionFile(agents=tuple(written)))
+        await self.client.apply(Manifest(agents=tuple(written)))
         return full
 
     async def group(
@@ -70,7 +70,7 @@ class Salon:
         **settings: Any,
     ) -> str:
         """Define a group of existing agents."""
-        written = WrittenGroup.model_validate(
+        written = GroupSpec.model_validate(
             {
                 "name": self.name("group") + uuid.uuid4().hex[:4],
                 "description": "A table in a café.",
@@ -80,14 +80,16 @@ class Salon:
                 "settings": {**FAST, **settings},
             }
         )
-        await self.client.apply(DefinitionFile(groups=(written,)))
+        await self.client.apply(Manifest(groups=(written,)))
         return written.name
 
     async def until(
         self, conversation_id: str, holds: Callable[[ConversationStatus], bool], *, seconds: float = 20
     ) -> ConversationStatus:
         """The conversation's status, once `holds` is true of it."""
-        return await eventually(lambda: self.client.status(conversation_id), holds, seconds=seconds)
+        return await eventually(
+            lambda: self.client.conversations.handle(conversation_id).status(live=True), holds, seconds=seconds
+        )
 
     async def until_idle(self, conversation_id: str, *, rounds: int = 1, seconds: float = 20) -> ConversationStatus:
         """The status once that many rounds have ended and nothing waits."""
@@ -104,13 +106,13 @@ class Salon:
 
     async def transcript(self, conversation_id: str) -> list[Message]:
         """The whole transcript, checked to be without gaps."""
-        messages = [message async for message in self.client.transcript(conversation_id)]
+        messages = [message async for message in self.client.conversations.handle(conversation_id).transcript()]
         assert [message.seq for message in messages] == list(range(1, len(messages) + 1))
         return messages
 
     async def turns(self, conversation_id: str) -> list[FinishedTurn]:
         """Every turn, checked to be without gaps."""
-        turns = [turn async for turn in self.client.turns(conversation_id)]
+        turns = [turn async for turn in self.client.conversations.handle(conversation_id).turns()]
         assert [turn.turn for turn in turns] == list(range(1, len(turns) + 1))
         return turns
 
@@ -126,12 +128,12 @@ async def open_salon(stack: Stack, model: OfflineModelControl, **variables: str)
     environment |= {"TERTULIA_GRACEFUL_SHUTDOWN_SECONDS": "1", **variables}
     configuration = Configuration.from_environment(environment)
     async with AsyncExitStack() as resources:
-        client = await resources.enter_async_context(Tertulia.connect(configuration))
+        client = await resources.enter_async_context(DirectClient.open(configuration))
         endpoint = configuration.model_endpoint
         provider = ModelProvider(endpoint.base_url, endpoint.api_key, configuration.default_model)
         resources.push_async_callback(provider.close)
         database = await resources.enter_async_context(Database(configuration.database_url))
-        monitor = await resources.enter_async_context(WorkerLivenessMonitor(database, client.temporal))
-        for worker in build_workers(client.temporal, configuration, database, provider, monitor):
+        monitor = await resources.enter_async_context(WorkerLivenessMonitor(database, client.scope.temporal))
+        for worker in build_workers(client.scope.temporal, configuration, database, provider, monitor):
             await resources.enter_async_context(worker)
         yield Salon(client, model)

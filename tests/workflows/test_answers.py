@@ -14,16 +14,16 @@ async def test_every_kind_of_bad_answer_is_survived_and_none_grows_the_history(s
     kinds = [kind for kind in get_args(FaultKind) if kind != _OF_MANAGERS]
     await salon.model.behave(*(Fault(kind=kind, times=1, size=_LARGE if kind == "oversize" else None, delay_ms=0)
                                for kind in kinds))  # fmt: skip
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     await salon.until_idle(conversation, seconds=60)
     for number in range(2, 7):
-        await salon.client.post(conversation, f"Message {number}.")
+        await salon.client.conversations.handle(conversation).post(f"Message {number}.")
         await salon.until_idle(conversation, rounds=number, seconds=60)
     turns = await salon.turns(conversation)
     assert (await salon.model.behaviour()).faults == (), "every one has struck"
     assert [turn.outcome for turn in turns[-3:]] == ["spoke"] * 3
     assert all(len(message.text) <= 2_000 for message in await salon.transcript(conversation))
-    history = await salon.client.handle(conversation).fetch_history()
+    history = await salon.client.scope.workflow_handle(conversation).fetch_history()
     sizes = [event.ByteSize() for event in history.events]
     assert max(sizes) < 30_000
     assert sum(sizes) < 200_000

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tertulia.client.manifest import Applied, DefinitionFile
+from tertulia.client.manifest import Applied, Manifest
 from tertulia.core.errors import InvalidDefinition
 from tertulia.core.ids import DEFAULT_ORGANISATION
 from tertulia.store.groups import find_group
@@ -11,7 +11,7 @@ from tests.workflows.salon import FAST, Salon
 
 async def applied(salon: Salon, name: str, **fields: object) -> Applied:
     written = {"name": name, "description": "A table.", "settings": FAST, **fields}
-    (line,) = await salon.client.apply(DefinitionFile.model_validate({"groups": [written]}))
+    (line,) = await salon.client.apply(Manifest.model_validate({"groups": [written]}))
     return line
 
 
@@ -20,17 +20,17 @@ async def test_a_group_that_is_written_otherwise_changes_in_its_running_conversa
     name = salon.name("Table")
     assert (await applied(salon, name, agents=[ana, ben])).outcome == "created"
     assert (await applied(salon, name, agents=[ana, ben])).outcome == "unchanged"
-    talk = await salon.client.start(name, "Hello.")
+    talk = (await salon.client.conversations.create(name, "Hello.")).id
     await salon.until_idle(talk)
     line = await applied(
         salon, name, agents=[cleo, ana], manager_config={"manager_type": "round_robin", "max_turns": 3}
     )
     assert line.outcome == "updated"
     await salon.until(talk, lambda status: [member.name for member in status.roster.members] == [cleo, ana])
-    await salon.client.post(talk, "Again.")
+    await salon.client.conversations.handle(talk).post("Again.")
     await salon.until_idle(talk, rounds=2)
     assert (await salon.speakers(talk))[2:] in (["Ana", "Cleo", "Ana"], ["Cleo", "Ana", "Cleo"])
-    found = await find_group(salon.client.database, DEFAULT_ORGANISATION, line.id)
+    found = await find_group(salon.client.scope.database, DEFAULT_ORGANISATION, line.id)
     assert (found.revision, found.manager_config.max_turns) == (2, 3)
 
 
@@ -41,7 +41,7 @@ async def test_what_a_file_says_is_shared_is_exactly_that_and_what_it_leaves_out
     line = await applied(salon, name, agents=[ana], shared_memory=[facts])
 
     async def shared() -> list[tuple[str, str]]:
-        found = await find_group(salon.client.database, DEFAULT_ORGANISATION, line.id)
+        found = await find_group(salon.client.scope.database, DEFAULT_ORGANISATION, line.id)
         return [(block.label, block.value) for block in found.shared_memory]
 
     assert (await applied(salon, name, agents=[ana])).outcome == "unchanged"

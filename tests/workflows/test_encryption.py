@@ -14,15 +14,16 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
-from tertulia.client.client import Tertulia
 from tertulia.core.errors import PayloadUnreadable, Unavailable
 from tertulia.core.ids import DEFAULT_ORGANISATION
 from tertulia.core.patches import GroupPatch
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
+from tertulia.service.command_updates import is_running
 from tertulia.service.group_changes import change_group
 from tertulia.store.groups import find_group
 from tertulia.temporal.encryption import ENCRYPTED_ENCODING, KEY_ID_METADATA
+from tertulia.testing import DirectClient
 from tertulia.workflows.plugin import TertuliaPlugin
 from tests.eventually import eventually
 from tests.leaks import leaks, phrases
@@ -92,7 +93,9 @@ async def test_temporal_holds_no_text_of_a_conversation_and_replays_it(
 
 async def test_without_encryption_all_of_it_would_have_been_found(salon: Salon) -> None:
     group = await salon.group("Ana", "Ben")
-    conversation = await salon.client.start(group, "Shall we move the clocks?", close_after_round=True)
+    conversation = (
+        await salon.client.conversations.create(group, "Shall we move the clocks?", close_after_round=True)
+    ).id
     await salon.until(conversation, lambda status: status.phase == "closed")
     [history] = await runs(salon, conversation)
     said = phrases(message.text for message in await salon.transcript(conversation))
@@ -104,24 +107,24 @@ async def test_without_encryption_all_of_it_would_have_been_found(salon: Salon) 
 async def test_what_temporal_lists_names_nobody(stack: Stack, model: OfflineModelControl) -> None:
     async with open_with(stack, model, "a") as salon:
         group = await salon.group("Ana", "Ben")
-        conversation = await salon.client.start(group, "One.")
+        conversation = (await salon.client.conversations.create(group, "One.")).id
         status = await salon.until_idle(conversation)
-        described = await salon.client.handle(conversation).describe()
+        described = await salon.client.scope.workflow_handle(conversation).describe()
         attributes = str(described.raw_description.workflow_execution_info.search_attributes)
         assert salon.name("Ana") not in attributes and group not in attributes
         members = " ".join(member.agent_id for member in status.roster.members)
         assert all(agent_id in attributes for agent_id in members.split())
-        metadata = await salon.client.handle(conversation).query("__temporal_workflow_metadata")
+        metadata = await salon.client.scope.workflow_handle(conversation).query("__temporal_workflow_metadata")
         assert salon.name("Ana") in str(metadata), "who has the key reads the current details"
 
 
 async def test_a_change_of_a_group_is_hidden_as_well(stack: Stack, model: OfflineModelControl) -> None:
     queue = fresh_queue()
     async with open_with(stack, model, "a", queue=queue) as salon:
-        group = await find_group(salon.client.database, DEFAULT_ORGANISATION, await salon.group("Ana", "Ben"))
+        group = await find_group(salon.client.scope.database, DEFAULT_ORGANISATION, await salon.group("Ana", "Ben"))
         patch = GroupPatch(description="We have moved to the terrace.")
-        await change_group(salon.client, DEFAULT_ORGANISATION, group.id, patch)
-        temporal = salon.client.temporal
+        await change_group(salon.client.scope, group.id, patch)
+        temporal = salon.client.scope.temporal
 
         async def changes() -> list[str]:
             query = f"WorkflowType = 'GroupChange' AND TaskQueue = '{queue}'"
@@ -145,10 +148,10 @@ async def test_a_conversation_goes_on_after_its_key_was_rotated(
     queue = fresh_queue()
     async with open_with(stack, model, "a", queue=queue, cached=cached) as salon:
         group = await salon.group("Ana", "Ben")
-        conversation = await salon.client.start(group, "One.")
+        conversation = (await salon.client.conversations.create(group, "One.")).id
         await salon.until_idle(conversation)
     async with open_with(stack, model, "b", "a", queue=queue, cached=cached) as rotated:
-        await rotated.client.post(conversation, "Two.")
+        await rotated.client.conversations.handle(conversation).post("Two.")
         await rotated.until_idle(conversation, rounds=2)
         assert len(await texts(rotated, conversation)) == 6
         [history] = await runs(rotated, conversation)
@@ -163,12 +166,12 @@ async def test_encryption_can_be_switched_on_under_a_running_conversation(
     queue = fresh_queue()
     async with open_with(stack, model, queue=queue, cached=0) as salon:
         group = await salon.group("Ana", "Ben")
-        conversation = await salon.client.start(group, "One.", continue_as_new_after_turns=2)
+        conversation = (await salon.client.conversations.create(group, "One.", continue_as_new_after_turns=2)).id
         await salon.until_idle(conversation)
     async with open_with(stack, model, "a", queue=queue, cached=0) as encrypting:
-        await encrypting.client.post(conversation, "Two.")
+        await encrypting.client.conversations.handle(conversation).post("Two.")
         await encrypting.until_idle(conversation, rounds=2)
-        await encrypting.client.post(conversation, "Three.")
+        await encrypting.client.conversations.handle(conversation).post("Three.")
         await encrypting.until_idle(conversation, rounds=3)
         assert len(await texts(encrypting, conversation)) == 9
 
@@ -188,25 +191,25 @@ async def test_a_conversation_whose_key_is_missing_waits_for_it_and_loses_nothin
     queue = fresh_queue()
     async with open_with(stack, model, "a", queue=queue) as salon:
         group = await salon.group("Ana", "Ben")
-        conversation = await salon.client.start(group, "One.")
+        conversation = (await salon.client.conversations.create(group, "One.")).id
         await salon.until_idle(conversation)
     async with open_with(stack, model, "b", queue=queue) as keyless:
-        handle = keyless.client.handle(conversation)
+        handle = keyless.client.scope.workflow_handle(conversation)
 
         async def refusal() -> str:
             with pytest.raises(Unavailable) as raised:
-                await keyless.client.status(conversation)
+                await keyless.client.conversations.handle(conversation).status(live=True)
             return str(raised.value)
 
         async def failures() -> list[str]:
             return task_failures(await handle.fetch_history())
 
-        assert "the worker cannot tell: a payload is encrypted under the key 'a'" in await refusal()
+        assert "the worker cannot answer the query: a payload is encrypted under the key 'a'" in await refusal()
         await handle.signal("post_message", {"text": "Two."})
         [message] = await eventually(failures, bool)
         assert "under the key 'a', which is not in TERTULIA_ENCRYPTION_KEYS" in message
-        await eventually(refusal, lambda told: "its last step failed and is tried again" in told)
-        assert await keyless.client.is_running(conversation)
+        await eventually(refusal, lambda told: "its last workflow task failed and is retried" in told)
+        assert await is_running(keyless.client.scope, conversation)
     async with open_with(stack, model, "b", "a", queue=queue) as restored:
         await eventually(lambda: texts(restored, conversation), lambda said: len(said) == 6, seconds=60)
         assert (await texts(restored, conversation))[3] == "Two."
@@ -219,13 +222,13 @@ async def test_a_turn_whose_key_is_missing_is_taken_once_it_is_back(stack: Stack
     async with open_with(stack, model, "a", queue=queue) as salon:
         group = await salon.group("Ana", "Ben", retry_initial_seconds=0.2)
         await model.behave(delay_ms=30_000)
-        conversation = await salon.client.start(group, "One.")
+        conversation = (await salon.client.conversations.create(group, "One.")).id
         await salon.until(conversation, lambda status: status.speaking == salon.name("Ana"))
     await model.reset()
     async with open_with(stack, model, "b", queue=queue) as keyless:
 
         async def trouble() -> str:
-            described = await keyless.client.handle(conversation).describe()
+            described = await keyless.client.scope.workflow_handle(conversation).describe()
             return str([one.last_failure for one in described.raw_description.pending_activities])
 
         assert "under the key \\'a\\', which is not" in await eventually(trouble, lambda text: "TERTULIA_" in text)
@@ -238,9 +241,9 @@ async def test_a_turn_whose_key_is_missing_is_taken_once_it_is_back(stack: Stack
 async def test_a_client_without_the_key_is_told_which_one_it_lacks(stack: Stack, model: OfflineModelControl) -> None:
     async with open_with(stack, model, "a") as salon:
         group = await salon.group("Ana", "Ben")
-        conversation = await salon.client.start(group, "One.")
+        conversation = (await salon.client.conversations.create(group, "One.")).id
         await salon.until_idle(conversation)
-        async with Tertulia.connect(stack.configuration) as keyless:
+        async with DirectClient.open(stack.configuration) as keyless:
             with pytest.raises(PayloadUnreadable, match=r"the key 'a', which is not in TERTULIA_ENCRYPTION_KEYS"):
-                await keyless.status(conversation)
-        assert (await salon.client.status(conversation)).turn == 2
+                await keyless.conversations.handle(conversation).status(live=True)
+        assert (await salon.client.conversations.handle(conversation).status(live=True)).turn == 2

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import func, select, text, update
 
 from tertulia.core.errors import InvalidDefinition
-from tertulia.core.records import Interrupted, Occurrence
+from tertulia.core.records import Interrupted, StreamEvent
 from tertulia.service import conversation_events
-from tertulia.service.conversation_events import events_of, is_left_to_read
+from tertulia.service.conversation_events import is_left_to_read, read_event_stream
 from tertulia.store import notifications
 from tertulia.store.events import ConversationEvent, read_events
 from tertulia.store.notifications import LIVE_CHANNEL, Listener, LiveDelta
@@ -25,7 +25,7 @@ from tests.workflows.salon import Salon
 async def listener(salon: Salon, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Listener]:
     """One that has to do without its safety net."""
     monkeypatch.setattr(notifications, "SWEEP_SECONDS", 3_600)
-    async with Listener(salon.client.database) as running:
+    async with Listener(salon.client.scope.database) as running:
         await asyncio.wait_for(running.connected.wait(), 10)
         yield running
 
@@ -34,8 +34,10 @@ class Reader:
     """Collects what one is told, beside what else happens."""
 
     def __init__(self, salon: Salon, listener: Listener, conversation: str, after: int = 0) -> None:
-        self.told: list[Occurrence] = []
-        self._source = events_of(salon.client.database, listener, conversation, after, deltas=True)
+        self.told: list[StreamEvent] = []
+        self._source = read_event_stream(
+            salon.client.scope.database, conversation, after, deltas=True, listener=listener
+        )
         self.task = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
@@ -64,16 +66,16 @@ class Reader:
 
 async def talk(salon: Salon, *, turns: int = 6, close: bool = True) -> str:
     group = await salon.group("Ana", "Ben", manager={"manager_type": "round_robin", "max_turns": turns})
-    return await salon.client.start(group, "Shall we?", close_after_round=close)
+    return (await salon.client.conversations.create(group, "Shall we?", close_after_round=close)).id
 
 
 async def last_of(salon: Salon, conversation: str) -> int:
-    return len(await read_events(salon.client.database, conversation))
+    return len(await read_events(salon.client.scope.database, conversation))
 
 
 async def say(salon: Salon, conversation: str, turn: int, words: str) -> None:
     told = {"conversation_id": conversation, "turn": turn, "attempt": 1, "offset": 0, "text": words}
-    await salon.client.database.rows(select(func.pg_notify(LIVE_CHANNEL, json.dumps(told))))
+    await salon.client.scope.database.rows(select(func.pg_notify(LIVE_CHANNEL, json.dumps(told))))
 
 
 async def test_one_who_is_there_before_the_conversation_is_told_everything(
@@ -84,7 +86,7 @@ async def test_one_who_is_there_before_the_conversation_is_told_everything(
     conversation = salon.name("to-come")
     reader = Reader(salon, listener, conversation)
     await asyncio.sleep(0.2)
-    await salon.client.start(group, "Shall we?", conversation_id=conversation, close_after_round=True)
+    await salon.client.conversations.create(group, "Shall we?", id=conversation, close_after_round=True)
     await reader.end()
     assert reader.numbers == list(range(1, len(reader.numbers) + 1))
     assert reader.events[-1].data["phase"] == "closed"
@@ -127,10 +129,10 @@ async def test_nothing_is_left_behind_the_end_and_no_place_beyond_it(salon: Salo
     reader = Reader(salon, listener, conversation)
     await reader.end()
     last = reader.numbers[-1]
-    assert await is_left_to_read(salon.client.database, conversation, last - 1)
-    assert not await is_left_to_read(salon.client.database, conversation, last)
+    assert await is_left_to_read(salon.client.scope.database, conversation, last - 1)
+    assert not await is_left_to_read(salon.client.scope.database, conversation, last)
     with pytest.raises(InvalidDefinition, match=f"no event {last + 1}"):
-        await is_left_to_read(salon.client.database, conversation, last + 1)
+        await is_left_to_read(salon.client.scope.database, conversation, last + 1)
     late = Reader(salon, listener, conversation, last)
     await late.end()
     assert late.told == []
@@ -141,7 +143,7 @@ async def test_a_conversation_that_was_closed_before_its_events_were_kept_has_an
 ) -> None:
     conversation = await talk(salon, turns=1)
     await salon.until(conversation, lambda status: status.phase == "closed")
-    database, last = salon.client.database, await last_of(salon, conversation)
+    database, last = salon.client.scope.database, await last_of(salon, conversation)
     await database.rows(
         events_table.delete().where(events_table.c.conversation_id == conversation, events_table.c.number == last)
     )
@@ -188,17 +190,17 @@ async def test_a_database_that_is_cut_off_is_told_of_once_and_nothing_is_missed(
     monkeypatch.setattr(conversation_events, "read_events", read)
     monkeypatch.setattr(conversation_events, "REST_SECONDS", 0.05)
     cut = text("select pg_terminate_backend(pid) from pg_stat_activity where query ~ '^LISTEN|^SELECT id, last'")
-    await salon.client.database.rows(cut)
+    await salon.client.scope.database.rows(cut)
 
     async def interruptions() -> int:
         return sum(isinstance(one, Interrupted) for one in reader.told)
 
     await eventually(interruptions, bool)
-    await salon.client.post(conversation, "Still there?")
+    await salon.client.conversations.handle(conversation).post("Still there?")
     await salon.until_idle(conversation, rounds=2)
     await asyncio.sleep(0.3)
     away = False
-    await salon.client.stop(conversation)
+    await salon.client.conversations.handle(conversation).stop()
     await reader.end()
     assert reader.numbers == list(range(1, len(reader.numbers) + 1))
     assert await interruptions() == 1

@@ -21,7 +21,7 @@ def spoken(turns: list[FinishedTurn]) -> list[FinishedTurn]:
 
 async def kinds(salon: Salon, conversation: str) -> list[str]:
     """What the audit says of health: `Ben isolated`, …"""
-    changes = await salon.client.membership(conversation)
+    changes = await salon.client.conversations.handle(conversation).members.changes()
     lines = []
     for change in changes:
         who = change.detail.get("member") or change.detail.get("manager")
@@ -41,7 +41,7 @@ async def test_a_standby_takes_the_place_of_a_member_that_fails_and_leaves_it_wh
     )  # fmt: skip
     ben = salon.name("Ben")
     await salon.model.behave(Fault(kind="server_error", times=5, match=Match(speaker=ben)))
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     status = await salon.until_idle(conversation, seconds=60)
     turns = await salon.turns(conversation)
     assert len(spoken(turns)) == 28, "a turn that another takes is not lost"
@@ -61,7 +61,7 @@ async def test_a_standby_takes_the_place_of_a_member_that_fails_and_leaves_it_wh
 async def test_without_a_standby_the_talk_goes_on_without_it(salon: Salon) -> None:
     group = await salon.group("Ana", "Ben", "Cleo", manager={"manager_type": "round_robin", "max_turns": 8})
     await salon.model.behave(Fault(kind="server_error", match=Match(speaker=salon.name("Ben"))))
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     status = await salon.until_idle(conversation, seconds=40)
     speakers = [turn.speaker.rpartition("-")[0] for turn in spoken(await salon.turns(conversation))]
     assert set(speakers) == {"Ana", "Cleo"}
@@ -73,11 +73,11 @@ async def test_an_operator_reinstates_an_isolated_member_at_once(salon: Salon) -
     group = await salon.group("Ana", "Ben", isolate_after_failures=1, cool_down_turns=None, cool_down_seconds=None)
     ben = salon.name("Ben")
     await salon.model.behave(Fault(kind="server_error", match=Match(speaker=ben)))
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     await salon.until_idle(conversation)
     await salon.model.reset()
-    await salon.client.reinstate_member(conversation, ben)
-    await salon.client.post(conversation, "Two.")
+    await salon.client.conversations.handle(conversation).members.reinstate(ben)
+    await salon.client.conversations.handle(conversation).post("Two.")
     status = await salon.until_idle(conversation, rounds=2)
     assert ben in {turn.speaker for turn in spoken(await salon.turns(conversation))}
     assert member(status, ben).state == "active"
@@ -97,7 +97,7 @@ async def test_a_manager_that_is_down_for_ten_turns_loses_none_and_returns(salon
         cool_down_turns=3,
     )  # fmt: skip
     await salon.model.behave(Fault(kind="server_error", times=5, match=Match(speaker=host)))
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     status = await salon.until_idle(conversation, seconds=60)
     turns = await salon.turns(conversation)
     assert [turn.outcome for turn in turns] == ["spoke"] * 16
@@ -116,7 +116,7 @@ async def test_with_no_manager_left_the_fallback_rule_chooses(salon: Salon) -> N
     managers = {"manager_agent_id": salon.name("Host"), "fallback_manager_ids": [salon.name("Deputy")]}
     group = await salon.group("Ana", "Ben", "Cleo", manager={"manager_type": "dynamic", **managers, "max_turns": 6})
     await salon.model.behave(Fault(kind="server_error", match=Match(tool="choose_next_participant")))
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     await salon.until_idle(conversation, seconds=40)
     turns = await salon.turns(conversation)
     assert [turn.speaker.rpartition("-")[0] for turn in turns] == ["Ana", "Ben", "Cleo"] * 2
@@ -127,7 +127,7 @@ async def test_with_no_manager_left_the_fallback_rule_chooses(salon: Salon) -> N
 async def test_all_models_are_down_then_back_the_conversation_pauses_and_resumes_by_itself(salon: Salon) -> None:
     group = await salon.group("Ana", "Ben", "Cleo", probe_initial_seconds=0.4)
     await salon.model.behave(Fault(kind="server_error"))
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     status = await salon.until(conversation, lambda status: status.phase == "paused")
     assert status.paused_because == "no_available_participants"
     assert status.next_probe_at is not None
@@ -146,9 +146,9 @@ async def test_someone_who_is_added_ends_the_want_of_members(salon: Salon) -> No
     group = await salon.group("Ana", probe_initial_seconds=600)
     await salon.agents("Zoe")
     await salon.model.behave(Fault(kind="server_error", match=Match(speaker=salon.name("Ana"))))
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     await salon.until(conversation, lambda status: status.phase == "paused")
-    await salon.client.add_member(conversation, salon.name("Zoe"))
+    await salon.client.conversations.handle(conversation).members.add(salon.name("Zoe"))
     await salon.until_idle(conversation)
     assert spoken(await salon.turns(conversation))[0].speaker == salon.name("Zoe")
 
@@ -158,9 +158,9 @@ async def _removed_in_mid_call(
 ) -> tuple[str, TurnOutcome, list[str], ConversationStatus]:
     group = await salon.group("Ana", "Ben", "Cleo", manager={"manager_type": "round_robin", "max_turns": 3}, **settings)
     await salon.model.behave(delay_ms=6_000 if policy == "cancel" else 1_500)
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     await salon.until(conversation, lambda status: status.speaking == salon.name("Ana"))
-    await salon.client.remove_member(conversation, salon.name("Ana"), in_flight=policy)
+    await salon.client.conversations.handle(conversation).members.remove(salon.name("Ana"), in_flight=policy)
     if policy == "cancel":
         status = await salon.until(conversation, lambda status: status.speaking == salon.name("Ben"), seconds=5)
     await salon.until(conversation, lambda status: status.turn >= 1)
@@ -203,7 +203,7 @@ async def test_a_budget_is_reached_and_the_conversation_concludes(salon: Salon) 
         manager={"manager_type": "round_robin", "max_turns": 100},
         budgets=[{"tokens": 3_000}],
     )  # fmt: skip
-    conversation = await salon.client.start(group, "One.", continue_as_new_after_turns=2)
+    conversation = (await salon.client.conversations.create(group, "One.", continue_as_new_after_turns=2)).id
     status = await salon.until(conversation, lambda status: status.phase == "closed", seconds=40)
     turns = await salon.turns(conversation)
     assert (status.stop_reason, turns[-1].chosen_by) == ("token_budget", "conclusion")
@@ -220,11 +220,11 @@ async def test_a_member_that_has_spent_its_budget_has_a_last_word_and_falls_sile
         manager={"manager_type": "round_robin", "max_turns": 9},
         budgets=[{"scope": "member", "member": salon.name("Ben"), "model_calls": 2}],
     )  # fmt: skip
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     status = await salon.until_idle(conversation)
     turns = [turn for turn in await salon.turns(conversation) if turn.speaker == salon.name("Ben")]
     assert [turn.chosen_by for turn in turns] == ["round_robin", "round_robin", "conclusion"]
     assert member(status, salon.name("Ben")).state == "muted"
-    change = (await salon.client.membership(conversation))[-1]
+    change = (await salon.client.conversations.handle(conversation).members.changes())[-1]
     assert change.kind == "mute"
     assert "has used 3 model calls of 2" in str(change.detail["reason"])

@@ -10,8 +10,8 @@ from tertulia.core.conversations import NewFork
 from tertulia.core.errors import CommandRefused, NotFound
 from tertulia.core.ids import DEFAULT_ORGANISATION, GroupId
 from tertulia.core.records import GroupAnswer
-from tertulia.service.conversations import Conversations
-from tertulia.service.group_messages import reset_group, say_to_group, until_answered
+from tertulia.service.conversations import ConversationService
+from tertulia.service.group_messages import post_to_group, reset_group, wait_for_answer
 from tertulia.store.agents import find_agent
 from tertulia.store.groups import find_group
 from tertulia.store.notifications import Listener
@@ -20,18 +20,18 @@ from tests.workflows.salon import Salon
 
 @pytest.fixture
 async def listener(salon: Salon) -> AsyncIterator[Listener]:
-    async with Listener(salon.client.database) as listener:
+    async with Listener(salon.client.scope.database) as listener:
         yield listener
 
 
 async def group_id(salon: Salon, *members: str) -> GroupId:
-    return (await find_group(salon.client.database, DEFAULT_ORGANISATION, await salon.group(*members))).id
+    return (await find_group(salon.client.scope.database, DEFAULT_ORGANISATION, await salon.group(*members))).id
 
 
 async def say(salon: Salon, listener: Listener, group: GroupId, *texts: str, key: str | None = None) -> GroupAnswer:
     posts = [PostMessage(text=text) for text in texts]
-    accepted = await say_to_group(salon.client, DEFAULT_ORGANISATION, group, posts, idempotency_key=key)
-    return await until_answered(salon.client, listener, accepted)
+    accepted = await post_to_group(salon.client.scope, group, posts, idempotency_key=key)
+    return await wait_for_answer(salon.client.scope, listener, accepted)
 
 
 async def test_the_answer_is_what_the_round_came_to_and_the_next_message_continues_the_conversation(
@@ -64,11 +64,11 @@ async def test_several_messages_at_once_are_said_in_order(salon: Salon, listener
 async def test_a_conversation_that_has_closed_is_followed_by_a_new_one(salon: Salon, listener: Listener) -> None:
     group = await group_id(salon, "Ana")
     first = await say(salon, listener, group, "Hello.")
-    await salon.client.stop(first.conversation_id)
+    await salon.client.conversations.handle(first.conversation_id).stop()
     await salon.until(first.conversation_id, lambda status: status.phase == "closed")
     second = await say(salon, listener, group, "Hello again.")
     assert second.conversation_id != first.conversation_id
-    await reset_group(salon.client, DEFAULT_ORGANISATION, group)
+    await reset_group(salon.client.scope, group)
     third = await say(salon, listener, group, "And again.")
     assert third.conversation_id != second.conversation_id
     await salon.until(second.conversation_id, lambda status: status.phase == "closed")
@@ -77,11 +77,11 @@ async def test_a_conversation_that_has_closed_is_followed_by_a_new_one(salon: Sa
 async def test_one_who_talks_to_a_group_that_rests_is_told_so(salon: Salon, listener: Listener) -> None:
     group = await group_id(salon, "Ana")
     first = await say(salon, listener, group, "Hello.")
-    await salon.client.pause(first.conversation_id)
+    await salon.client.conversations.handle(first.conversation_id).pause()
     await salon.until(first.conversation_id, lambda status: status.phase == "paused")
     held = await asyncio.wait_for(say(salon, listener, group, "Anybody?", key="later"), 20)
     assert (held.messages, held.stop_reason, held.turns) == ((), "paused", 0)
-    await salon.client.resume(first.conversation_id)
+    await salon.client.conversations.handle(first.conversation_id).resume()
     await salon.until_idle(first.conversation_id, rounds=2)
     answer = await say(salon, listener, group, "Anybody?", key="later")
     assert [message.role for message in answer.messages] == ["assistant"]
@@ -98,8 +98,8 @@ async def test_a_fork_shares_the_beginning_and_goes_its_own_way(salon: Salon, li
     first = await say(salon, listener, group, "Hello.")
     await say(salon, listener, group, "And then?")
     (dora,) = await salon.agents("Dora")
-    joining = (await find_agent(salon.client.database, DEFAULT_ORGANISATION, dora)).id
-    conversations = Conversations(salon.client, DEFAULT_ORGANISATION)
+    joining = (await find_agent(salon.client.scope.database, DEFAULT_ORGANISATION, dora)).id
+    conversations = ConversationService(salon.client.scope)
     wanted = NewFork(turn=2, agent_ids=(joining,), model="offline-other", message="What does Dora say?")
     row = await conversations.fork(first.conversation_id, wanted)
     assert (row.forked_from, row.forked_turn) == (first.conversation_id, 2)
@@ -118,9 +118,9 @@ async def test_a_fork_shares_the_beginning_and_goes_its_own_way(salon: Salon, li
 async def test_a_fork_of_everything_waits_for_a_message_with_the_same_people(salon: Salon, listener: Listener) -> None:
     group = await group_id(salon, "Ana", "Ben")
     first = await say(salon, listener, group, "Hello.", key="same")
-    conversations = Conversations(salon.client, DEFAULT_ORGANISATION)
+    conversations = ConversationService(salon.client.scope)
     row = await conversations.fork(first.conversation_id, NewFork())
     await salon.until(row.conversation_id, lambda status: status.phase == "ready" and status.turn == 2)
-    await salon.client.post(row.conversation_id, "Once more.", message_id="same")
+    await salon.client.conversations.handle(row.conversation_id).post("Once more.", message_id="same")
     await salon.until_idle(row.conversation_id, rounds=2)
     assert await salon.speakers(row.conversation_id) == ["Ana", "Ben", "Ana", "Ben"]

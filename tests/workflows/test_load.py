@@ -27,29 +27,33 @@ async def one_call_at_a_time(stack: Stack, model: OfflineModelControl) -> AsyncI
         yield salon
 
 
+async def start(salon: Salon, group: str, message: str) -> ConversationId:
+    return (await salon.client.conversations.create(group, message, close_after_round=True)).id
+
+
 async def test_one_group_cannot_starve_another(one_call_at_a_time: Salon) -> None:
     """Sixty turns of one group are queued before six of another; there is one call at a time."""
     salon = one_call_at_a_time
     many, few = [await salon.group(name, manager={"manager_type": "round_robin"}) for name in ("Ana", "Ben")]
     # The one call that runs holds all others up until everyone waits.
     await salon.model.behave(delay_ms=15_000)
-    first = await asyncio.gather(*(salon.client.start(many, "One.", close_after_round=True) for _ in range(60)))
+    first = await asyncio.gather(*(start(salon, many, "One.") for _ in range(60)))
     await eventually(lambda: _all_wait(salon, first), bool, seconds=60)
-    second = await asyncio.gather(*(salon.client.start(few, "Two.", close_after_round=True) for _ in range(6)))
+    second = await asyncio.gather(*(start(salon, few, "Two.") for _ in range(6)))
     await eventually(lambda: _all_wait(salon, second), bool, seconds=60)
     await salon.model.behave(delay_ms=50)
-    await asyncio.gather(*(salon.client.handle(one).result() for one in second))
+    await asyncio.gather(*(salon.client.scope.workflow_handle(one).result() for one in second))
     last = max(await _taken(salon, second))
     waiting = 60 - sum(taken <= last for taken in await _taken(salon, first))
     # First come, first served would leave none or one.
     assert waiting >= 10, f"only {waiting} turns of the first group were still waiting when the second had all its 6"
     await salon.model.behave(delay_ms=0)
-    await asyncio.gather(*(salon.client.handle(one).result() for one in first))
+    await asyncio.gather(*(salon.client.scope.workflow_handle(one).result() for one in first))
 
 
 async def _all_wait(salon: Salon, conversations: Sequence[ConversationId]) -> bool:
     """Whether the turns of all are queued, or have been."""
-    described = await asyncio.gather(*(salon.client.handle(one).describe() for one in conversations))
+    described = await asyncio.gather(*(salon.client.scope.workflow_handle(one).describe() for one in conversations))
     queued = sum(any(_is_turn(one) for one in each.raw_description.pending_activities) for each in described)
     return queued + len(await _taken(salon, conversations)) >= len(conversations)
 
@@ -60,7 +64,7 @@ def _is_turn(pending: PendingActivityInfo) -> bool:
 
 async def _taken(salon: Salon, conversations: Sequence[ConversationId]) -> list[datetime]:
     """When their turns were committed."""
-    rows = await salon.client.database.rows(_FINISHED, {"ids": list(conversations)})
+    rows = await salon.client.scope.database.rows(_FINISHED, {"ids": list(conversations)})
     return [row.finished_at for row in rows]
 
 
@@ -71,9 +75,9 @@ async def test_the_providers_rate_limit_holds_for_all_workers_together(
     async with open_salon(stack, model, TERTULIA_MODEL_CALLS_PER_SECOND=str(limit)) as salon:
         group = await salon.group("Ana", manager={"manager_type": "round_robin"})
         began = time.monotonic()
-        started = [salon.client.start(group, "One.", close_after_round=True) for _ in range(25)]
+        started = [start(salon, group, "One.") for _ in range(25)]
         begun = await asyncio.gather(*started)
-        await asyncio.gather(*(salon.client.handle(one).result() for one in begun))
+        await asyncio.gather(*(salon.client.scope.workflow_handle(one).result() for one in begun))
         seconds = time.monotonic() - began
         assert (await salon.model.calls()).total == 25
         assert 25 / seconds < limit * 2, f"25 calls in {seconds:.1f} s"
@@ -82,10 +86,10 @@ async def test_the_providers_rate_limit_holds_for_all_workers_together(
 async def test_messages_that_wait_are_bounded_and_the_refusal_says_what_to_do(salon: Salon) -> None:
     group = await salon.group("Ana", max_pending_messages=3)
     await salon.model.behave(delay_ms=3_000)
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     await salon.until(conversation, lambda status: status.speaking is not None)
     for number in range(3):
-        await salon.client.post(conversation, f"Message {number}.")
+        await salon.client.conversations.handle(conversation).post(f"Message {number}.")
     with pytest.raises(CommandRefused, match=r"3 messages wait already \(max_pending_messages\); try again later"):
-        await salon.client.post(conversation, "One too many.")
+        await salon.client.conversations.handle(conversation).post("One too many.")
     await salon.model.reset()

@@ -13,7 +13,7 @@ async def _managed(salon: Salon, instructions: str = "", **manager: object) -> s
 
 
 async def test_the_manager_chooses_with_a_reason_and_never_the_last_speaker(salon: Salon) -> None:
-    conversation = await salon.client.start(await _managed(salon), "One.")
+    conversation = (await salon.client.conversations.create(await _managed(salon), "One.")).id
     status = await salon.until_idle(conversation)
     turns = await salon.turns(conversation)
     assert len(turns) == 6
@@ -25,10 +25,10 @@ async def test_the_manager_chooses_with_a_reason_and_never_the_last_speaker(salo
 
 async def test_the_manager_finishes_the_round(salon: Salon) -> None:
     group = await _managed(salon, "Finish after 4 turns.", max_turns=30)
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     status = await salon.until_idle(conversation)
     assert (status.stop_reason, status.turn) == ("manager_finish", 4)
-    await salon.client.post(conversation, "Two.")
+    await salon.client.conversations.handle(conversation).post("Two.")
     status = await salon.until_idle(conversation, rounds=2)
     assert (status.stop_reason, status.turn) == ("manager_finish", 8), "finishing one round does not finish the next"
 
@@ -36,7 +36,7 @@ async def test_the_manager_finishes_the_round(salon: Salon) -> None:
 async def test_a_bad_answer_is_fed_back_and_the_second_one_counts(salon: Salon) -> None:
     group = await _managed(salon, max_turns=1)
     await salon.model.behave(Fault(kind="bad_choice", times=1, match=Match(tool="choose_next_participant")))
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     await salon.until_idle(conversation)
     turn = (await salon.turns(conversation))[0]
     assert turn.chosen_by == "manager"
@@ -46,7 +46,7 @@ async def test_a_bad_answer_is_fed_back_and_the_second_one_counts(salon: Salon) 
 async def test_after_bad_answers_the_least_recently_heard_speaks_and_the_reason_says_so(salon: Salon) -> None:
     group = await _managed(salon, max_turns=4, max_selection_attempts=2)
     await salon.model.behave(Fault(kind="bad_choice", match=Match(tool="choose_next_participant")))
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     await salon.until_idle(conversation)
     turns = await salon.turns(conversation)
     assert [turn.speaker for turn in turns] == [salon.name(short) for short in ("Ana", "Ben", "Cleo", "Ana")]
@@ -58,7 +58,7 @@ async def test_after_bad_answers_the_least_recently_heard_speaks_and_the_reason_
 async def test_a_manager_whose_model_is_down_loses_no_turn(salon: Salon) -> None:
     group = await _managed(salon, max_turns=3)
     await salon.model.behave(Fault(kind="server_error", match=Match(speaker=salon.name("Host"))))
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     await salon.until_idle(conversation)
     turns = await salon.turns(conversation)
     assert [turn.outcome for turn in turns] == ["spoke"] * 3
@@ -79,7 +79,7 @@ async def test_a_starving_member_goes_before_the_managers_choice(salon: Salon) -
             "starvation_turns": 2,
         },
     )
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     await salon.until_idle(conversation)
     turns = await salon.turns(conversation)
     assert "starvation" in {turn.chosen_by for turn in turns}
@@ -89,8 +89,8 @@ async def test_a_starving_member_goes_before_the_managers_choice(salon: Salon) -
 
 
 async def test_the_manager_cannot_become_a_participant(salon: Salon) -> None:
-    conversation = await salon.client.start(await _managed(salon, max_turns=1), "One.")
+    conversation = (await salon.client.conversations.create(await _managed(salon, max_turns=1), "One.")).id
     await salon.until_idle(conversation)
-    await salon.client.handle(conversation).signal("add_member", {"agent": salon.name("Host")})
+    await salon.client.scope.workflow_handle(conversation).signal("add_member", {"agent": salon.name("Host")})
     status = await salon.until(conversation, lambda status: bool(status.rejected))
     assert "manages this conversation" in status.rejected[0].reason

@@ -18,33 +18,35 @@ async def test_a_change_takes_effect_at_the_next_turn_boundary(salon: Salon) -> 
     await salon.agents("Dora")
     group = await salon.group("Ana", "Ben", "Cleo", manager={"manager_type": "round_robin", "max_turns": 6})
     await salon.model.behave(delay_ms=300)
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     await salon.until(conversation, lambda status: status.speaking == salon.name("Ana"))
-    receipt = await salon.client.add_member(conversation, salon.name("Dora"), position=1)
-    await salon.client.remove_member(conversation, salon.name("Ben"))
+    receipt = await salon.client.conversations.handle(conversation).members.add(salon.name("Dora"), position=1)
+    await salon.client.conversations.handle(conversation).members.remove(salon.name("Ben"))
     assert receipt.epoch == 2
     await salon.until_idle(conversation)
     assert await salon.speakers(conversation) == ["Ana", "Dora", "Cleo", "Ana", "Dora", "Cleo"]
-    changes = await salon.client.membership(conversation)
+    changes = await salon.client.conversations.handle(conversation).members.changes()
     assert [(change.epoch, change.kind, change.after_turn) for change in changes] == [(2, "add", 1), (3, "remove", 1)]
 
 
 async def test_every_kind_of_change_is_applied(salon: Salon) -> None:
     await salon.agents("Dora", "Ed")
     group = await salon.group("Ana", "Ben", "Cleo")
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     await salon.until_idle(conversation)
     client, name = salon.client, salon.name
-    await client.add_member(conversation, name("Dora"))
-    await client.replace_member(conversation, name("Ben"), name("Ed"))
-    await client.mute_member(conversation, name("Ana"))
-    await client.reorder_members(conversation, [name(short) for short in ("Dora", "Ed", "Ana", "Cleo")])
+    await client.conversations.handle(conversation).members.add(name("Dora"))
+    await client.conversations.handle(conversation).members.replace(name("Ben"), name("Ed"))
+    await client.conversations.handle(conversation).members.mute(name("Ana"))
+    await client.conversations.handle(conversation).members.reorder(
+        [name(short) for short in ("Dora", "Ed", "Ana", "Cleo")]
+    )
     await salon.until(conversation, lambda status: status.roster.epoch == 5)
-    await client.post(conversation, "Two.")
+    await client.conversations.handle(conversation).post("Two.")
     await salon.until_idle(conversation, rounds=2)
     assert (await salon.speakers(conversation))[3:] == ["Dora", "Ed", "Cleo"]
-    await client.unmute_member(conversation, name("Ana"))
-    await client.post(conversation, "Three.")
+    await client.conversations.handle(conversation).members.unmute(name("Ana"))
+    await client.conversations.handle(conversation).post("Three.")
     await salon.until_idle(conversation, rounds=3)
     assert "Ana" in (await salon.speakers(conversation))[6:]
 
@@ -52,11 +54,11 @@ async def test_every_kind_of_change_is_applied(salon: Salon) -> None:
 async def test_a_command_id_counts_once_and_gets_its_first_answer(salon: Salon) -> None:
     await salon.agents("Dora")
     group = await salon.group("Ana", "Ben")
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     await salon.until_idle(conversation)
-    first = await salon.client.add_member(conversation, salon.name("Dora"), command_id="join")
-    await salon.client.mute_member(conversation, salon.name("Dora"))
-    again: Receipt = await salon.client.handle(conversation).execute_update(
+    first = await salon.client.conversations.handle(conversation).members.add(salon.name("Dora"), command_id="join")
+    await salon.client.conversations.handle(conversation).members.mute(salon.name("Dora"))
+    again: Receipt = await salon.client.scope.workflow_handle(conversation).execute_update(
         "add_member",
         {"agent": salon.name("Dora"), "command_id": "join"},
         id=uuid.uuid4().hex,
@@ -102,9 +104,9 @@ async def test_what_cannot_be_done_is_refused_with_its_reason_as_update_and_as_s
             else value
             for key, value in argument.items()
         }
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     before = await salon.until_idle(conversation)
-    handle = salon.client.handle(conversation)
+    handle = salon.client.scope.workflow_handle(conversation)
     with pytest.raises(WorkflowUpdateFailedError) as refused:
         await handle.execute_update(command, argument)
     assert reason in str(refused.value.__cause__)
@@ -118,11 +120,11 @@ async def test_what_cannot_be_done_is_refused_with_its_reason_as_update_and_as_s
 
 async def test_an_agent_that_does_not_exist_is_refused_at_the_door(salon: Salon) -> None:
     group = await salon.group("Ana", "Ben")
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     await salon.until_idle(conversation)
     with pytest.raises(NotFound, match="no such agent: 'nobody'"):
-        await salon.client.add_member(conversation, "nobody")
-    await salon.client.handle(conversation).signal("add_member", {"agent": "nobody"})
+        await salon.client.conversations.handle(conversation).members.add("nobody")
+    await salon.client.scope.workflow_handle(conversation).signal("add_member", {"agent": "nobody"})
     status = await salon.until(conversation, lambda status: bool(status.rejected))
     assert "nobody" in status.rejected[0].reason
     assert status.roster.epoch == 1
@@ -131,9 +133,9 @@ async def test_an_agent_that_does_not_exist_is_refused_at_the_door(salon: Salon)
 async def test_every_command_works_as_a_signal(salon: Salon) -> None:
     await salon.agents("Dora", "Ed")
     group = await salon.group("Ana", "Ben")
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     await salon.until_idle(conversation)
-    handle, name = salon.client.handle(conversation), salon.name
+    handle, name = salon.client.scope.workflow_handle(conversation), salon.name
     await handle.signal("pause", {"reason": "to change the company"})
     await handle.signal("add_member", {"agent_id": name("Dora")})
     await handle.signal("replace_member", {"agent": name("Ben"), "replacement": name("Ed")})
@@ -155,11 +157,11 @@ async def test_every_command_works_as_a_signal(salon: Salon) -> None:
 async def test_a_change_sent_before_the_group_is_loaded_waits_for_it(salon: Salon) -> None:
     await salon.agents("Dora")
     group = await salon.group("Ana", "Ben", manager={"manager_type": "round_robin", "max_turns": 3})
-    conversation = await salon.client.start(group, "One.")
-    handle = salon.client.handle(conversation)
+    conversation = (await salon.client.conversations.create(group, "One.")).id
+    handle = salon.client.scope.workflow_handle(conversation)
     await handle.signal("add_member", {"agent": salon.name("Dora"), "position": 0})
     await handle.signal("update_settings", {"preview_chars": 10})
-    await salon.client.mute_member(conversation, salon.name("Ben"))
+    await salon.client.conversations.handle(conversation).members.mute(salon.name("Ben"))
     status = await salon.until_idle(conversation)
     assert status.rejected == ()
     assert [member.state for member in status.roster.members] == ["active", "active", "muted"]
@@ -168,13 +170,16 @@ async def test_a_change_sent_before_the_group_is_loaded_waits_for_it(salon: Salo
 async def test_a_joiner_reads_what_its_catch_up_lets_it(salon: Salon) -> None:
     await salon.agents("Full", "None", "Last")
     group = await salon.group("Ana", "Ben")
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     await salon.until_idle(conversation)
-    await salon.client.add_member(conversation, salon.name("Full"))
-    await salon.client.add_member(conversation, salon.name("None"), catch_up="none")
-    await salon.client.add_member(conversation, salon.name("Last"), catch_up="last:2")
+    await salon.client.conversations.handle(conversation).members.add(salon.name("Full"))
+    await salon.client.conversations.handle(conversation).members.add(salon.name("None"), catch_up="none")
+    await salon.client.conversations.handle(conversation).members.add(salon.name("Last"), catch_up="last:2")
     await salon.until(conversation, lambda status: status.roster.epoch == 4)
-    members = {member.name: member.visible_from for member in await salon.client.members(conversation)}
+    members = {
+        member.name: member.visible_from
+        for member in await salon.client.conversations.handle(conversation).members.list()
+    }
     assert members[salon.name("Full")] == 0
     assert members[salon.name("None")] == 3
     assert members[salon.name("Last")] == 1
@@ -182,28 +187,28 @@ async def test_a_joiner_reads_what_its_catch_up_lets_it(salon: Salon) -> None:
 
 async def test_one_who_comes_back_goes_on_from_its_cursor(salon: Salon) -> None:
     group = await salon.group("Ana", "Ben")
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     await salon.until_idle(conversation)
-    await salon.client.remove_member(conversation, salon.name("Ana"))
-    await salon.client.post(conversation, "While Ana is away.")
+    await salon.client.conversations.handle(conversation).members.remove(salon.name("Ana"))
+    await salon.client.conversations.handle(conversation).post("While Ana is away.")
     await salon.until_idle(conversation, rounds=2)
-    await salon.client.add_member(conversation, salon.name("Ana"), catch_up="none")
+    await salon.client.conversations.handle(conversation).members.add(salon.name("Ana"), catch_up="none")
     await salon.until(conversation, lambda status: status.roster.epoch == 3)
-    members = {member.name: member for member in await salon.client.members(conversation)}
+    members = {member.name: member for member in await salon.client.conversations.handle(conversation).members.list()}
     assert members[salon.name("Ana")].cursor == 2
     assert members[salon.name("Ana")].visible_from == 0
 
 
 async def test_the_last_member_may_leave_and_the_talk_goes_on_when_someone_joins(salon: Salon) -> None:
     group = await salon.group("Ana", "Ben")
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     await salon.until_idle(conversation)
     for short in ("Ana", "Ben"):
-        await salon.client.remove_member(conversation, salon.name(short))
-    await salon.client.post(conversation, "Anyone?")
+        await salon.client.conversations.handle(conversation).members.remove(salon.name(short))
+    await salon.client.conversations.handle(conversation).post("Anyone?")
     status = await salon.until(conversation, lambda status: status.phase == "paused")
     assert status.paused_because == "no_available_participants"
-    await salon.client.add_member(conversation, salon.name("Ben"))
+    await salon.client.conversations.handle(conversation).members.add(salon.name("Ben"))
     await salon.until_idle(conversation, rounds=2)
     assert (await salon.speakers(conversation))[2:] == ["Ben"]
 
@@ -217,16 +222,16 @@ async def test_fifty_commands_while_turns_run_are_applied_once_in_order_and_the_
         [salon.name(short) for short in shorts[:5]], {"manager_type": "round_robin", "max_turns": 100_000}
     )
     await salon.model.behave(delay_ms=20)
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     accepted, refused = await _fifty_commands(salon, conversation, shorts)
     assert len(accepted) + len(refused) == 50
     assert len(refused) >= 5
     assert all(refused.values())
     await salon.until(conversation, lambda status: not status.pending.commands)
-    changes = await salon.client.membership(conversation)
+    changes = await salon.client.conversations.handle(conversation).members.changes()
     assert [change.command_id for change in changes] == accepted
     assert [change.epoch for change in changes] == list(range(2, len(accepted) + 2))
-    await salon.client.stop(conversation)
+    await salon.client.conversations.handle(conversation).stop()
     await salon.until(conversation, lambda status: status.phase == "closed")
     turns = await salon.turns(conversation)
     assert all(first.speaker != second.speaker for first, second in itertools.pairwise(turns))
@@ -257,12 +262,12 @@ async def _fifty_commands(salon: Salon, conversation: str, shorts: list[str]) ->
 
 async def test_twelve_clients_post_at_the_same_moment_and_each_again(salon: Salon) -> None:
     group = await salon.group("Ana", "Ben")
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     await salon.until_idle(conversation)
 
     async def post(number: int) -> float:
         begun = asyncio.get_running_loop().time()
-        await salon.client.post(conversation, f"post {number}", message_id=f"post-{number}")
+        await salon.client.conversations.handle(conversation).post(f"post {number}", message_id=f"post-{number}")
         return asyncio.get_running_loop().time() - begun
 
     # Those whom the server holds back wait a second each time; on a busy machine that may be so once.
@@ -281,14 +286,14 @@ async def test_twelve_clients_post_at_the_same_moment_and_each_again(salon: Salo
 
 async def test_more_messages_than_may_wait_are_refused_and_the_rest_is_kept(salon: Salon) -> None:
     group = await salon.group("Ana", max_pending_messages=3, intake="queue")
-    conversation = await salon.client.start(group, "One.")
+    conversation = (await salon.client.conversations.create(group, "One.")).id
     await salon.until_idle(conversation)
-    await salon.client.pause(conversation)
+    await salon.client.conversations.handle(conversation).pause()
     for number in range(3):
-        await salon.client.post(conversation, f"post {number}")
+        await salon.client.conversations.handle(conversation).post(f"post {number}")
     with pytest.raises(TertuliaError, match="3 messages wait already"):
-        await salon.client.post(conversation, "one too many")
-    await salon.client.resume(conversation)
+        await salon.client.conversations.handle(conversation).post("one too many")
+    await salon.client.conversations.handle(conversation).resume()
     await salon.until_idle(conversation, rounds=4)
     texts = [message.text for message in await salon.transcript(conversation)]
     assert [text for text in texts if text.startswith("post")] == ["post 0", "post 1", "post 2"]

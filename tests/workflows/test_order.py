@@ -8,11 +8,11 @@ from temporalio.worker import Replayer
 
 from tertulia.activities.provider import ModelProvider
 from tertulia.activities.worker_liveness import WorkerLivenessMonitor
-from tertulia.client.client import Tertulia
 from tertulia.configuration import Configuration
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
 from tertulia.store.database import Database
+from tertulia.testing import DirectClient
 from tertulia.worker import build_workers, connect
 from tertulia.workflows.plugin import TertuliaPlugin
 from tests.eventually import eventually
@@ -30,32 +30,32 @@ async def test_a_turn_that_ends_and_a_message_that_comes_with_it_are_heard_in_th
     environment = stack.environment | {"TERTULIA_TASK_QUEUE": "test-order", "TERTULIA_GRACEFUL_SHUTDOWN_SECONDS": "1"}
     configuration = Configuration.from_environment(environment)
     async with AsyncExitStack() as resources:
-        client = await resources.enter_async_context(Tertulia.connect(configuration))
+        client = await resources.enter_async_context(DirectClient.open(configuration))
         database = await resources.enter_async_context(Database(configuration.database_url))
-        monitor = await resources.enter_async_context(WorkerLivenessMonitor(database, client.temporal))
+        monitor = await resources.enter_async_context(WorkerLivenessMonitor(database, client.scope.temporal))
         endpoint = configuration.model_endpoint
         provider = ModelProvider(endpoint.base_url, endpoint.api_key, configuration.default_model)
         resources.push_async_callback(provider.close)
-        conversing, speaking = build_workers(client.temporal, configuration, database, provider, monitor)
+        conversing, speaking = build_workers(client.scope.temporal, configuration, database, provider, monitor)
         await resources.enter_async_context(speaking)
         salon = Salon(client, model)
         await model.behave(delay_ms=2_000)
         async with conversing:
-            talk = await client.start(await salon.group("Ana"), "Hello.")
+            talk = (await client.conversations.create(await salon.group("Ana"), "Hello.")).id
             await salon.until(talk, lambda status: status.speaking is not None)
 
         async def waits() -> bool:
-            described = (await client.handle(talk).describe()).raw_description
+            described = (await client.scope.workflow_handle(talk).describe()).raw_description
             return not described.pending_activities and described.HasField("pending_workflow_task")
 
         await eventually(waits, bool)
-        posted = asyncio.create_task(client.post(talk, "And now?"))
+        posted = asyncio.create_task(client.conversations.handle(talk).post("And now?"))
         await asyncio.sleep(0.5)
         conversing, _ = build_workers(await connect(configuration), configuration, database, provider, monitor)
         async with conversing:
             await posted
             await salon.until_idle(talk, rounds=2)
-            await client.stop(talk)
+            await client.conversations.handle(talk).stop()
             await salon.until(talk, lambda status: status.phase == "closed")
             (history,) = await runs(salon, talk)
     kinds = [event.event_type for event in history.events]

@@ -26,7 +26,7 @@ async def onlooker(stack: Stack, salon: Salon) -> AsyncIterator[Database]:
     """Another worker's eye on the salon's; its database."""
     async with (
         Database(stack.configuration.database_url) as database,
-        WorkerLivenessMonitor(database, salon.client.temporal),
+        WorkerLivenessMonitor(database, salon.client.scope.temporal),
     ):
         yield database
 
@@ -40,7 +40,7 @@ async def claimed(database: Database) -> int:
 async def test_a_worker_whose_lock_is_cut_off_is_not_taken_for_dead(salon: Salon, onlooker: Database) -> None:
     await salon.model.zero()
     await salon.model.behave(delay_ms=2_500)
-    conversation = await salon.client.start(await salon.group("Ana"), "Shall we?")
+    conversation = (await salon.client.conversations.create(await salon.group("Ana"), "Shall we?")).id
     await eventually(lambda: claimed(onlooker), lambda number: number == 1)
     for _ in range(3):
         await onlooker.rows(_CUT_ALL_LOCKS)
@@ -52,11 +52,11 @@ async def test_a_worker_whose_lock_is_cut_off_is_not_taken_for_dead(salon: Salon
 
 async def test_an_attempt_that_is_handed_back_while_it_lives_is_said_once(salon: Salon, onlooker: Database) -> None:
     await salon.model.behave(delay_ms=1_000)
-    conversation = await salon.client.start(await salon.group("Ana", "Ben"), "Shall we?")
+    conversation = (await salon.client.conversations.create(await salon.group("Ana", "Ben"), "Shall we?")).id
     await eventually(lambda: claimed(onlooker), lambda number: number == 1)
     (row,) = await onlooker.rows(select(claims.c.token))
     error = ApplicationError("taken for dead", type=ErrorType.WORKER_DIED, next_retry_delay=timedelta(milliseconds=1))
-    await salon.client.temporal.get_async_activity_handle(task_token=row.token).fail(error)
+    await salon.client.scope.temporal.get_async_activity_handle(task_token=row.token).fail(error)
     await salon.until_idle(conversation)
     assert [turn.outcome for turn in await salon.turns(conversation)] == ["spoke", "spoke"]
     assert [message.turn for message in await salon.transcript(conversation)] == [None, 1, 2]
@@ -71,7 +71,7 @@ async def test_a_claim_of_the_dead_is_handed_back_although_temporal_has_forgotte
 async def test_behind_a_pooler_nothing_is_claimed_and_so_nobody_is_taken_for_dead(stack: Stack, salon: Salon) -> None:
     async with (
         PooledDatabase(stack.configuration.database_url) as pooled,
-        WorkerLivenessMonitor(pooled, salon.client.temporal) as monitor,
+        WorkerLivenessMonitor(pooled, salon.client.scope.temporal) as monitor,
     ):
 
         async def after_a_claim() -> int:
@@ -87,6 +87,6 @@ async def test_behind_a_pooler_nothing_is_claimed_and_so_nobody_is_taken_for_dea
 
 async def test_what_is_over_is_claimed_no_more(salon: Salon, onlooker: Database) -> None:
     await salon.model.behave(delay_ms=300)
-    conversation = await salon.client.start(await salon.group("Ana", "Ben"), "Shall we?")
+    conversation = (await salon.client.conversations.create(await salon.group("Ana", "Ben"), "Shall we?")).id
     await salon.until_idle(conversation)
     assert await claimed(onlooker) == 0

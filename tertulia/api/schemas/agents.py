@@ -150,7 +150,7 @@ class AgentQuery(Paged):
         return page if self.ascending or "order" in self.model_fields_set else page.model_copy(update={"order": "desc"})
 
     @property
-    def only(self) -> AgentFilter:
+    def filter(self) -> AgentFilter:
         """Which of them."""
         return AgentFilter(
             name=self.name, query_text=self.query_text, tags=tuple(self.tags), match_all_tags=self.match_all_tags

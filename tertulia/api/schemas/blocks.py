@@ -67,7 +67,7 @@ class BlockQuery(Paged):
     description_search: str | None = Field(default=None, description="A part of the description, in whatever case.")
 
     @property
-    def only(self) -> BlockFilter:
+    def filter(self) -> BlockFilter:
         """Which of them."""
         return BlockFilter(
             label=self.label,

@@ -73,7 +73,7 @@ class GroupQuery(Paged):
     name: str | None = None
 
     @property
-    def only(self) -> GroupFilter:
+    def filter(self) -> GroupFilter:
         """Which of them."""
         return GroupFilter(manager_type=self.manager_type, name=self.name)
 

@@ -1,4 +1,4 @@
-"""The API as the shelf from which a file of agents and groups is compared and to which it is written."""
+"""Definitions of manifests, stored through the REST API."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -6,10 +6,10 @@ from typing import TypeVar
 
 from pydantic import JsonValue, TypeAdapter
 
-from tertulia.client.http_connection import Connection, segment
-from tertulia.core.agents import Agent, ModelSettings
-from tertulia.core.base import Record
-from tertulia.core.blocks import DEFAULT_BLOCK_LIMIT, MemoryBlock
+from tertulia.client.http_connection import HttpConnection, segment
+from tertulia.client.http_shapes import AGENT, AGENTS, BLOCK, GROUP, GROUPS, AgentShape, GroupShape
+from tertulia.core.agents import Agent
+from tertulia.core.blocks import DEFAULT_BLOCK_LIMIT, Block, MemoryBlock
 from tertulia.core.errors import InvalidDefinition, NotFound, TertuliaError
 from tertulia.core.group import Group
 from tertulia.core.ids import AgentId, BlockId, GroupId
@@ -23,63 +23,25 @@ _COUNT = "count"
 """Not an id in a path, but a question of its own."""
 
 
-class _Block(Record):
-    id: BlockId
-    label: str
-    value: str
-    limit: int
-
-
-class _Memory(Record):
-    blocks: tuple[_Block, ...]
-
-
-class _Agent(Record):
-    id: AgentId
-    name: str
-    description: str
-    system: str
-    model_settings: ModelSettings
-    memory: _Memory
-
-
-class _Group(Record):
-    id: GroupId
-    name: str
-    description: str
-    agent_ids: tuple[AgentId, ...]
-    standby: tuple[JsonValue, ...]
-    manager_config: dict[str, JsonValue]
-    settings: dict[str, JsonValue]
-    shared_block_ids: tuple[BlockId, ...]
-    metadata: dict[str, JsonValue]
-    revision: int
-
-
-_AGENT = TypeAdapter(_Agent)
-_AGENTS = TypeAdapter(list[_Agent])
-_GROUP = TypeAdapter(_Group)
-_GROUPS = TypeAdapter(list[_Group])
-_BLOCK = TypeAdapter(_Block)
 _GROUP_FIELDS = {"id", "name", "description", "agent_ids", "standby", "manager_config", "settings"}
 
 
-class RemoteShelf:
-    """The agents and groups of the key's organisation."""
+class HttpDefinitions:
+    """The agents and groups of the key's organisation, as `DefinitionStore`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: HttpConnection) -> None:
         self._connection = connection
-        self._agents: dict[AgentId, _Agent] = {}
+        self._agents: dict[AgentId, AgentShape] = {}
         self._ids: dict[str, AgentId] = {}
 
-    async def find_agent(self, who: str) -> AgentId:
-        if who not in self._ids:
-            found = await self._agent_by_id_or_name(who)
+    async def find_agent(self, id_or_name: str) -> AgentId:
+        if id_or_name not in self._ids:
+            found = await self._agent_by_id_or_name(id_or_name)
             if found is None:
-                raise NotFound(f"no such agent: {who!r}")
+                raise NotFound(f"no such agent: {id_or_name!r}")
             self._agents[found.id] = found
-            self._ids[who] = found.id
-        return self._ids[who]
+            self._ids[id_or_name] = found.id
+        return self._ids[id_or_name]
 
     async def save_agent(self, agent: Agent, *, keep_memory: bool) -> SaveOutcome:
         present = self._agents.pop(agent.id, None) or await self._agent_by_id(agent.id)
@@ -92,11 +54,11 @@ class RemoteShelf:
             return "created"
         return await self._change_agent(present, agent, memory)
 
-    async def find_group(self, which: str) -> Group:
-        found = await self._group_by_id_or_name(which)
+    async def find_group(self, id_or_name: str) -> Group:
+        found = await self._group_by_id_or_name(id_or_name)
         if found is None:
-            raise NotFound(f"no such group: {which!r}")
-        return Group.model_validate(found.model_dump())
+            raise NotFound(f"no such group: {id_or_name!r}")
+        return found.group
 
     async def create_group(self, group: Group, *, keep_memory: bool) -> SaveOutcome:
         memory = () if keep_memory else group.shared_memory
@@ -106,7 +68,7 @@ class RemoteShelf:
             for text in memory:
                 made.append(await self._new_block(text))
             body = group.model_dump(mode="json", include=_GROUP_FIELDS) | {"shared_block_ids": made}
-            await self._connection.post(_GROUP, "/groups/", body)
+            await self._connection.post(GROUP, "/groups/", body)
         except TertuliaError:
             await self._discard(made)
             raise
@@ -114,19 +76,21 @@ class RemoteShelf:
 
     async def write_shared(self, group: Group, memory: tuple[MemoryBlock, ...]) -> tuple[tuple[BlockId, ...], bool]:
         blocks = [
-            await self._connection.get(_BLOCK, f"/blocks/{segment(block_id)}") for block_id in group.shared_block_ids
+            await self._connection.get(BLOCK, f"/blocks/{segment(block_id)}") for block_id in group.shared_block_ids
         ]
         return await self._write_texts(blocks, memory)
 
     async def change_group(self, group_id: GroupId, patch: GroupPatch) -> None:
         body = patch.model_dump(mode="json", include=patch.model_fields_set)
-        await self._connection.patch(_GROUP, f"/groups/{segment(group_id)}", body)
+        await self._connection.patch(GROUP, f"/groups/{segment(group_id)}", body)
 
     async def _create_agent(self, agent: Agent, memory: Sequence[MemoryBlock]) -> None:
         body = {"id": agent.id, **_described(agent), "memory_blocks": [_draft(text) for text in memory]}
-        await self._connection.post(_AGENT, "/agents/", body)
+        await self._connection.post(AGENT, "/agents/", body)
 
-    async def _change_agent(self, present: _Agent, agent: Agent, memory: Sequence[MemoryBlock] | None) -> SaveOutcome:
+    async def _change_agent(
+        self, present: AgentShape, agent: Agent, memory: Sequence[MemoryBlock] | None
+    ) -> SaveOutcome:
         before = {**present.model_dump(mode="json"), "model_settings": present.model_settings.model_dump(mode="json")}
         patch = {name: value for name, value in _described(agent).items() if value != before[name]}
         changed = False
@@ -135,11 +99,11 @@ class RemoteShelf:
             if ids != tuple(block.id for block in present.memory.blocks):
                 patch["block_ids"] = [*ids]
         if patch:
-            await self._connection.patch(_AGENT, f"/agents/{segment(agent.id)}", patch)
+            await self._connection.patch(AGENT, f"/agents/{segment(agent.id)}", patch)
         return "updated" if patch or changed else "unchanged"
 
     async def _write_texts(
-        self, present: Iterable[_Block], memory: Sequence[MemoryBlock]
+        self, present: Iterable[Block], memory: Sequence[MemoryBlock]
     ) -> tuple[tuple[BlockId, ...], bool]:
         """The blocks of these texts, in this order, and whether a value has changed; they are not attached yet."""
         _refuse_twice(memory)
@@ -153,12 +117,12 @@ class RemoteShelf:
             ids.append(block.id)
             if block.value != text.value:
                 value = {"value": text.value, "limit": max(block.limit, len(text.value))}
-                await self._connection.patch(_BLOCK, f"/blocks/{segment(block.id)}", value)
+                await self._connection.patch(BLOCK, f"/blocks/{segment(block.id)}", value)
                 changed = True
         return tuple(ids), changed
 
     async def _new_block(self, text: MemoryBlock) -> BlockId:
-        return (await self._connection.post(_BLOCK, "/blocks/", _draft(text))).id
+        return (await self._connection.post(BLOCK, "/blocks/", _draft(text))).id
 
     async def _discard(self, made: Iterable[BlockId]) -> None:
         """Take away what was made for a group that could not be made."""
@@ -168,19 +132,19 @@ class RemoteShelf:
             except TertuliaError:
                 return
 
-    async def _agent_by_id(self, agent_id: str) -> _Agent | None:
-        return await self._by_id(_AGENT, "agents", agent_id)
+    async def _agent_by_id(self, agent_id: str) -> AgentShape | None:
+        return await self._by_id(AGENT, "agents", agent_id)
 
-    async def _agent_by_id_or_name(self, who: str) -> _Agent | None:
+    async def _agent_by_id_or_name(self, who: str) -> AgentShape | None:
         if found := await self._agent_by_id(who):
             return found
-        named = await self._connection.get(_AGENTS, "/agents/", name=who, limit=1)
+        named = await self._connection.get(AGENTS, "/agents/", name=who, limit=1)
         return named[0] if named else None
 
-    async def _group_by_id_or_name(self, which: str) -> _Group | None:
-        if found := await self._by_id(_GROUP, "groups", which):
+    async def _group_by_id_or_name(self, which: str) -> GroupShape | None:
+        if found := await self._by_id(GROUP, "groups", which):
             return found
-        named = await self._connection.get(_GROUPS, "/groups/", name=which, limit=1)
+        named = await self._connection.get(GROUPS, "/groups/", name=which, limit=1)
         return named[0] if named else None
 
     async def _by_id(self, kind: TypeAdapter[T], what: str, one: str) -> T | None:

@@ -1,0 +1,110 @@
+"""The connections to Temporal and Postgres that all services of a process share."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Self
+
+from psycopg.errors import UndefinedColumn, UndefinedTable
+from sqlalchemy.exc import DBAPIError
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from tertulia.configuration import Configuration
+from tertulia.core.errors import Unavailable
+from tertulia.store.database import Database
+from tertulia.temporal.encryption import is_encrypting
+from tertulia.temporal.plugin import TertuliaClientPlugin
+
+_CONNECT_TIMEOUT_SECONDS = 10.0
+
+
+class Connection:
+    """One Temporal client and one pool of database connections.
+
+    Args:
+        temporal: a client with this project's data converter; it may be lazy.
+        database: the pool.
+        task_queue: the queue of the workflows and of the database activities.
+    """
+
+    def __init__(self, temporal: Client, database: Database, task_queue: str) -> None:
+        self.temporal = temporal
+        self.database = database
+        self.task_queue = task_queue
+        self._is_reached = asyncio.Event()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        configuration: Configuration,
+        *,
+        temporal_client: Client | None = None,
+        is_lazy: bool = False,
+        pool_size: int = 2,
+    ) -> AsyncIterator[Self]:
+        """Connect to the configured servers.
+
+        Args:
+            configuration: names the servers.
+            temporal_client: an existing client to use instead of a new one.
+            is_lazy: connect to Temporal with the first call that needs it; reads of the database never do.
+            pool_size: database connections kept open; when all are busy, more are opened.
+
+        Raises:
+            ConfigurationError: a server is not configured and no embedded stack runs.
+            Unavailable: a server does not answer.
+        """
+        temporal = temporal_client or await _connect_temporal(configuration, is_lazy=is_lazy)
+        database = Database(configuration.database_url, pool_size=pool_size, patience_seconds=_CONNECT_TIMEOUT_SECONDS)
+        async with database:
+            try:
+                yield cls(temporal, database, configuration.task_queue)
+            except DBAPIError as error:
+                raise Unavailable(describe_database_error(error)) from None
+            except TimeoutError:
+                raise Unavailable("the database does not answer") from None
+
+    @property
+    def is_encrypting(self) -> bool:
+        """Whether payloads are encrypted, so that only ids may enter search attributes."""
+        return is_encrypting(self.temporal.data_converter)
+
+    async def reach_temporal(self) -> None:
+        """Connect a lazy client to Temporal. Once it has succeeded, further calls return at once.
+
+        Raises:
+            Unavailable: no server answers.
+        """
+        if self._is_reached.is_set():
+            return
+        service = self.temporal.service_client
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT_SECONDS):
+                await service.check_health(timeout=timedelta(seconds=_CONNECT_TIMEOUT_SECONDS))
+        except (RPCError, RuntimeError, TimeoutError):
+            raise Unavailable(_no_temporal(service.config.target_host)) from None
+        self._is_reached.set()
+
+
+async def _connect_temporal(configuration: Configuration, *, is_lazy: bool) -> Client:
+    connect_config = configuration.temporal_connect_config()
+    plugin = TertuliaClientPlugin(configuration.encryption_keys)
+    try:
+        async with asyncio.timeout(_CONNECT_TIMEOUT_SECONDS):
+            return await Client.connect(**connect_config, plugins=[plugin], lazy=is_lazy)
+    except (RuntimeError, TimeoutError):
+        raise Unavailable(_no_temporal(connect_config["target_host"])) from None
+
+
+def _no_temporal(address: str) -> str:
+    return f"no Temporal server answers at {address}; is it running?"
+
+
+def describe_database_error(error: DBAPIError) -> str:
+    """Return one line for an error of the database, with the remedy where there is one."""
+    if isinstance(error.orig, UndefinedTable | UndefinedColumn):
+        return "the database lacks tables of this version; `tertulia migrate` brings it up to date"
+    return f"the database: {' '.join(str(error.orig).split())}"
