@@ -11,7 +11,7 @@ from tertulia.starter.cli.terminal import console, one_line, print_json
 
 if TYPE_CHECKING:
     from tertulia.client.client import Tertulia
-    from tertulia.client.manifest import Applied
+    from tertulia.client.manifest import ApplyResult
 
 _STYLES = {"created": "green", "updated": "yellow", "unchanged": "dim"}
 
@@ -35,7 +35,7 @@ def apply(
     # All are read before the first is applied: a mistake in one changes nothing.
     definitions = [read_manifest(path) for path in files]
 
-    async def apply_all(client: "Tertulia") -> "list[Applied]":
+    async def apply_all(client: "Tertulia") -> "list[ApplyResult]":
         return [line for one in definitions for line in await client.apply(one)]
 
     applied = with_client(data, apply_all)

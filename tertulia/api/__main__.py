@@ -28,7 +28,7 @@ _BACKLOG = 2_048
 logger = logging.getLogger("tertulia.api")
 
 
-class _Server(uvicorn.Server):
+class ApiServer(uvicorn.Server):
     """Uvicorn without signal handlers of its own, which tells endless streams that it ends."""
 
     def __init__(self, app: FastAPI) -> None:
@@ -57,7 +57,7 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
-    def leave(self) -> None:
+    def terminate(self) -> None:
         """End soon; asked again, without patience."""
         self.force_exit = self.should_exit
         self.should_exit = True
@@ -65,10 +65,10 @@ class _Server(uvicorn.Server):
 
 async def serve(configuration: Configuration, listener: socket.socket) -> bool:
     """Serve until a signal ends it; whether it could."""
-    server = _Server(create_app(configuration))
+    server = ApiServer(create_app(configuration))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.leave)
+        loop.add_signal_handler(number, server.terminate)
     host, port = listener.getsockname()[:2]
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     logger.info("listening on http://%s, documented at http://%s/docs", address, address)
@@ -84,22 +84,22 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         configuration = Configuration.from_environment()
-        _log(configuration)
+        _configure_logging(configuration)
         host = options.host or configuration.api_host
         port = configuration.api_port if options.port is None else options.port
-        started = uvloop.run(serve(configuration, _listen(host, port)))
+        started = uvloop.run(serve(configuration, _create_socket(host, port)))
     except (ConfigurationError, TertuliaError, RuntimeError, OSError) as error:
         print(f"tertulia api: {error}", file=sys.stderr)
         return 1
     return 0 if started else 1
 
 
-def _log(configuration: Configuration) -> None:
+def _configure_logging(configuration: Configuration) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("tertulia").setLevel(configuration.log_level)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _create_socket(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
@@ -107,7 +107,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise OSError(f"cannot listen on {host} port {port}: {error.strerror}") from error
 
 
-def leave(code: int) -> NoReturn:
+def terminate(code: int) -> NoReturn:
     """End the process at once: Temporal's threads may call into a Python that shuts down, and so abort it."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
@@ -116,4 +116,4 @@ def leave(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    leave(main())
+    terminate(main())

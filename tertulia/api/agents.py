@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from tertulia.api.dependencies import AgentsToChange, AgentsToRead, GroupsToRead
-from tertulia.api.schemas.agents import AgentQuery, AgentState, CreateAgent, Memory, ModifyAgent, agent_state
-from tertulia.api.schemas.blocks import BlockShape, ModifyBlock, block_shape
+from tertulia.api.schemas.agents import AgentQuery, AgentState, CreateAgent, Memory, UpdateAgent, agent_shape
+from tertulia.api.schemas.blocks import BlockShape, UpdateBlock, block_shape
 from tertulia.api.schemas.groups import GroupShape, GroupsOfAgentQuery, group_shape
-from tertulia.api.schemas.requests import Deleted, Expected, etag
+from tertulia.api.schemas.requests import DeletedResponse, ExpectedRevision, etag
 from tertulia.configuration import Configuration, ConfigurationError
 from tertulia.core.group import GroupFilter
 from tertulia.core.ids import AgentId
@@ -38,7 +38,7 @@ async def agents(
     service: AgentsToRead, query: Annotated[AgentQuery, Query()], default_model: DefaultModel
 ) -> list[AgentState]:
     """A page of the agents."""
-    return [agent_state(agent, default_model) for agent in await service.list(query.page, query.filter)]
+    return [agent_shape(agent, default_model) for agent in await service.list(query.page, query.filter)]
 
 
 @router.post("/")
@@ -46,9 +46,9 @@ async def create(
     service: AgentsToChange, body: CreateAgent, default_model: DefaultModel, response: Response
 ) -> AgentState:
     """Make an agent."""
-    agent = await service.create(body.new)
+    agent = await service.create(body.definition)
     response.headers.update(etag(agent.revision))
-    return agent_state(agent, default_model)
+    return agent_shape(agent, default_model)
 
 
 @router.get("/count")
@@ -62,22 +62,22 @@ async def retrieve(service: AgentsToRead, agent_id: str, default_model: DefaultM
     """An agent."""
     agent = await service.retrieve(agent_id)
     response.headers.update(etag(agent.revision))
-    return agent_state(agent, default_model)
+    return agent_shape(agent, default_model)
 
 
 @router.patch("/{agent_id}")
-async def modify(
+async def update(
     service: AgentsToChange,
     agent_id: str,
-    body: ModifyAgent,
-    expected: Expected,
+    body: UpdateAgent,
+    expected: ExpectedRevision,
     default_model: DefaultModel,
     response: Response,
 ) -> AgentState:
     """Change an agent; its next turn is taken as it is then."""
     agent = await service.update(agent_id, body.patch, expected_revision=expected)
     response.headers.update(etag(agent.revision))
-    return agent_state(agent, default_model)
+    return agent_shape(agent, default_model)
 
 
 @router.delete("/{agent_id}")
@@ -85,10 +85,10 @@ async def delete(
     service: AgentsToChange,
     agent_id: str,
     force: Annotated[bool, Query(description="Take it out of its groups, and of what runs, first.")] = False,
-) -> Deleted:
+) -> DeletedResponse:
     """Delete an agent. One that groups need is deleted by `force` alone; what it said stays."""
     await service.delete(agent_id, force=force)
-    return Deleted(message=f"agent {agent_id!r} deleted")
+    return DeletedResponse(message=f"agent {agent_id!r} deleted")
 
 
 @router.get("/{agent_id}/groups")
@@ -96,8 +96,8 @@ async def groups(
     service: GroupsToRead, agent_id: str, query: Annotated[GroupsOfAgentQuery, Query()]
 ) -> list[GroupShape]:
     """A page of the groups that the agent is in, or that it manages."""
-    only = GroupFilter(agent_id=AgentId(agent_id), manager_type=query.manager_type)
-    return [group_shape(group) for group in await service.list(query.page, only)]
+    filter = GroupFilter(agent_id=AgentId(agent_id), manager_type=query.manager_type)
+    return [group_shape(group) for group in await service.list(query.page, filter)]
 
 
 @router.get("/{agent_id}/core-memory")
@@ -121,12 +121,12 @@ async def block(service: AgentsToRead, agent_id: str, block_label: str, response
 
 
 @router.patch("/{agent_id}/core-memory/blocks/{block_label}")
-async def modify_block(
+async def update_block(
     service: AgentsToChange,
     agent_id: str,
     block_label: str,
-    body: ModifyBlock,
-    expected: Expected,
+    body: UpdateBlock,
+    expected: ExpectedRevision,
     response: Response,
 ) -> BlockShape:
     """Change the agent's block of that label, for all that have it."""
@@ -138,10 +138,10 @@ async def modify_block(
 @router.patch("/{agent_id}/core-memory/blocks/attach/{block_id}")
 async def attach(service: AgentsToChange, agent_id: str, block_id: str, default_model: DefaultModel) -> AgentState:
     """Let the agent have a block, as its last."""
-    return agent_state(await service.attach_block(agent_id, block_id), default_model)
+    return agent_shape(await service.attach_block(agent_id, block_id), default_model)
 
 
 @router.patch("/{agent_id}/core-memory/blocks/detach/{block_id}")
 async def detach(service: AgentsToChange, agent_id: str, block_id: str, default_model: DefaultModel) -> AgentState:
     """Take a block from the agent; the block itself stays."""
-    return agent_state(await service.detach_block(agent_id, block_id), default_model)
+    return agent_shape(await service.detach_block(agent_id, block_id), default_model)

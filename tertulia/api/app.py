@@ -24,10 +24,10 @@ from tertulia.api import (
     openapi,
     problems,
 )
-from tertulia.api.access_log import AccessLog
-from tertulia.api.limits import BodyLimit, Rates
-from tertulia.api.path_normalisation import Paths
-from tertulia.api.security import API, Door, require
+from tertulia.api.access_log import AccessLogMiddleware
+from tertulia.api.limits import BodyLimitMiddleware, RateLimiter
+from tertulia.api.path_normalisation import PathNormalisationMiddleware
+from tertulia.api.security import API, AuthMiddleware, require
 from tertulia.configuration import Configuration
 from tertulia.service.connection import Connection
 from tertulia.temporal.encryption import EncryptionCodec
@@ -37,7 +37,7 @@ Agents, memory blocks, groups and their conversations. Every request under `/v1`
 `Authorization: Bearer tertulia_…` or `X-API-Key: tertulia_…`. Whoever holds a key sees and changes the rows of the
 key's organisation, and of no other. Errors have one shape, `Problem`.
 """
-_CONNECTIONS = 10
+_POOL_SIZE = 10
 """To the database, which are kept open; when all are busy there are more."""
 
 
@@ -49,44 +49,50 @@ def create_app(configuration: Configuration) -> FastAPI:
         description=_DESCRIPTION,
         redoc_url=None,
         static_url="/docs/assets",
-        lifespan=_connected(configuration),
+        lifespan=_lifespan_of(configuration),
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
         swagger_ui_parameters={"persistAuthorization": True},
     )
-    app.state.rates = Rates(configuration.requests_per_minute)
+    app.state.rate_limiter = RateLimiter(configuration.requests_per_minute)
     app.state.stopping = asyncio.Event()
     app.state.default_model = agents.default_model(configuration)
     app.include_router(health.router, prefix="/v1")
     for router in _routers(configuration):
         app.include_router(router, prefix="/v1", responses=problems.PROBLEMS)
-    problems.register(app)
+    problems.register_error_handlers(app)
     document = app.openapi()
-    openapi.complete(document)
+    openapi.complete_document(document)
     app.user_middleware = [
-        Middleware(AccessLog),
+        Middleware(AccessLogMiddleware),
         Middleware(codec.CodecCors, **codec.cors_settings(configuration.temporal_ui_url)),
-        Middleware(Paths, document["paths"]),
-        Middleware(Door),
-        Middleware(BodyLimit, configuration.max_body_bytes, {f"{API}codec/": codec.MAX_BODY_BYTES}),
+        Middleware(PathNormalisationMiddleware, document["paths"]),
+        Middleware(AuthMiddleware),
+        Middleware(BodyLimitMiddleware, configuration.max_body_bytes, {f"{API}codec/": codec.MAX_BODY_BYTES}),
     ]
     return app
 
 
 def _routers(configuration: Configuration) -> tuple[APIRouter, ...]:
     encryption = EncryptionCodec(configuration.encryption_keys)
-    definitions = (agents.router, blocks.router, groups.router, group_messages.router, group_stream.router)
-    talks = (conversations.router, commands.router)
-    return (*definitions, *talks, keys.router, events.router, codec.codec_router(encryption, require("operate")))
+    definition_routers = (agents.router, blocks.router, groups.router, group_messages.router, group_stream.router)
+    conversation_routers = (conversations.router, commands.router)
+    return (
+        *definition_routers,
+        *conversation_routers,
+        keys.router,
+        events.router,
+        codec.codec_router(encryption, require("operate")),
+    )
 
 
-def _connected(configuration: Configuration) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan_of(configuration: Configuration) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Lazy: an API that starts before Temporal answers what needs the database alone.
-        async with Connection.open(configuration, is_lazy=True, pool_size=_CONNECTIONS) as connection:
+        async with Connection.open(configuration, is_lazy=True, pool_size=_POOL_SIZE) as connection:
             app.state.connection = connection
-            async with events.listening(app, connection.database):
+            async with events.run_listener(app, connection.database):
                 yield
 
     return lifespan

@@ -6,9 +6,9 @@ from fastapi import APIRouter, Query, Response
 
 from tertulia.api.agents import DefaultModel
 from tertulia.api.dependencies import BlocksToChange, BlocksToRead
-from tertulia.api.schemas.agents import AgentState, agent_state
-from tertulia.api.schemas.blocks import BlockQuery, BlockShape, CreateBlock, ModifyBlock, block_shape
-from tertulia.api.schemas.requests import Deleted, Expected, Paged, etag
+from tertulia.api.schemas.agents import AgentState, agent_shape
+from tertulia.api.schemas.blocks import BlockQuery, BlockShape, CreateBlock, UpdateBlock, block_shape
+from tertulia.api.schemas.requests import DeletedResponse, ExpectedRevision, PageQuery, etag
 
 router = APIRouter(prefix="/blocks", tags=["blocks"])
 
@@ -42,8 +42,8 @@ async def retrieve(service: BlocksToRead, block_id: str, response: Response) -> 
 
 
 @router.patch("/{block_id}")
-async def modify(
-    service: BlocksToChange, block_id: str, body: ModifyBlock, expected: Expected, response: Response
+async def update(
+    service: BlocksToChange, block_id: str, body: UpdateBlock, expected: ExpectedRevision, response: Response
 ) -> BlockShape:
     """Change a block; it is in the next turn's prompt of all that have it.
 
@@ -56,15 +56,15 @@ async def modify(
 
 
 @router.delete("/{block_id}")
-async def delete(service: BlocksToChange, block_id: str) -> Deleted:
+async def delete(service: BlocksToChange, block_id: str) -> DeletedResponse:
     """Take a block away from all that have it."""
     await service.delete(block_id)
-    return Deleted(message=f"block {block_id!r} deleted")
+    return DeletedResponse(message=f"block {block_id!r} deleted")
 
 
 @router.get("/{block_id}/agents")
 async def agents(
-    service: BlocksToRead, block_id: str, query: Annotated[Paged, Query()], default_model: DefaultModel
+    service: BlocksToRead, block_id: str, query: Annotated[PageQuery, Query()], default_model: DefaultModel
 ) -> list[AgentState]:
     """A page of the agents that have the block."""
-    return [agent_state(agent, default_model) for agent in await service.agents(block_id, query.page)]
+    return [agent_shape(agent, default_model) for agent in await service.agents(block_id, query.page)]

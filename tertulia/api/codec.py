@@ -15,7 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Receive, Scope, Send
 from temporalio.api.common.v1 import Payload
 
-from tertulia.api.codec_session import key_of_session, session_router
+from tertulia.api.codec_session import session_router, use_session_key
 from tertulia.api.problems import PROBLEMS, Problem
 from tertulia.core.base import format_validation_error
 from tertulia.core.errors import PayloadUnreadable
@@ -65,7 +65,7 @@ class WirePayloads(BaseModel):
     payloads: tuple[WirePayload, ...]
 
 
-_REFUSALS: dict[int | str, dict[str, Any]] = {
+_ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     **{status: PROBLEMS[status] for status in (401, 403, 413, 429, 503)},
     400: {
         "model": Problem,
@@ -73,7 +73,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     },
     415: {"model": Problem, "description": "The body is not declared as application/json."},
 }
-_BODY = {
+_REQUEST_BODY = {
     "requestBody": {
         "required": True,
         "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{WirePayloads.__name__}"}}},
@@ -86,42 +86,42 @@ def codec_router(codec: EncryptionCodec, guard: Guard) -> APIRouter:
     guard lets pass; and `/codec/session`, where a browser gets what it needs for that.
     """
     router = APIRouter(prefix=CODEC_PATH, tags=["codec"])
-    guarded: dict[str, Any] = {
-        "dependencies": [Depends(key_of_session), Depends(guard)],
-        "responses": _REFUSALS,
-        "openapi_extra": _BODY,
+    route_options: dict[str, Any] = {
+        "dependencies": [Depends(use_session_key), Depends(guard)],
+        "responses": _ERROR_RESPONSES,
+        "openapi_extra": _REQUEST_BODY,
     }
 
-    @router.post("/decode", **guarded)
+    @router.post("/decode", **route_options)
     async def decode(request: Request) -> WirePayloads:
         """Decrypt payloads; what is not encrypted comes back as it is."""
-        payloads = await _payloads_of(request)
+        payloads = await _read_payloads(request)
         try:
-            return _on_the_wire(await codec.decode(payloads))
+            return _to_wire(await codec.decode(payloads))
         except PayloadUnreadable as error:
             raise HTTPException(400, str(error)) from None
 
-    @router.post("/encode", **guarded)
+    @router.post("/encode", **route_options)
     async def encode(request: Request) -> WirePayloads:
         """Encrypt payloads under the newest key."""
-        return _on_the_wire(await codec.encode(await _payloads_of(request)))
+        return _to_wire(await codec.encode(await _read_payloads(request)))
 
     router.include_router(session_router(guard))
     return router
 
 
-async def _payloads_of(request: Request) -> list[Payload]:
+async def _read_payloads(request: Request) -> list[Payload]:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise HTTPException(415, "the body has to be application/json")
     try:
-        wire = WirePayloads.model_validate_json(await _body_of(request))
+        wire_payloads = WirePayloads.model_validate_json(await _read_body(request))
     except ValidationError as error:
         raise HTTPException(400, f"not Temporal's payloads: {format_validation_error(error)}"[:1_000]) from None
-    return [Payload(metadata=dict(one.metadata), data=one.data) for one in wire.payloads]
+    return [Payload(metadata=dict(one.metadata), data=one.data) for one in wire_payloads.payloads]
 
 
-async def _body_of(request: Request) -> bytes:
+async def _read_body(request: Request) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -130,7 +130,7 @@ async def _body_of(request: Request) -> bytes:
     return bytes(body)
 
 
-def _on_the_wire(payloads: Sequence[Payload]) -> WirePayloads:
+def _to_wire(payloads: Sequence[Payload]) -> WirePayloads:
     return WirePayloads(
         payloads=tuple(WirePayload(metadata=dict(one.metadata), data=one.data) for one in payloads),
     )

@@ -13,7 +13,7 @@ from tertulia.api.problems import PROBLEMS
 
 SESSION_COOKIE = "tertulia_codec"
 
-_PAGE = """<!doctype html>
+_PAGE_HTML = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Tertulia: read encrypted conversations</title>
 <style>body{font:16px/1.5 system-ui;max-width:36em;margin:4em auto;padding:0 1em}input{width:100%;font:inherit}</style>
 <h1>Read encrypted conversations</h1>
@@ -39,7 +39,7 @@ document.getElementById("end").onclick = async () => {
 """
 
 
-async def key_of_session(request: Request) -> None:
+async def use_session_key(request: Request) -> None:
     """Let the session's key stand where guards look for one, unless the request brings its own."""
     key = request.cookies.get(SESSION_COOKIE)
     if key and "authorization" not in request.headers and "x-api-key" not in request.headers:
@@ -51,11 +51,11 @@ def session_router(guard: Callable[..., Awaitable[object]]) -> APIRouter:
     router = APIRouter(prefix="/session")
 
     @router.get("", response_class=HTMLResponse)
-    async def page() -> HTMLResponse:
+    async def show_session_page() -> HTMLResponse:
         """The page on which an operator enters a key."""
         policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
         headers = {"Content-Security-Policy": f"{policy}; frame-ancestors 'none'", "Cache-Control": "no-store"}
-        return HTMLResponse(_PAGE, headers=headers)
+        return HTMLResponse(_PAGE_HTML, headers=headers)
 
     @router.post(
         "",
@@ -63,7 +63,7 @@ def session_router(guard: Callable[..., Awaitable[object]]) -> APIRouter:
         dependencies=[Depends(guard)],
         responses={status: PROBLEMS[status] for status in (401, 403, 429, 503)},
     )
-    async def begin(request: Request) -> Response:
+    async def create_session(request: Request) -> Response:
         """Remember the request's own key in this browser."""
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
@@ -80,7 +80,7 @@ def session_router(guard: Callable[..., Awaitable[object]]) -> APIRouter:
         return response
 
     @router.delete("", status_code=204)
-    async def end(request: Request) -> Response:
+    async def delete_session(request: Request) -> Response:
         """Forget it."""
         response = Response(status_code=204)
         response.delete_cookie(SESSION_COOKIE, path=_codec_path(request), httponly=True, samesite="strict")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header
 
-from tertulia.api.dependencies import SharedConnection, scope_of
+from tertulia.api.dependencies import SharedConnection, organisation_scope
 from tertulia.api.security import require
 from tertulia.core.commands import COMMANDS, PATHS, Command, PostMessage, Receipt, UpdateSettings
 from tertulia.core.keys import Scope
@@ -26,7 +26,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-def _route(kind: type[Command], scope: Scope) -> Callable[..., Awaitable[Receipt]]:
+def _command_endpoint(kind: type[Command], scope: Scope) -> Callable[..., Awaitable[Receipt]]:
     async def send(
         connection: SharedConnection,
         principal: Annotated[Principal, Depends(require(scope))],
@@ -37,7 +37,7 @@ def _route(kind: type[Command], scope: Scope) -> Callable[..., Awaitable[Receipt
         command = body
         if command.command_id is None and idempotency_key is not None:
             command = command.model_copy(update={"command_id": idempotency_key})
-        return await send_command(scope_of(connection, principal), conversation_id, command)
+        return await send_command(organisation_scope(connection, principal), conversation_id, command)
 
     send.__annotations__["body"] = kind
     send.__doc__ = getdoc(kind)
@@ -47,7 +47,7 @@ def _route(kind: type[Command], scope: Scope) -> Callable[..., Awaitable[Receipt
 for _name, _kind in COMMANDS.items():
     router.add_api_route(
         f"/{PATHS[_name]}",
-        _route(_kind, "post" if _kind is PostMessage else "operate"),
+        _command_endpoint(_kind, "post" if _kind is PostMessage else "operate"),
         methods=["PATCH" if _kind is UpdateSettings else "POST"],
         status_code=202,
         name=_kind.__name__,

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, BaseModel, Field
 
 from tertulia.api.dependencies import ConversationsToChange, ConversationsToRead, ConversationsToStart
-from tertulia.api.schemas.requests import Body, Deleted, Paged
+from tertulia.api.schemas.requests import DeletedResponse, PageQuery, RequestModel
 from tertulia.core.conversations import ConversationFilter, NewConversation, NewFork
 from tertulia.core.paging import DEFAULT_PAGE, MAX_PAGE
 from tertulia.core.phases import PublicPhase
@@ -36,7 +36,7 @@ class Conversation(BaseModel):
     closed_at: datetime | None
 
     @classmethod
-    def of(cls, row: ConversationRow) -> Self:
+    def from_row(cls, row: ConversationRow) -> Self:
         """What a row tells of its conversation."""
         values = row.model_dump(include=set(cls.model_fields))
         return cls(**values, id=row.conversation_id, messages=row.last_seq, turns=row.last_turn)
@@ -49,7 +49,7 @@ class EventCursor(BaseModel):
     """The number of an event, as the event stream takes it; 0 = before the first."""
 
 
-class ConversationFilterQuery(Body):
+class ConversationFilterQuery(RequestModel):
     """Which conversations are meant: those that match every field that is set."""
 
     group_id: str | None = Field(default=None, max_length=128, description="Id or name of the group.")
@@ -70,11 +70,11 @@ class ConversationFilterQuery(Body):
         )
 
 
-class ConversationQuery(ConversationFilterQuery, Paged):
+class ConversationQuery(ConversationFilterQuery, PageQuery):
     """One page of the conversations that match."""
 
 
-class SpanQuery(Body):
+class NumberedPageQuery(RequestModel):
     """Which part of a list that is counted: 1, 2, 3…"""
 
     after: int = Field(default=0, ge=0, le=2**53)
@@ -86,13 +86,13 @@ async def conversations(
     service: ConversationsToRead, query: Annotated[ConversationQuery, Query()]
 ) -> list[Conversation]:
     """List the conversations of the organisation, page by page."""
-    return [Conversation.of(row) for row in await service.list(query.page, query.filter)]
+    return [Conversation.from_row(row) for row in await service.list(query.page, query.filter)]
 
 
 @router.post("/", status_code=201)
-async def start(service: ConversationsToStart, body: NewConversation) -> Conversation:
+async def create(service: ConversationsToStart, body: NewConversation) -> Conversation:
     """Start a conversation of a group with its first message. It runs by itself; its events report its progress."""
-    return Conversation.of(await service.create(body))
+    return Conversation.from_row(await service.create(body))
 
 
 @router.get("/count")
@@ -110,14 +110,14 @@ async def find(service: ConversationsToRead, prefix: Annotated[str, Query(min_le
 @router.get("/{conversation_id}")
 async def retrieve(service: ConversationsToRead, conversation_id: str) -> Conversation:
     """Return a conversation."""
-    return Conversation.of(await service.retrieve(conversation_id))
+    return Conversation.from_row(await service.retrieve(conversation_id))
 
 
 @router.delete("/{conversation_id}")
-async def delete(service: ConversationsToChange, conversation_id: str) -> Deleted:
+async def delete(service: ConversationsToChange, conversation_id: str) -> DeletedResponse:
     """Delete a closed conversation: its transcript, everything recorded of it, and its history in Temporal."""
     await service.delete(conversation_id)
-    return Deleted(message=f"conversation {conversation_id!r} deleted")
+    return DeletedResponse(message=f"conversation {conversation_id!r} deleted")
 
 
 @router.get("/{conversation_id}/status")
@@ -153,7 +153,7 @@ async def recent_turns(service: ConversationsToRead, conversation_id: str) -> li
 
 @router.get("/{conversation_id}/messages")
 async def transcript(
-    service: ConversationsToRead, conversation_id: str, query: Annotated[SpanQuery, Query()]
+    service: ConversationsToRead, conversation_id: str, query: Annotated[NumberedPageQuery, Query()]
 ) -> list[Message]:
     """List the messages with a `seq` greater than `after`, the oldest first."""
     return await service.messages(conversation_id, after=query.after, limit=query.limit)
@@ -161,7 +161,7 @@ async def transcript(
 
 @router.get("/{conversation_id}/turns")
 async def turns(
-    service: ConversationsToRead, conversation_id: str, query: Annotated[SpanQuery, Query()]
+    service: ConversationsToRead, conversation_id: str, query: Annotated[NumberedPageQuery, Query()]
 ) -> list[FinishedTurn]:
     """List the turns after turn `after`, the oldest first: speaker, reason, model and cost."""
     return await service.turns(conversation_id, after=query.after, limit=query.limit)
@@ -175,7 +175,7 @@ async def members(service: ConversationsToRead, conversation_id: str) -> list[Me
 
 @router.get("/{conversation_id}/membership")
 async def membership(
-    service: ConversationsToRead, conversation_id: str, query: Annotated[SpanQuery, Query()]
+    service: ConversationsToRead, conversation_id: str, query: Annotated[NumberedPageQuery, Query()]
 ) -> list[MembershipChange]:
     """List the changes of the roster after epoch `after`, the oldest first, each with its command."""
     return await service.membership_changes(conversation_id, after=query.after, limit=query.limit)
@@ -184,4 +184,4 @@ async def membership(
 @router.post("/{conversation_id}/fork", status_code=201)
 async def fork(service: ConversationsToChange, conversation_id: str, body: NewFork) -> Conversation:
     """Start a conversation that shares this one's first turns, with another roster or another model."""
-    return Conversation.of(await service.fork(conversation_id, body))
+    return Conversation.from_row(await service.fork(conversation_id, body))

@@ -16,35 +16,35 @@ from tertulia.service.scope import OrganisationScope
 from tertulia.store.notifications import Listener
 
 
-def connection_of(request: Request) -> Connection:
+def get_connection(request: Request) -> Connection:
     connection: Connection = request.app.state.connection
     return connection
 
 
-def listener_of(request: Request) -> Listener:
+def get_listener(request: Request) -> Listener:
     listener: Listener = request.app.state.listener
     return listener
 
 
-SharedConnection = Annotated[Connection, Depends(connection_of)]
-SharedListener = Annotated[Listener, Depends(listener_of)]
+SharedConnection = Annotated[Connection, Depends(get_connection)]
+SharedListener = Annotated[Listener, Depends(get_listener)]
 
 
-def scope_of(connection: Connection, principal: Principal) -> OrganisationScope:
+def organisation_scope(connection: Connection, principal: Principal) -> OrganisationScope:
     """Return the organisation scope of a key's holder."""
     return OrganisationScope(connection, principal.organisation_id)
 
 
 def _scope_to_read(connection: SharedConnection, principal: Reader) -> OrganisationScope:
-    return scope_of(connection, principal)
+    return organisation_scope(connection, principal)
 
 
 def _scope_to_post(connection: SharedConnection, principal: Poster) -> OrganisationScope:
-    return scope_of(connection, principal)
+    return organisation_scope(connection, principal)
 
 
 def _scope_to_operate(connection: SharedConnection, principal: Operator) -> OrganisationScope:
-    return scope_of(connection, principal)
+    return organisation_scope(connection, principal)
 
 
 ReadScope = Annotated[OrganisationScope, Depends(_scope_to_read)]
@@ -89,7 +89,7 @@ def _conversations_to_change(scope: OperateScope) -> ConversationService:
 
 
 def _keys(connection: SharedConnection, principal: Administrator) -> KeyService:
-    return KeyService(scope_of(connection, principal), granted_by=principal)
+    return KeyService(organisation_scope(connection, principal), granted_by=principal)
 
 
 AgentsToRead = Annotated[AgentService, Depends(_agents_to_read)]

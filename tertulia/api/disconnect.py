@@ -7,31 +7,31 @@ from typing import Any, TypeVar
 from starlette.exceptions import HTTPException
 from starlette.types import Receive
 
-NOT_ANSWERED = 499
+CLIENT_DISCONNECTED = 499
 """The status, in the log, of a request whose client left before there was an answer."""
 
 T = TypeVar("T")
 
 
-async def left(receive: Receive) -> None:
+async def wait_for_disconnect(receive: Receive) -> None:
     """Returns once the client has left; what it still sends is thrown away."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def unless_left(receive: Receive, waiting: Coroutine[Any, Any, T]) -> T:
-    """What comes of `waiting`, which is cancelled if the client leaves first.
+async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """What comes of `work`, which is cancelled if the client leaves first.
 
     Raises:
         HTTPException: 499, it has left; nobody reads that.
     """
-    result, leaving = asyncio.create_task(waiting), asyncio.create_task(left(receive))
+    result, disconnect = asyncio.create_task(work), asyncio.create_task(wait_for_disconnect(receive))
     try:
-        await asyncio.wait({result, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({result, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         if result.done():
             return result.result()
-        raise HTTPException(NOT_ANSWERED, "the client has left")
+        raise HTTPException(CLIENT_DISCONNECTED, "the client has left")
     finally:
-        for task in (result, leaving):
+        for task in (result, disconnect):
             task.cancel()
-        await asyncio.gather(result, leaving, return_exceptions=True)
+        await asyncio.gather(result, disconnect, return_exceptions=True)

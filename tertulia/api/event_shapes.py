@@ -12,11 +12,11 @@ from tertulia.store.event_log import EventKind
 from tertulia.store.membership import MembershipChange
 
 
-class _Told(BaseModel):
+class _EventData(BaseModel):
     created_at: datetime
 
 
-class MessageTold(_Told):
+class MessageEventData(_EventData):
     """`message`: a message entered the transcript, a participant's or one from outside."""
 
     seq: int
@@ -41,7 +41,7 @@ class MessageTold(_Told):
     completion_tokens: int | None = None
 
 
-class TurnStartedTold(_Told):
+class TurnStartedEventData(_EventData):
     """`turn_started`: a participant has the floor."""
 
     turn: int
@@ -50,14 +50,14 @@ class TurnStartedTold(_Told):
     speaker: str
 
 
-class SpeakerChosenTold(TurnStartedTold):
+class SpeakerChosenEventData(TurnStartedEventData):
     """`speaker_chosen`: who has the next turn, and why."""
 
     chosen_by: str
     reason: str
 
 
-class SilentTurnTold(TurnStartedTold):
+class SilentTurnEventData(TurnStartedEventData):
     """`turn_passed`, `turn_failed`, `turn_discarded`, `turn_cancelled`: a turn ended without a message."""
 
     epoch: int
@@ -77,7 +77,7 @@ class SilentTurnTold(TurnStartedTold):
     finished_at: datetime
 
 
-class SelectionFailedTold(_Told):
+class SelectionFailedEventData(_EventData):
     """`selection_failed`: a manager chose nobody."""
 
     turn: int
@@ -86,7 +86,7 @@ class SelectionFailedTold(_Told):
     reason: str
 
 
-class PhaseTold(_Told):
+class PhaseEventData(_EventData):
     """`phase`: a round begins or ends, the conversation is paused, goes on, or is closed; the last ends the stream."""
 
     phase: PublicPhase
@@ -96,7 +96,7 @@ class PhaseTold(_Told):
     explanation: str
 
 
-class DeltaTold(BaseModel):
+class DeltaEventData(BaseModel):
     """`delta`: words as they are said. It has no id, and is not told again to one who was cut off."""
 
     turn: int
@@ -114,19 +114,19 @@ class StreamedEvent(BaseModel):
     """The event's number: 1, 2, 3… without gaps. A `delta` has none."""
     event: EventKind | Literal["delta"]
     data: (
-        MessageTold
-        | SpeakerChosenTold
-        | TurnStartedTold
-        | SilentTurnTold
-        | SelectionFailedTold
+        MessageEventData
+        | SpeakerChosenEventData
+        | TurnStartedEventData
+        | SilentTurnEventData
+        | SelectionFailedEventData
         | MembershipChange
-        | PhaseTold
-        | DeltaTold
+        | PhaseEventData
+        | DeltaEventData
         | dict[str, JsonValue]
     )
 
 
-class EventText(RootModel[str]):
+class EventStreamText(RootModel[str]):
     """Server-sent events as they come: text, in which each event is one of `StreamedEvent`."""
 
     @classmethod

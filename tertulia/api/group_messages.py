@@ -5,15 +5,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from tertulia.api.dependencies import GroupsToRead, OperateScope, PostScope, ReadScope, SharedListener
-from tertulia.api.disconnect import unless_left
+from tertulia.api.disconnect import cancel_on_disconnect
 from tertulia.api.schemas.messages import (
-    Accepted,
     GroupAnswer,
     GroupMessage,
     MessageQuery,
+    MessagesAccepted,
     SendMessages,
     message_shape,
-    seq_of,
+    parse_message_id,
     stop_reason,
     usage_statistics,
 )
@@ -25,7 +25,9 @@ from tertulia.store.spans import Span, read_span
 
 router = APIRouter(prefix="/groups", tags=["groups"])
 
-_ACCEPTED: dict[int | str, dict[str, Any]] = {202: {"model": Accepted, "description": "Accepted, with `background`."}}
+_ACCEPTED: dict[int | str, dict[str, Any]] = {
+    202: {"model": MessagesAccepted, "description": "Accepted, with `background`."}
+}
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -46,7 +48,7 @@ async def send(
     body: SendMessages,
     response: Response,
     idempotency_key: IdempotencyKey = None,
-) -> GroupAnswer | Accepted:
+) -> GroupAnswer | MessagesAccepted:
     """Say something to the group, and wait until the round that it sets off is over.
 
     The first message starts the group's default conversation, the next ones continue it. With `background`, the answer
@@ -59,18 +61,20 @@ async def send(
         idempotency_key=idempotency_key,
     )
     if not body.background:
-        return group_answer(await unless_left(request.receive, wait_for_answer(scope, listener, accepted)))
+        return group_answer_shape(
+            await cancel_on_disconnect(request.receive, wait_for_answer(scope, listener, accepted))
+        )
     response.status_code = 202
-    return Accepted(conversation_id=accepted.conversation_id, message_ids=[*accepted.message_ids])
+    return MessagesAccepted(conversation_id=accepted.conversation_id, message_ids=[*accepted.message_ids])
 
 
-def group_answer(answer: records.GroupAnswer) -> GroupAnswer:
+def group_answer_shape(answer: records.GroupAnswer) -> GroupAnswer:
     """What came of messages to a group, in this shape."""
-    everyone_once = isinstance(answer.rules, RoundRobinConfig) and answer.rules.max_turns is None
-    said = [message for message in answer.messages if message.role == "assistant"]
+    one_turn_each = isinstance(answer.rules, RoundRobinConfig) and answer.rules.max_turns is None
+    agent_messages = [message for message in answer.messages if message.role == "assistant"]
     return GroupAnswer(
-        messages=[message_shape(answer.conversation_id, message) for message in said],
-        stop_reason=stop_reason(answer.stop_reason, everyone_once=everyone_once),
+        messages=[message_shape(answer.conversation_id, message) for message in agent_messages],
+        stop_reason=stop_reason(answer.stop_reason, one_turn_each=one_turn_each),
         usage=usage_statistics(answer.usage, answer.turns),
         conversation_id=answer.conversation_id,
         message_ids=[*answer.message_ids],
@@ -84,8 +88,8 @@ async def messages(
     """A page of what was said to the group and in it, since it was reset."""
     conversation_id = (await service.retrieve(group_id)).default_conversation_id
     span = Span(
-        before=_seq(query.before, conversation_id, "before"),
-        after=_seq(query.after, conversation_id, "after"),
+        before=_message_seq(query.before, conversation_id, "before"),
+        after=_message_seq(query.after, conversation_id, "after"),
         limit=query.limit,
         order=query.order,
     )
@@ -102,5 +106,5 @@ async def reset(scope: OperateScope, group_id: str) -> None:
     await reset_group(scope, GroupId(group_id))
 
 
-def _seq(message_id: str | None, conversation_id: ConversationId | None, field: str) -> int | None:
-    return None if message_id is None else seq_of(message_id, conversation_id, field)
+def _message_seq(message_id: str | None, conversation_id: ConversationId | None, field: str) -> int | None:
+    return None if message_id is None else parse_message_id(message_id, conversation_id, field)

@@ -10,10 +10,10 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from tertulia.api.dependencies import PostScope, SharedListener
-from tertulia.api.group_messages import IdempotencyKey, group_answer
+from tertulia.api.group_messages import IdempotencyKey, group_answer_shape
 from tertulia.api.schemas.messages import GroupEvents, SendMessages, message_shape
 from tertulia.api.security import Poster
-from tertulia.api.sse import EventStream, Streams
+from tertulia.api.sse import EventStream, OpenStreams
 from tertulia.core import records
 from tertulia.core.ids import ConversationId, GroupId
 from tertulia.core.records import ConversationEvent, Message, StreamEvent
@@ -51,16 +51,16 @@ async def stream(
     The stream ends with the reason, the cost, and `[DONE]`. Cut off, the round goes on: the same request with the same
     `Idempotency-Key` tells it anew, and says nothing twice.
     """
-    streams: Streams = request.app.state.streams
-    streams.check(principal.key_id)
-    present = (await GroupService(scope).retrieve(group_id)).default_conversation_id
-    seen = await last_event(scope.database, present) if present else 0
+    streams: OpenStreams = request.app.state.streams
+    streams.check_limit(principal.key_id)
+    current_id = (await GroupService(scope).retrieve(group_id)).default_conversation_id
+    last_seen_event = await last_event(scope.database, current_id) if current_id else 0
     posts = [message.post for message in body.messages]
     accepted = await post_to_group(scope, GroupId(group_id), posts, idempotency_key=idempotency_key)
-    after = seen if accepted.conversation_id == present else 0
+    after = last_seen_event if accepted.conversation_id == current_id else 0
     return EventStream(
-        _told(
-            _said(
+        _encode_stream(
+            _read_agent_messages(
                 scope.database,
                 accepted,
                 read_event_stream(scope.database, accepted.conversation_id, after, listener=listener),
@@ -69,64 +69,64 @@ async def stream(
             accepted.conversation_id,
         ),
         stopping=request.app.state.stopping,
-        still_allowed=partial(is_valid, scope.database, principal.key_id),
+        is_still_allowed=partial(is_valid, scope.database, principal.key_id),
         streams=streams,
         key_id=principal.key_id,
     )
 
 
-async def _told(
-    said: AsyncGenerator[Message, None],
-    answered: Callable[[], Coroutine[Any, Any, records.GroupAnswer]],
+async def _encode_stream(
+    agent_messages: AsyncGenerator[Message, None],
+    wait_for_result: Callable[[], Coroutine[Any, Any, records.GroupAnswer]],
     conversation_id: ConversationId,
 ) -> AsyncGenerator[bytes, None]:
     """What the agents say as it happens, until there is an answer; then what is left of it."""
-    told: set[int] = set()
-    async with aclosing(said):
-        answer = asyncio.create_task(answered())
-        coming = asyncio.create_task(_next(said))
+    sent: set[int] = set()
+    async with aclosing(agent_messages):
+        answer_task = asyncio.create_task(wait_for_result())
+        next_message = asyncio.create_task(_next_or_none(agent_messages))
         try:
-            while not answer.done():
-                await asyncio.wait((answer, coming), return_when=asyncio.FIRST_COMPLETED)
-                if not coming.done():
+            while not answer_task.done():
+                await asyncio.wait((answer_task, next_message), return_when=asyncio.FIRST_COMPLETED)
+                if not next_message.done():
                     continue
-                message = coming.result()
+                message = next_message.result()
                 if message is None:
                     break
-                told.add(message.seq)
-                yield _line(message_shape(conversation_id, message))
-                coming = asyncio.create_task(_next(said))
-            whole = group_answer(await answer)
+                sent.add(message.seq)
+                yield _encode_line(message_shape(conversation_id, message))
+                next_message = asyncio.create_task(_next_or_none(agent_messages))
+            final_answer = group_answer_shape(await answer_task)
         finally:
-            coming.cancel()
-            answer.cancel()
-            await asyncio.wait((coming, answer))
-    for shape in whole.messages:
-        if shape.seq_id not in told:
-            yield _line(shape)
-    yield _line(whole.stop_reason)
-    yield _line(whole.usage)
+            next_message.cancel()
+            answer_task.cancel()
+            await asyncio.wait((next_message, answer_task))
+    for shape in final_answer.messages:
+        if shape.seq_id not in sent:
+            yield _encode_line(shape)
+    yield _encode_line(final_answer.stop_reason)
+    yield _encode_line(final_answer.usage)
     yield _DONE
 
 
-async def _next(said: AsyncGenerator[Message, None]) -> Message | None:
-    return await anext(said, None)
+async def _next_or_none(agent_messages: AsyncGenerator[Message, None]) -> Message | None:
+    return await anext(agent_messages, None)
 
 
-async def _said(
-    database: Database, accepted: records.GroupAnswer, occurrences: AsyncGenerator[StreamEvent, None]
+async def _read_agent_messages(
+    database: Database, accepted: records.GroupAnswer, events: AsyncGenerator[StreamEvent, None]
 ) -> AsyncGenerator[Message, None]:
     """What agents say after the first of these messages."""
     first: PostedMessage | None = None
-    async with aclosing(occurrences):
-        async for occurrence in occurrences:
-            if not isinstance(occurrence, ConversationEvent) or occurrence.data.get("role") != "assistant":
+    async with aclosing(events):
+        async for event in events:
+            if not isinstance(event, ConversationEvent) or event.data.get("role") != "assistant":
                 continue
             first = first or await find_posted(database, accepted.conversation_id, accepted.message_ids[0])
-            message = Message.model_validate({**occurrence.data, "created_at": occurrence.created_at})
+            message = Message.model_validate({**event.data, "created_at": event.created_at})
             if first is not None and message.seq > first.seq:
                 yield message
 
 
-def _line(shape: BaseModel) -> bytes:
+def _encode_line(shape: BaseModel) -> bytes:
     return f"data: {shape.model_dump_json()}\n\n".encode()

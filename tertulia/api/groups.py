@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from tertulia.api.dependencies import GroupsToChange, GroupsToRead
-from tertulia.api.schemas.groups import CreateGroup, GroupQuery, GroupShape, ModifyGroup, group_shape
-from tertulia.api.schemas.requests import Deleted, Expected, etag
+from tertulia.api.schemas.groups import CreateGroup, GroupQuery, GroupShape, UpdateGroup, group_shape
+from tertulia.api.schemas.requests import DeletedResponse, ExpectedRevision, etag
 from tertulia.core.group import ClosePolicy
 
 router = APIRouter(prefix="/groups", tags=["groups"])
@@ -21,7 +21,7 @@ async def groups(service: GroupsToRead, query: Annotated[GroupQuery, Query()]) -
 @router.post("/")
 async def create(service: GroupsToChange, body: CreateGroup, response: Response) -> GroupShape:
     """Make a group. It may be empty; a message to it is refused as long as it is."""
-    group = await service.create(body.new)
+    group = await service.create(body.definition)
     response.headers.update(etag(group.group.revision))
     return group_shape(group)
 
@@ -41,8 +41,8 @@ async def retrieve(service: GroupsToRead, group_id: str, response: Response) -> 
 
 
 @router.patch("/{group_id}")
-async def modify(
-    service: GroupsToChange, group_id: str, body: ModifyGroup, expected: Expected, response: Response
+async def update(
+    service: GroupsToChange, group_id: str, body: UpdateGroup, expected: ExpectedRevision, response: Response
 ) -> GroupShape:
     """Change a group; its running conversations follow at their next turn.
 
@@ -61,10 +61,10 @@ async def delete(
     conversations: Annotated[
         ClosePolicy, Query(description="Whether its conversations close, or go on without it.")
     ] = "close",
-) -> Deleted:
+) -> DeletedResponse:
     """Delete a group; transcripts stay."""
     await service.delete(group_id, conversations=conversations)
-    return Deleted(message=f"group {group_id!r} deleted")
+    return DeletedResponse(message=f"group {group_id!r} deleted")
 
 
 @router.patch("/{group_id}/blocks/attach/{block_id}")

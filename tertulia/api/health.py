@@ -15,7 +15,7 @@ from tertulia.core.errors import Unavailable
 from tertulia.service.connection import Connection
 from tertulia.store.database import Database
 
-_PATIENCE_SECONDS = 3.0
+_CHECK_TIMEOUT_SECONDS = 3.0
 _VERSION = version("tertulia")
 
 router = APIRouter(prefix="/health", tags=["health"])
@@ -47,43 +47,46 @@ async def health() -> Health:
 async def ready(request: Request) -> Readiness:
     """Whether the API can do its work: Postgres answers, its tables are those of this version, Temporal answers."""
     connection: Connection = request.app.state.connection
-    checks = (_in_time("the database", _database(connection.database)), _in_time("Temporal", _temporal(connection)))
+    checks = (
+        _run_check("the database", _check_database(connection.database)),
+        _run_check("Temporal", _check_temporal(connection)),
+    )
     missing = [problem for problem in await asyncio.gather(*checks) if problem]
     if missing:
         raise Unavailable(f"not ready: {'; '.join(missing)}")
     return Readiness()
 
 
-async def _database(database: Database) -> str | None:
-    needed = await asyncio.to_thread(_needed_version)
+async def _check_database(database: Database) -> str | None:
+    required = await asyncio.to_thread(_required_version)
     try:
         row = await database.row(text("SELECT version_num FROM alembic_version"))
     except ProgrammingError:
         row = None
     found = row[0] if row else "no tables"
-    if found == needed:
+    if found == required:
         return None
-    return f"the database has {found}, this program needs version {needed}: `tertulia migrate` brings it up to date"
+    return f"the database has {found}, this program needs version {required}: `tertulia migrate` brings it up to date"
 
 
-def _needed_version() -> str:
+def _required_version() -> str:
     # Imported when it is first asked for: alembic would delay every start of the API.
     from tertulia.store.migrate import newest
 
     return newest()
 
 
-async def _temporal(connection: Connection) -> str | None:
+async def _check_temporal(connection: Connection) -> str | None:
     await connection.temporal.service_client.check_health()
     return None
 
 
-async def _in_time(what: str, check: Awaitable[str | None]) -> str | None:
+async def _run_check(service_name: str, check: Awaitable[str | None]) -> str | None:
     """What is missing, in words."""
     try:
-        async with asyncio.timeout(_PATIENCE_SECONDS):
+        async with asyncio.timeout(_CHECK_TIMEOUT_SECONDS):
             return await check
     except SQLAlchemyError as error:
-        return f"{what}: {type(getattr(error, 'orig', None) or error).__name__}"
+        return f"{service_name}: {type(getattr(error, 'orig', None) or error).__name__}"
     except (TimeoutError, OSError, RuntimeError):
-        return f"{what} does not answer"
+        return f"{service_name} does not answer"

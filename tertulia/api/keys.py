@@ -34,9 +34,9 @@ class Key(BaseModel):
     revoked_at: datetime | None
 
     @classmethod
-    def of(cls, row: KeyRow, **more: str) -> Self:
+    def from_row(cls, row: KeyRow, **extra: str) -> Self:
         """What a row tells of its key."""
-        return cls.model_validate({**row.model_dump(), **more})
+        return cls.model_validate({**row.model_dump(), **extra})
 
 
 class RenameKey(Definition):
@@ -59,14 +59,14 @@ async def keys(
     limit: PageSize = DEFAULT_PAGE,
 ) -> list[Key]:
     """List your organisation's keys, the oldest first, revoked ones included."""
-    return [Key.of(row) for row in await service.list(after=after, limit=limit)]
+    return [Key.from_row(row) for row in await service.list(after=after, limit=limit)]
 
 
 @router.post("/", status_code=201)
 async def create(service: Keys, new: NewKey) -> CreatedKey:
     """Create a key for your organisation. The answer is the only place where the key can be read."""
     created = await service.create(new)
-    return CreatedKey.of(created.key, key=created.secret)
+    return CreatedKey.from_row(created.key, key=created.secret)
 
 
 @router.get("/count")
@@ -78,16 +78,16 @@ async def count(service: Keys) -> int:
 @router.get("/{key_id}")
 async def retrieve(service: Keys, key_id: str) -> Key:
     """Return a key, without its secret."""
-    return Key.of(await service.retrieve(key_id))
+    return Key.from_row(await service.retrieve(key_id))
 
 
 @router.patch("/{key_id}")
 async def rename(service: Keys, key_id: str, body: RenameKey) -> Key:
     """Give a key another name."""
-    return Key.of(await service.update(key_id, name=body.name))
+    return Key.from_row(await service.update(key_id, name=body.name))
 
 
 @router.delete("/{key_id}")
 async def revoke(service: Keys, key_id: str) -> Key:
     """Revoke a key at once and for good. It stays in the list."""
-    return Key.of(await service.delete(key_id))
+    return Key.from_row(await service.delete(key_id))

@@ -10,14 +10,14 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tertulia.api.problems import answer_to
+from tertulia.api.problems import error_response
 from tertulia.core.paging import MAX_PAGE
 
 PageSize = Annotated[int, Query(ge=1, le=MAX_PAGE, description="How many, at most.")]
-_MANY_KEYS = 10_000
+_MAX_BUCKETS = 10_000
 
 
-class Rates:
+class RateLimiter:
     """A bucket of requests for each key: full it holds a minute's worth, and it fills evenly.
 
     It counts in this process alone: of an API that runs in several processes, each lets so many pass.
@@ -38,28 +38,28 @@ class Rates:
         if not self._capacity:
             return
         now = self._clock()
-        left, since = self._buckets.get(key_id, (self._capacity, now))
-        left = min(self._capacity, left + (now - since) * self._per_second)
-        if left < 1:
-            self._buckets[key_id] = (left, now)
-            seconds = math.ceil((1 - left) / self._per_second)
+        tokens, updated_at = self._buckets.get(key_id, (self._capacity, now))
+        tokens = min(self._capacity, tokens + (now - updated_at) * self._per_second)
+        if tokens < 1:
+            self._buckets[key_id] = (tokens, now)
+            seconds = math.ceil((1 - tokens) / self._per_second)
             detail = f"too many requests with this key: {self._capacity:.0f} a minute are allowed; wait {seconds} s"
             raise HTTPException(429, detail, {"Retry-After": str(seconds)})
-        if len(self._buckets) >= _MANY_KEYS and key_id not in self._buckets:
-            self._forget_idle(now)
-        self._buckets[key_id] = (left - 1, now)
+        if len(self._buckets) >= _MAX_BUCKETS and key_id not in self._buckets:
+            self._drop_full_buckets(now)
+        self._buckets[key_id] = (tokens - 1, now)
 
-    def _forget_idle(self, now: float) -> None:
+    def _drop_full_buckets(self, now: float) -> None:
         """A full bucket is the same as none."""
-        full = [key for key, (left, since) in self._buckets.items() if self._is_full(left, now - since)]
+        full = [key for key, (tokens, updated_at) in self._buckets.items() if self._is_full(tokens, now - updated_at)]
         for key in full:
             del self._buckets[key]
 
-    def _is_full(self, left: float, seconds: float) -> bool:
-        return left + seconds * self._per_second >= self._capacity
+    def _is_full(self, tokens: float, seconds: float) -> bool:
+        return tokens + seconds * self._per_second >= self._capacity
 
 
-class BodyLimit:
+class BodyLimitMiddleware:
     """Refuses a body that is too long: at once where its length is announced, else as soon as it has become so.
 
     Args:
@@ -67,41 +67,43 @@ class BodyLimit:
         others: other limits, for what begins with these paths.
     """
 
-    def __init__(self, app: ASGIApp, limit: int, others: Mapping[str, int]) -> None:
+    def __init__(self, app: ASGIApp, limit: int, limits_by_prefix: Mapping[str, int]) -> None:
         self._app = app
         self._limit = limit
-        self._others = others
+        self._limits_by_prefix = limits_by_prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request, or hand it on with a watch over what is read of it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = next((size for path, size in self._others.items() if scope["path"].startswith(path)), self._limit)
-        announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdigit() and int(announced) > limit:
-            refusal = answer_to(_too_long(limit))
-            assert refusal is not None
-            await refusal(scope, receive, send)
+        limit = next(
+            (size for path, size in self._limits_by_prefix.items() if scope["path"].startswith(path)), self._limit
+        )
+        content_length = Headers(scope=scope).get("content-length", "")
+        if content_length.isdigit() and int(content_length) > limit:
+            response = error_response(_body_too_long(limit))
+            assert response is not None
+            await response(scope, receive, send)
             return
-        await self._app(scope, _counted(receive, limit), send)
+        await self._app(scope, _limit_receive(receive, limit), send)
 
 
-def _counted(receive: Receive, limit: int) -> Receive:
+def _limit_receive(receive: Receive, limit: int) -> Receive:
     size = 0
 
-    async def counted() -> Message:
+    async def receive_limited() -> Message:
         nonlocal size
         message = await receive()
         if message["type"] == "http.request":
             size += len(message.get("body", b""))
             if size > limit:
-                raise _too_long(limit)
+                raise _body_too_long(limit)
         return message
 
-    return counted
+    return receive_limited
 
 
-def _too_long(limit: int) -> HTTPException:
+def _body_too_long(limit: int) -> HTTPException:
     # No `Connection: close`: what is left of the body is thrown away as it comes, so that its sender sees the answer.
     return HTTPException(413, f"the body is longer than the {limit} bytes that are allowed")

@@ -10,25 +10,27 @@ _EVENTS = "text/event-stream"
 _EVENT_FIELDS: dict[str, Any] = {"id": {"type": "string"}, "event": {"type": "string"}, "retry": {"type": "integer"}}
 
 
-def complete(document: dict[str, Any]) -> None:
+def complete_document(document: dict[str, Any]) -> None:
     """Let every problem be JSON, also where a route answers with something else; and let a stream's schema be that of
     each event in it (OpenAPI 3.2, 4.14.4; FastAPI writes its own streams so).
     """
     schemas: dict[str, Any] = document["components"]["schemas"]
-    for status, answer in _answers(document):
+    for status, response in _responses(document):
         if status >= 400:
-            answer["content"] = _PROBLEM
-        elif _EVENTS in answer.get("content", {}):
-            answer["content"][_EVENTS] = {"itemSchema": _each(answer["content"][_EVENTS].get("schema", {}), schemas)}
+            response["content"] = _PROBLEM
+        elif _EVENTS in response.get("content", {}):
+            response["content"][_EVENTS] = {
+                "itemSchema": _item_schema(response["content"][_EVENTS].get("schema", {}), schemas)
+            }
 
 
-def _answers(document: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _responses(document: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
     for operation in (one for methods in document["paths"].values() for one in methods.values()):
-        for status, answer in operation["responses"].items():
-            yield int(status), answer
+        for status, response in operation["responses"].items():
+            yield int(status), response
 
 
-def _each(stream: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+def _item_schema(stream: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
     """The schema of one event, from that of the text of them all, whose content is what the events' data is."""
     text = schemas.get(str(stream.get("$ref", "")).rpartition("/")[2], stream)
     data = {"type": "string", "contentMediaType": "application/json"}

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tertulia.api.problems import problem
+from tertulia.api.problems import problem_response
 
-TEMPLATE = "tertulia.template"
+ROUTE_TEMPLATE = "tertulia.template"
 """Under which the connection's scope has the route's template, where there is a route."""
 _PARAMETER = re.compile(r"\\\{[^/]*?\\\}")
 
 
-class Paths:
+class PathNormalisationMiddleware:
     """Finds each request's template, and refuses methods that its path does not have.
 
     Args:
@@ -39,12 +39,14 @@ class Paths:
             match = self._pattern.fullmatch(form)
             if match is None or match.lastindex is None:
                 continue
-            scope["path"], scope[TEMPLATE] = form, self._templates[match.lastindex - 1]
-            allowed = self._methods[scope[TEMPLATE]]
+            scope["path"], scope[ROUTE_TEMPLATE] = form, self._templates[match.lastindex - 1]
+            allowed = self._methods[scope[ROUTE_TEMPLATE]]
             if scope["method"] not in allowed:
                 names = ", ".join(sorted(allowed))
-                refusal = problem(405, f"{scope['method']} is not possible here, but {names}", headers={"Allow": names})
-                await refusal(scope, receive, send)
+                response = problem_response(
+                    405, f"{scope['method']} is not possible here, but {names}", headers={"Allow": names}
+                )
+                await response(scope, receive, send)
                 return
             break
         await self._app(scope, receive, send)

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from psycopg.errors import UndefinedColumn, UndefinedTable
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from temporalio.service import RPCError
 
@@ -29,7 +29,7 @@ from tertulia.core.errors import (
 
 RETRY_AFTER_SECONDS = 1
 """When one who was told that a server does not answer may try again."""
-_STATUS: Mapping[type[TertuliaError], int] = {
+_STATUS_BY_ERROR: Mapping[type[TertuliaError], int] = {
     InvalidDefinition: 400,
     Forbidden: 403,
     NotFound: 404,
@@ -39,7 +39,7 @@ _STATUS: Mapping[type[TertuliaError], int] = {
     Unavailable: 503,
     PayloadUnreadable: 503,
 }
-_KINDS = {
+_DEFAULT_TYPES = {
     400: "InvalidRequest",
     401: "Unauthorized",
     403: "Forbidden",
@@ -95,73 +95,88 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 """What every route may answer, for its documentation."""
 
 
-def register(app: FastAPI) -> None:
+def register_error_handlers(app: FastAPI) -> None:
     """Let the application answer errors in this shape."""
-    for kind in (HTTPException, RequestValidationError, TertuliaError, DBAPIError, PoolTimeout, RPCError, TimeoutError):
-        app.add_exception_handler(kind, _answer)
-    app.add_exception_handler(UnicodeEncodeError, _answer)
+    for error_type in (
+        HTTPException,
+        RequestValidationError,
+        TertuliaError,
+        DBAPIError,
+        PoolTimeoutError,
+        RPCError,
+        TimeoutError,
+    ):
+        app.add_exception_handler(error_type, _handle_error)
+    app.add_exception_handler(UnicodeEncodeError, _handle_error)
 
 
-def answer_to(error: Exception) -> JSONResponse | None:
+def error_response(error: Exception) -> JSONResponse | None:
     """The answer to a request that ended in this error; None for one that should not have happened."""
     match error:
         case HTTPException():
-            return problem(error.status_code, str(error.detail), headers=error.headers)
+            return problem_response(error.status_code, str(error.detail), headers=error.headers)
         case RequestValidationError():
-            return _invalid(error)
+            return _validation_problem(error)
         case TertuliaError():
-            status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 400)
-            return problem(status, str(error), kind=type(error).__name__)
+            status = next(
+                (_STATUS_BY_ERROR[error_type] for error_type in type(error).__mro__ if error_type in _STATUS_BY_ERROR),
+                400,
+            )
+            return problem_response(status, str(error), error_type=type(error).__name__)
         case DBAPIError():
-            return _database_trouble(error)
+            return _database_problem(error)
         case UnicodeEncodeError():
-            return problem(400, "a text holds half of a surrogate pair, which cannot be kept")
-        case PoolTimeout() | TimeoutError():
-            return problem(503, "the database does not answer")
+            return problem_response(400, "a text holds half of a surrogate pair, which cannot be kept")
+        case PoolTimeoutError() | TimeoutError():
+            return problem_response(503, "the database does not answer")
         case RPCError():
-            return problem(503, "Temporal does not answer")
+            return problem_response(503, "Temporal does not answer")
     return None
 
 
-def problem(
+def problem_response(
     status: int,
     detail: str,
     *,
-    kind: str | None = None,
+    error_type: str | None = None,
     headers: Mapping[str, str] | None = None,
     errors: list[FieldProblem] | None = None,
 ) -> JSONResponse:
     """An answer that is a problem."""
-    body = Problem(detail=detail, type=kind or _KINDS.get(status, "Error"), errors=errors or [])
+    body = Problem(detail=detail, type=error_type or _DEFAULT_TYPES.get(status, "Error"), errors=errors or [])
     if status == 503:
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS), **(headers or {})}
     return JSONResponse(body.model_dump(exclude_defaults=True), status, headers)
 
 
-async def _answer(request: Request, error: Exception) -> JSONResponse:
-    answer = answer_to(error)
-    if answer is None:
+async def _handle_error(request: Request, error: Exception) -> JSONResponse:
+    response = error_response(error)
+    if response is None:
         raise error
-    return answer
+    return response
 
 
-def _invalid(error: RequestValidationError) -> JSONResponse:
-    fields = [FieldProblem(loc=list(one["loc"]), msg=_message(one), type=one["type"]) for one in error.errors()]
+def _validation_problem(error: RequestValidationError) -> JSONResponse:
+    fields = [FieldProblem(loc=list(one["loc"]), msg=_field_message(one), type=one["type"]) for one in error.errors()]
     detail = "; ".join(f"{'.'.join(map(str, field.loc))}: {field.msg}" for field in fields)
-    return problem(422, detail, errors=fields)
+    return problem_response(422, detail, errors=fields)
 
 
-def _message(error: Mapping[str, Any]) -> str:
+def _field_message(error: Mapping[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         return "unknown field"
     return str(error["msg"]).removeprefix("Value error, ")
 
 
-def _database_trouble(error: DBAPIError) -> JSONResponse:
+def _database_problem(error: DBAPIError) -> JSONResponse:
     if isinstance(error.orig, UndefinedTable | UndefinedColumn):
-        return problem(503, "the database lacks tables of this version; `tertulia migrate` brings it up to date")
+        return problem_response(
+            503, "the database lacks tables of this version; `tertulia migrate` brings it up to date"
+        )
     if isinstance(error, DataError):
-        return problem(400, "a text or a number cannot be kept: NUL characters, or a number out of range")
+        return problem_response(400, "a text or a number cannot be kept: NUL characters, or a number out of range")
     if isinstance(error, IntegrityError):
-        return problem(409, "what exists stands in the way, or has gone meanwhile; look at it again and try again")
-    return problem(503, "the database does not answer")
+        return problem_response(
+            409, "what exists stands in the way, or has gone meanwhile; look at it again and try again"
+        )
+    return problem_response(503, "the database does not answer")

@@ -10,8 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as ASGIScope
 
-from tertulia.api.limits import Rates
-from tertulia.api.problems import answer_to
+from tertulia.api.limits import RateLimiter
+from tertulia.api.problems import error_response
 from tertulia.core.errors import Forbidden
 from tertulia.core.keys import Scope
 from tertulia.service.connection import Connection
@@ -19,14 +19,14 @@ from tertulia.service.keys import check_key
 from tertulia.service.principal import Principal
 
 API = "/v1/"
-_OPEN = ("/v1/health/", "/v1/codec/")
+_PUBLIC_PREFIXES = ("/v1/health/", "/v1/codec/")
 """What needs no key, or finds its own."""
-_NO_KEY = (
+_MISSING_KEY = (
     "this needs a key, as `Authorization: Bearer tertulia_…` or `X-API-Key: tertulia_…`; "
     "`tertulia keys create NAME --scope operate` makes one"
 )
-_WRONG_KEY = "the key is not valid: it is mistyped or was revoked; `tertulia keys list` shows those that are there"
-_CHALLENGE = {"WWW-Authenticate": "Bearer"}
+_INVALID_KEY = "the key is not valid: it is mistyped or was revoked; `tertulia keys list` shows those that are there"
+_CHALLENGE_HEADERS = {"WWW-Authenticate": "Bearer"}
 
 _bearer = HTTPBearer(auto_error=False, scheme_name="Bearer", description="A key of `tertulia keys create`.")
 _header = APIKeyHeader(
@@ -34,7 +34,7 @@ _header = APIKeyHeader(
 )
 
 
-class Door:
+class AuthMiddleware:
     """Lets nobody without a valid key pass to the API, nor anyone who comes too often."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -42,37 +42,37 @@ class Door:
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         """Refuse the request, or hand it on."""
-        if scope["type"] == "http" and _guarded(scope["path"]):
+        if scope["type"] == "http" and _requires_key(scope["path"]):
             try:
-                await admitted(Request(scope))
+                await authenticate(Request(scope))
             except Exception as error:
-                refusal = answer_to(error)
-                if refusal is None:
+                response = error_response(error)
+                if response is None:
                     raise
-                await refusal(scope, receive, send)
+                await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
 
-async def admitted(request: Request) -> Principal:
+async def authenticate(request: Request) -> Principal:
     """Who asks, found out once for each request.
 
     Raises:
         HTTPException: 401 without a valid key, 429 when it is used too often.
     """
-    known: Principal | None = getattr(request.state, "principal", None)
-    if known is not None:
-        return known
-    secret = _key_of(request)
+    cached: Principal | None = getattr(request.state, "principal", None)
+    if cached is not None:
+        return cached
+    secret = _read_key(request)
     if secret is None:
-        raise HTTPException(401, _NO_KEY, _CHALLENGE)
+        raise HTTPException(401, _MISSING_KEY, _CHALLENGE_HEADERS)
     connection: Connection = request.app.state.connection
     principal = await check_key(connection.database, secret)
     if principal is None:
-        raise HTTPException(401, _WRONG_KEY, _CHALLENGE)
+        raise HTTPException(401, _INVALID_KEY, _CHALLENGE_HEADERS)
     request.state.principal = principal
-    rates: Rates = request.app.state.rates
-    rates.take(principal.key_id)
+    rate_limiter: RateLimiter = request.app.state.rate_limiter
+    rate_limiter.take(principal.key_id)
     return principal
 
 
@@ -84,19 +84,19 @@ def require(scope: Scope) -> Callable[..., Awaitable[Principal]]:
         Forbidden: it has not.
     """
 
-    async def allowed(
+    async def check_scope(
         request: Request,
         _bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
         _header: Annotated[str | None, Security(_header)],
     ) -> Principal:
-        principal = await admitted(request)
-        if not principal.may(scope):
+        principal = await authenticate(request)
+        if not principal.has_scope(scope):
             raise Forbidden(
                 f"this needs a key with the scope {scope!r}; yours has {', '.join(sorted(principal.scopes))}"
             )
         return principal
 
-    return allowed
+    return check_scope
 
 
 Reader = Annotated[Principal, Depends(require("read"))]
@@ -105,11 +105,11 @@ Operator = Annotated[Principal, Depends(require("operate"))]
 Administrator = Annotated[Principal, Depends(require("admin"))]
 
 
-def _guarded(path: str) -> bool:
-    return path.startswith(API) and not f"{path}/".startswith(_OPEN)
+def _requires_key(path: str) -> bool:
+    return path.startswith(API) and not f"{path}/".startswith(_PUBLIC_PREFIXES)
 
 
-def _key_of(request: Request) -> str | None:
+def _read_key(request: Request) -> str | None:
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and credentials.strip():
         return credentials.strip()

@@ -15,11 +15,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from tertulia.api.disconnect import left as client_left
+from tertulia.api.disconnect import wait_for_disconnect as until_disconnected
 
 HEARTBEAT_SECONDS = 15.0
 """How long a stream is silent at most: a comment tells proxies and readers that it lives."""
-PATIENCE_SECONDS = 20.0
+SEND_TIMEOUT_SECONDS = 20.0
 """How long one event may wait for its reader to read on."""
 RECHECK_SECONDS = 60.0
 """How often it is looked up whether the reader still may read."""
@@ -31,7 +31,7 @@ HEARTBEAT = b": still here\n\n"
 
 logger = logging.getLogger("tertulia.api")
 
-StillAllowed = Callable[[], Awaitable[bool]]
+AccessCheck = Callable[[], Awaitable[bool]]
 
 
 class StreamProtocol(HttpToolsProtocol):
@@ -42,7 +42,7 @@ class StreamProtocol(HttpToolsProtocol):
         self.scope["state"][_ABORT] = self.transport.abort
 
 
-class Streams:
+class OpenStreams:
     """How many streams are open in this process, by key."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Streams:
         return self._open.total()
 
     @contextmanager
-    def opened(self, key_id: str) -> Iterator[None]:
+    def track(self, key_id: str) -> Iterator[None]:
         """Count one more while the block runs."""
         self._open[key_id] += 1
         try:
@@ -63,7 +63,7 @@ class Streams:
             if not self._open[key_id]:
                 del self._open[key_id]
 
-    def check(self, key_id: str) -> None:
+    def check_limit(self, key_id: str) -> None:
         """Whether there may be one more.
 
         Raises:
@@ -91,81 +91,83 @@ class EventStream(Response):
         source: AsyncGenerator[bytes, None],
         *,
         stopping: asyncio.Event,
-        still_allowed: StillAllowed,
-        streams: Streams,
+        is_still_allowed: AccessCheck,
+        streams: OpenStreams,
         key_id: str,
     ) -> None:
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self._source = source
         self._stopping = stopping
-        self._still_allowed = still_allowed
+        self._is_still_allowed = is_still_allowed
         self._streams = streams
         self._key_id = key_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream to its end, whichever comes first."""
-        with self._streams.opened(self._key_id):
+        with self._streams.track(self._key_id):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            pump = asyncio.create_task(self._pump(send))
-            left = asyncio.create_task(client_left(receive))
-            others = [asyncio.create_task(self._stopping.wait()), asyncio.create_task(self._forbidden())]
+            sender = asyncio.create_task(self._send_events(send))
+            wait_for_disconnect = asyncio.create_task(until_disconnected(receive))
+            others = [asyncio.create_task(self._stopping.wait()), asyncio.create_task(self._wait_until_forbidden())]
             try:
-                await asyncio.wait({pump, left, *others}, return_when=asyncio.FIRST_COMPLETED)
-                if not left.done():
-                    await self._end(scope, send, pump, left)
+                await asyncio.wait({sender, wait_for_disconnect, *others}, return_when=asyncio.FIRST_COMPLETED)
+                if not wait_for_disconnect.done():
+                    await self._finish(scope, send, sender, wait_for_disconnect)
             finally:
-                for task in (pump, left, *others):
+                for task in (sender, wait_for_disconnect, *others):
                     task.cancel()
-                await asyncio.gather(pump, left, *others, return_exceptions=True)
+                await asyncio.gather(sender, wait_for_disconnect, *others, return_exceptions=True)
 
-    async def _end(self, scope: Scope, send: Send, pump: asyncio.Task[None], left: asyncio.Task[None]) -> None:
+    async def _finish(
+        self, scope: Scope, send: Send, sender: asyncio.Task[None], wait_for_disconnect: asyncio.Task[None]
+    ) -> None:
         """Say that nothing follows; to one who does not read even that, cut the connection."""
         too_slow = False
-        if pump.done():
-            error = pump.exception()
+        if sender.done():
+            error = sender.exception()
             too_slow = isinstance(error, TimeoutError)
             if error is not None and not too_slow:
                 raise error
-        pump.cancel()
-        await asyncio.wait({pump})
+        sender.cancel()
+        await asyncio.wait({sender})
         try:
             if not too_slow:
-                await _in_time(send({"type": "http.response.body", "body": b"", "more_body": False}))
+                await _with_send_timeout(send({"type": "http.response.body", "body": b"", "more_body": False}))
                 return
         except TimeoutError:
             pass
         abort = scope.get("state", {}).get(_ABORT)
         if abort is not None:
-            logger.info("a stream was cut: its reader did not read for %.0f s", PATIENCE_SECONDS)
+            logger.info("a stream was cut: its reader did not read for %.0f s", SEND_TIMEOUT_SECONDS)
             abort()
-            await asyncio.wait({left}, timeout=1)
+            await asyncio.wait({wait_for_disconnect}, timeout=1)
 
-    async def _pump(self, send: Send) -> None:
+    async def _send_events(self, send: Send) -> None:
         async with aclosing(self._source) as source:
-            coming = asyncio.ensure_future(anext(source, None))
+            next_chunk = asyncio.ensure_future(anext(source, None))
             try:
                 while True:
-                    done, _ = await asyncio.wait({coming}, timeout=HEARTBEAT_SECONDS)
-                    chunk = coming.result() if done else HEARTBEAT
+                    done, _ = await asyncio.wait({next_chunk}, timeout=HEARTBEAT_SECONDS)
+                    chunk = next_chunk.result() if done else HEARTBEAT
                     if chunk is None:
                         return
-                    await _in_time(send({"type": "http.response.body", "body": chunk, "more_body": True}))
+                    await _with_send_timeout(send({"type": "http.response.body", "body": chunk, "more_body": True}))
                     if done:
-                        coming = asyncio.ensure_future(anext(source, None))
+                        next_chunk = asyncio.ensure_future(anext(source, None))
             finally:
-                coming.cancel()
-                await asyncio.wait({coming})
+                next_chunk.cancel()
+                await asyncio.wait({next_chunk})
 
-    async def _forbidden(self) -> None:
+    async def _wait_until_forbidden(self) -> None:
         """Returns once the reader may read no more. A database that does not answer forbids nothing."""
         while True:
             await asyncio.sleep(RECHECK_SECONDS)
             with suppress(SQLAlchemyError, OSError, TimeoutError):
-                if not await self._still_allowed():
+                if not await self._is_still_allowed():
                     return
 
 
-async def _in_time(sending: Awaitable[None]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        await sending
+async def _with_send_timeout(send_call: Awaitable[None]) -> None:
+    async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+        await send_call

@@ -10,7 +10,7 @@ from tertulia.client.blocks import Blocks
 from tertulia.client.conversations import Conversations
 from tertulia.client.groups import Groups
 from tertulia.client.keys import Keys
-from tertulia.client.manifest import Applied, Manifest, apply_manifest
+from tertulia.client.manifest import ApplyResult, Manifest, apply_manifest
 from tertulia.configuration import Configuration
 from tertulia.core.ids import DEFAULT_ORGANISATION_ALIAS
 
@@ -109,7 +109,7 @@ class Tertulia:
         async with Connection.open(configuration or Configuration.from_environment(), is_lazy=True) as connection:
             yield Operator(connection)
 
-    async def apply(self, manifest: Manifest) -> list[Applied]:
+    async def apply(self, manifest: Manifest) -> list[ApplyResult]:
         """Create or update the agents and groups of a manifest; running conversations of a changed group follow.
 
         Args:

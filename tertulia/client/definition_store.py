@@ -32,7 +32,9 @@ class DatabaseDefinitions:
     async def create_group(self, group: Group, *, keep_memory: bool) -> SaveOutcome:
         return await save_group(self._database, self._organisation_id, group, keep_memory=keep_memory)
 
-    async def write_shared(self, group: Group, memory: tuple[MemoryBlock, ...]) -> tuple[tuple[BlockId, ...], bool]:
+    async def write_shared_blocks(
+        self, group: Group, memory: tuple[MemoryBlock, ...]
+    ) -> tuple[tuple[BlockId, ...], bool]:
         return await write_shared_texts(self._database, self._organisation_id, group.id, memory)
 
     async def change_group(self, group_id: GroupId, patch: GroupPatch) -> None:

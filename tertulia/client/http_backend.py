@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import JsonValue, TypeAdapter
 
-from tertulia.client.http_connection import NO_CONTENT, HttpConnection, segment
+from tertulia.client.http_connection import NO_CONTENT, HttpConnection, quote_segment
 from tertulia.client.http_definitions import HttpDefinitions
 from tertulia.client.http_errors import ApiUnavailable
 from tertulia.client.http_shapes import AGENT, AGENTS, BLOCK, BLOCKS, GROUP, GROUPS, agent_body, group_body
@@ -90,10 +90,10 @@ class HttpAgents:
         return (await self._connection.post(AGENT, "/agents/", agent_body(new))).stored
 
     async def retrieve(self, agent_id: str) -> StoredAgent:
-        return (await self._connection.get(AGENT, _path("agents", "agent", agent_id))).stored
+        return (await self._connection.get(AGENT, _resource_path("agents", "agent", agent_id))).stored
 
     async def list(self, page: Page, filter: AgentFilter | None = None) -> builtins.list[StoredAgent]:
-        query = {**_query(page), **_query(filter)}
+        query = {**_query_params(page), **_query_params(filter)}
         return [agent.stored for agent in await self._connection.get(AGENTS, "/agents/", **query)]
 
     async def count(self) -> int:
@@ -101,20 +101,20 @@ class HttpAgents:
 
     async def update(self, agent_id: str, patch: AgentPatch, *, expected_revision: int | None = None) -> StoredAgent:
         body = patch.model_dump(mode="json", exclude_unset=True)
-        renamed = {"instructions": "system", "model": "model_settings", "model_name": "model"}
-        values = {renamed.get(name, name): value for name, value in body.items()}
-        path = _path("agents", "agent", agent_id)
+        field_names = {"instructions": "system", "model": "model_settings", "model_name": "model"}
+        values = {field_names.get(name, name): value for name, value in body.items()}
+        path = _resource_path("agents", "agent", agent_id)
         return (await self._connection.patch(AGENT, path, values, expected=expected_revision)).stored
 
     async def delete(self, agent_id: str, *, force: bool = False) -> None:
-        await self._connection.delete(_path("agents", "agent", agent_id), force="true" if force else None)
+        await self._connection.delete(_resource_path("agents", "agent", agent_id), force="true" if force else None)
 
     async def attach_block(self, agent_id: str, block_id: str) -> StoredAgent:
-        path = f"{_path('agents', 'agent', agent_id)}/core-memory/blocks/attach/{_id('block', block_id)}"
+        path = f"{_resource_path('agents', 'agent', agent_id)}/core-memory/blocks/attach/{_quote_id('block', block_id)}"
         return (await self._connection.patch(AGENT, path, {})).stored
 
     async def detach_block(self, agent_id: str, block_id: str) -> StoredAgent:
-        path = f"{_path('agents', 'agent', agent_id)}/core-memory/blocks/detach/{_id('block', block_id)}"
+        path = f"{_resource_path('agents', 'agent', agent_id)}/core-memory/blocks/detach/{_quote_id('block', block_id)}"
         return (await self._connection.patch(AGENT, path, {})).stored
 
 
@@ -128,20 +128,22 @@ class HttpBlocks:
         return await self._connection.post(BLOCK, "/blocks/", new.model_dump(mode="json"))
 
     async def retrieve(self, block_id: str) -> Block:
-        return await self._connection.get(BLOCK, _path("blocks", "block", block_id))
+        return await self._connection.get(BLOCK, _resource_path("blocks", "block", block_id))
 
     async def list(self, page: Page, filter: BlockFilter | None = None) -> builtins.list[Block]:
-        return await self._connection.get(BLOCKS, "/blocks/", **_query(page), **_query(filter))
+        return await self._connection.get(BLOCKS, "/blocks/", **_query_params(page), **_query_params(filter))
 
     async def count(self) -> int:
         return await self._connection.get(_COUNT, "/blocks/count")
 
     async def update(self, block_id: str, patch: BlockPatch, *, expected_version: int | None = None) -> Block:
         body = patch.model_dump(mode="json", exclude_unset=True)
-        return await self._connection.patch(BLOCK, _path("blocks", "block", block_id), body, expected=expected_version)
+        return await self._connection.patch(
+            BLOCK, _resource_path("blocks", "block", block_id), body, expected=expected_version
+        )
 
     async def delete(self, block_id: str) -> None:
-        await self._connection.delete(_path("blocks", "block", block_id))
+        await self._connection.delete(_resource_path("blocks", "block", block_id))
 
 
 class HttpGroups:
@@ -154,14 +156,14 @@ class HttpGroups:
         return (await self._connection.post(GROUP, "/groups/", group_body(new))).stored
 
     async def retrieve(self, group_id: str) -> StoredGroup:
-        return (await self._connection.get(GROUP, _path("groups", "group", group_id))).stored
+        return (await self._connection.get(GROUP, _resource_path("groups", "group", group_id))).stored
 
     async def list(self, page: Page, filter: GroupFilter | None = None) -> builtins.list[StoredGroup]:
         path = "/groups/"
         if filter and filter.agent_id is not None:
-            path = f"{_path('agents', 'agent', filter.agent_id)}/groups"
+            path = f"{_resource_path('agents', 'agent', filter.agent_id)}/groups"
             filter = filter.model_copy(update={"agent_id": None})
-        found = await self._connection.get(GROUPS, path, **_query(page), **_query(filter))
+        found = await self._connection.get(GROUPS, path, **_query_params(page), **_query_params(filter))
         return [group.stored for group in found]
 
     async def count(self) -> int:
@@ -169,18 +171,18 @@ class HttpGroups:
 
     async def update(self, group_id: str, patch: GroupPatch, *, expected_revision: int | None = None) -> StoredGroup:
         body = patch.model_dump(mode="json", include=patch.model_fields_set)
-        path = _path("groups", "group", group_id)
+        path = _resource_path("groups", "group", group_id)
         return (await self._connection.patch(GROUP, path, body, expected=expected_revision)).stored
 
     async def delete(self, group_id: str, *, conversations: ClosePolicy = "close") -> None:
-        await self._connection.delete(_path("groups", "group", group_id), conversations=conversations)
+        await self._connection.delete(_resource_path("groups", "group", group_id), conversations=conversations)
 
     async def attach_block(self, group_id: str, block_id: str) -> StoredGroup:
-        path = f"{_path('groups', 'group', group_id)}/blocks/attach/{_id('block', block_id)}"
+        path = f"{_resource_path('groups', 'group', group_id)}/blocks/attach/{_quote_id('block', block_id)}"
         return (await self._connection.patch(GROUP, path, {})).stored
 
     async def detach_block(self, group_id: str, block_id: str) -> StoredGroup:
-        path = f"{_path('groups', 'group', group_id)}/blocks/detach/{_id('block', block_id)}"
+        path = f"{_resource_path('groups', 'group', group_id)}/blocks/detach/{_quote_id('block', block_id)}"
         return (await self._connection.patch(GROUP, path, {})).stored
 
     async def post(self, group_id: str, messages: Sequence[PostMessage]) -> ConversationId:
@@ -190,11 +192,11 @@ class HttpGroups:
                 {"role": "user", "content": one.text, "name": one.sender, "otid": one.command_id} for one in messages
             ],
         }
-        path = f"{_path('groups', 'group', group_id)}/messages"
+        path = f"{_resource_path('groups', 'group', group_id)}/messages"
         return (await self._connection.post(_ACCEPTED_POST, path, body)).conversation_id
 
     async def reset(self, group_id: str) -> None:
-        await self._connection.patch(NO_CONTENT, f"{_path('groups', 'group', group_id)}/reset-messages", {})
+        await self._connection.patch(NO_CONTENT, f"{_resource_path('groups', 'group', group_id)}/reset-messages", {})
 
 
 class HttpConversations:
@@ -209,10 +211,10 @@ class HttpConversations:
 
     async def fork(self, source: str, new: NewFork) -> ConversationRow:
         body = new.model_dump(mode="json", exclude_none=True)
-        return _conversation_row(await self._connection.post(_ROW, f"{_conversation(source)}/fork", body))
+        return _conversation_row(await self._connection.post(_ROW, f"{_conversation_path(source)}/fork", body))
 
     async def retrieve(self, conversation_id: str) -> ConversationRow:
-        return _conversation_row(await self._connection.get(_ROW, _conversation(conversation_id)))
+        return _conversation_row(await self._connection.get(_ROW, _conversation_path(conversation_id)))
 
     async def find(self, prefix: str) -> builtins.list[ConversationId]:
         if not _ID.fullmatch(prefix):
@@ -220,23 +222,23 @@ class HttpConversations:
         return await self._connection.get(_IDS, "/conversations/find", prefix=prefix)
 
     async def list(self, page: Page, filter: ConversationFilter | None = None) -> builtins.list[ConversationRow]:
-        query = {**_query(page), **_conversation_query(filter)}
+        query = {**_query_params(page), **_conversation_params(filter)}
         return [_conversation_row(row) for row in await self._connection.get(_ROWS, "/conversations/", **query)]
 
     async def count(self, filter: ConversationFilter | None = None) -> int:
-        return await self._connection.get(_COUNT, "/conversations/count", **_conversation_query(filter))
+        return await self._connection.get(_COUNT, "/conversations/count", **_conversation_params(filter))
 
     async def delete(self, conversation_id: str) -> None:
-        await self._connection.delete(_conversation(conversation_id))
+        await self._connection.delete(_conversation_path(conversation_id))
 
     async def send(self, conversation_id: str, command: AnyCommand) -> Receipt:
-        path = f"{_conversation(conversation_id)}/{PATHS[COMMAND_NAMES[type(command)]]}"
+        path = f"{_conversation_path(conversation_id)}/{PATHS[COMMAND_NAMES[type(command)]]}"
         body = command.model_dump(mode="json", exclude_none=not isinstance(command, UpdateSettings), exclude_unset=True)
         send = self._connection.patch if isinstance(command, UpdateSettings) else self._connection.post
         return await send(_RECEIPT, path, body | {"command_id": command.command_id})
 
     async def status(self, conversation_id: str, *, live: bool = False) -> ConversationStatus:
-        path = f"{_conversation(conversation_id)}/status"
+        path = f"{_conversation_path(conversation_id)}/status"
         return await self._connection.get(_STATUS, path, live="true" if live else None)
 
     async def status_at(self, conversation_id: str) -> StatusAt:
@@ -247,33 +249,33 @@ class HttpConversations:
             raise EventsUnavailable(error.reason) from None
 
     async def recent_turns(self, conversation_id: str) -> builtins.list[TurnSummary]:
-        return await self._connection.get(_RECENT_TURNS, f"{_conversation(conversation_id)}/recent-turns")
+        return await self._connection.get(_RECENT_TURNS, f"{_conversation_path(conversation_id)}/recent-turns")
 
     async def messages(self, conversation_id: str, *, after: int = 0, limit: int) -> builtins.list[Message]:
-        path = f"{_conversation(conversation_id)}/messages"
+        path = f"{_conversation_path(conversation_id)}/messages"
         return await self._connection.get(_MESSAGES, path, after=after, limit=limit)
 
     async def turns(self, conversation_id: str, *, after: int = 0, limit: int) -> builtins.list[FinishedTurn]:
-        path = f"{_conversation(conversation_id)}/turns"
+        path = f"{_conversation_path(conversation_id)}/turns"
         return await self._connection.get(_TURNS, path, after=after, limit=limit)
 
     async def members(self, conversation_id: str) -> builtins.list[MemberRow]:
-        return await self._connection.get(_MEMBERS, f"{_conversation(conversation_id)}/members")
+        return await self._connection.get(_MEMBERS, f"{_conversation_path(conversation_id)}/members")
 
     async def membership_changes(
         self, conversation_id: str, *, after: int = 0, limit: int
     ) -> builtins.list[MembershipChange]:
-        path = f"{_conversation(conversation_id)}/membership"
+        path = f"{_conversation_path(conversation_id)}/membership"
         return await self._connection.get(_CHANGES, path, after=after, limit=limit)
 
     async def event_cursor(self, conversation_id: str, *, last: int | None = None) -> int:
-        path = f"{_conversation(conversation_id)}/events/cursor"
+        path = f"{_conversation_path(conversation_id)}/events/cursor"
         return (await self._connection.get(_EVENT_CURSOR, path, last=last)).after
 
     async def events(
         self, conversation_id: str, *, after: int = 0, deltas: bool = False
     ) -> AsyncGenerator[StreamEvent, None]:
-        path = f"{_conversation(conversation_id)}/events"
+        path = f"{_conversation_path(conversation_id)}/events"
         async with aclosing(read_event_stream(self._connection, path, after, deltas=deltas)) as stream:
             async for event in stream:
                 yield event
@@ -290,7 +292,7 @@ class HttpKeys:
         return CreatedKey(KeyRow.model_validate(created), str(created["key"]))
 
     async def retrieve(self, key_id: str) -> KeyRow:
-        return await self._connection.get(_KEY, _path("keys", "key", key_id))
+        return await self._connection.get(_KEY, _resource_path("keys", "key", key_id))
 
     async def list(self, *, after: str | None = None, limit: int = 50) -> builtins.list[KeyRow]:
         return await self._connection.get(_KEYS, "/keys/", after=after, limit=limit)
@@ -299,44 +301,44 @@ class HttpKeys:
         return await self._connection.get(_COUNT, "/keys/count")
 
     async def update(self, key_id: str, *, name: str) -> KeyRow:
-        return await self._connection.patch(_KEY, _path("keys", "key", key_id), {"name": name})
+        return await self._connection.patch(_KEY, _resource_path("keys", "key", key_id), {"name": name})
 
     async def delete(self, key_id: str) -> KeyRow:
-        return _KEY.validate_python(await self._connection.delete(_path("keys", "key", key_id)))
+        return _KEY.validate_python(await self._connection.delete(_resource_path("keys", "key", key_id)))
 
 
-def _id(kind: str, given: str) -> str:
+def _quote_id(kind: str, id_text: str) -> str:
     """Return the id as a path segment; text that cannot be an id names nothing.
 
     Raises:
         NotFound: the text cannot be an id.
     """
-    if not _ID.fullmatch(given) or given in _RESERVED:
-        raise NotFound(f"no such {kind}: {given!r}")
-    return segment(given)
+    if not _ID.fullmatch(id_text) or id_text in _RESERVED:
+        raise NotFound(f"no such {kind}: {id_text!r}")
+    return quote_segment(id_text)
 
 
-def _path(resource: str, kind: str, given: str) -> str:
-    return f"/{resource}/{_id(kind, given)}"
+def _resource_path(resource: str, kind: str, id_text: str) -> str:
+    return f"/{resource}/{_quote_id(kind, id_text)}"
 
 
-def _conversation(conversation_id: str) -> str:
-    return _path("conversations", "conversation", conversation_id)
+def _conversation_path(conversation_id: str) -> str:
+    return _resource_path("conversations", "conversation", conversation_id)
 
 
-def _query(values: Page | AgentFilter | BlockFilter | GroupFilter | None) -> dict[str, Any]:
+def _query_params(values: Page | AgentFilter | BlockFilter | GroupFilter | None) -> dict[str, Any]:
     """Return the fields that are set as query parameters."""
     if values is None:
         return {}
-    given = values.model_dump(mode="json", exclude_none=True, exclude_defaults=not isinstance(values, Page))
-    return {name: str(value).lower() if isinstance(value, bool) else value for name, value in given.items()}
+    id_text = values.model_dump(mode="json", exclude_none=True, exclude_defaults=not isinstance(values, Page))
+    return {name: str(value).lower() if isinstance(value, bool) else value for name, value in id_text.items()}
 
 
-def _conversation_query(filter: ConversationFilter | None) -> dict[str, Any]:
-    given = filter.model_dump(mode="json", exclude_none=True) if filter else {}
-    return {"group_id" if name == "group" else name: value for name, value in given.items()}
+def _conversation_params(filter: ConversationFilter | None) -> dict[str, Any]:
+    id_text = filter.model_dump(mode="json", exclude_none=True) if filter else {}
+    return {"group_id" if name == "group" else name: value for name, value in id_text.items()}
 
 
 def _conversation_row(shape: dict[str, JsonValue]) -> ConversationRow:
-    renamed = {"conversation_id": shape["id"], "last_seq": shape["messages"], "last_turn": shape["turns"]}
-    return ConversationRow.model_validate({**shape, **renamed})
+    field_names = {"conversation_id": shape["id"], "last_seq": shape["messages"], "last_turn": shape["turns"]}
+    return ConversationRow.model_validate({**shape, **field_names})

@@ -10,19 +10,25 @@ from urllib.parse import quote, urlsplit
 import httpx2
 from pydantic import TypeAdapter, ValidationError
 
-from tertulia.client.http_errors import KEY, URL, ApiUnavailable, refusal, unexpected_response
+from tertulia.client.http_errors import (
+    KEY_VARIABLE,
+    URL_VARIABLE,
+    ApiUnavailable,
+    error_from_response,
+    unexpected_response,
+)
 from tertulia.configuration import ConfigurationError
 from tertulia.core.errors import CommandRefused
 
 T = TypeVar("T")
 
-_CONNECT_SECONDS = 10.0
-_ANSWER_SECONDS = 90.0
+_CONNECT_TIMEOUT_SECONDS = 10.0
+_RESPONSE_TIMEOUT_SECONDS = 90.0
 """Longer than the API itself waits for anybody."""
-STREAM_SECONDS = 45.0
+STREAM_TIMEOUT_SECONDS = 45.0
 """How long a stream may be silent: the API says every 15 s that it lives."""
-_KEY_FORM = re.compile(r"[\x21-\x7e]+")
-_ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
+_KEY_PATTERN = re.compile(r"[\x21-\x7e]+")
+_ANY_JSON: TypeAdapter[Any] = TypeAdapter(Any)
 NO_CONTENT: TypeAdapter[None] = TypeAdapter(None)
 """For requests whose answer has no body."""
 
@@ -44,7 +50,7 @@ class HttpConnection:
         Raises:
             ConfigurationError: the address or the key is malformed.
         """
-        url = api_address(url)
+        url = parse_api_url(url)
         _check_key(key)
         headers = {"User-Agent": f"tertulia/{version('tertulia')}"}
         if key is not None:
@@ -52,75 +58,77 @@ class HttpConnection:
         async with httpx2.AsyncClient(
             base_url=url,
             headers=headers,
-            timeout=httpx2.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
+            timeout=httpx2.Timeout(_RESPONSE_TIMEOUT_SECONDS, connect=_CONNECT_TIMEOUT_SECONDS),
             # Certificates take a while to load, and nothing but an address of TLS has use for them.
             verify=url.startswith("https:"),
         ) as http:
             yield cls(url, http, with_key=key is not None)
 
-    async def get(self, kind: TypeAdapter[T], path: str, **query: Any) -> T:
+    async def get(self, adapter: TypeAdapter[T], path: str, **query: Any) -> T:
         """What there is at `path`, below `/v1`."""
-        given = {name: value for name, value in query.items() if value is not None}
-        return await self._ask(kind, "GET", path, params=given)
+        params = {name: value for name, value in query.items() if value is not None}
+        return await self._request(adapter, "GET", path, params=params)
 
-    async def post(self, kind: TypeAdapter[T], path: str, body: Mapping[str, Any]) -> T:
+    async def post(self, adapter: TypeAdapter[T], path: str, body: Mapping[str, Any]) -> T:
         """What comes of posting `body` to `path`."""
-        return await self._ask(kind, "POST", path, json=body)
+        return await self._request(adapter, "POST", path, json=body)
 
     async def patch(
-        self, kind: TypeAdapter[T], path: str, body: Mapping[str, Any], *, expected: int | None = None
+        self, adapter: TypeAdapter[T], path: str, body: Mapping[str, Any], *, expected: int | None = None
     ) -> T:
         """Change the resource at `path` and return it, if its revision is the expected one (`If-Match`)."""
         headers = {} if expected is None else {"If-Match": f'"{expected}"'}
-        return await self._ask(kind, "PATCH", path, json=body, headers=headers)
+        return await self._request(adapter, "PATCH", path, json=body, headers=headers)
 
     async def delete(self, path: str, **query: str | None) -> Any:
         """Delete the resource at `path` and return the answer."""
-        given = {name: value for name, value in query.items() if value is not None}
-        return await self._ask(_ANYTHING, "DELETE", path, params=given)
+        params = {name: value for name, value in query.items() if value is not None}
+        return await self._request(_ANY_JSON, "DELETE", path, params=params)
 
     @asynccontextmanager
     async def stream(self, path: str, headers: Mapping[str, str], **query: str) -> AsyncIterator[httpx2.Response]:
         """An answer that is read as it comes; also what fails while the block reads it is an error to be read."""
-        timeout = httpx2.Timeout(STREAM_SECONDS, connect=_CONNECT_SECONDS)
+        timeout = httpx2.Timeout(STREAM_TIMEOUT_SECONDS, connect=_CONNECT_TIMEOUT_SECONDS)
         try:
             async with self._http.stream(
                 "GET", f"/v1{path}", params=query, headers=dict(headers), timeout=timeout
             ) as response:
                 if not response.is_success:
                     await response.aread()
-                    raise self._refusal(response, path)
+                    raise self._response_error(response, path)
                 yield response
         except httpx2.TransportError as error:
-            raise self._away(error) from None
+            raise self._unavailable(error) from None
 
-    async def _ask(self, kind: TypeAdapter[T], method: str, path: str, **options: Any) -> T:
+    async def _request(self, adapter: TypeAdapter[T], method: str, path: str, **options: Any) -> T:
         try:
             response = await self._http.request(method, f"/v1{path}", **options)
         except httpx2.TransportError as error:
-            raise self._away(error) from None
+            raise self._unavailable(error) from None
         except UnicodeEncodeError:
             raise CommandRefused("a text holds half of a surrogate pair, which cannot be kept") from None
         if not response.is_success:
-            raise self._refusal(response, path)
+            raise self._response_error(response, path)
         try:
-            return kind.validate_json(response.content or b"null")
+            return adapter.validate_json(response.content or b"null")
         except ValidationError:
             raise unexpected_response(self.url) from None
 
-    def _refusal(self, response: httpx2.Response, path: str) -> Exception:
-        return refusal(self.url, f"/v1{path}", response.status_code, response.content, with_key=self._with_key)
+    def _response_error(self, response: httpx2.Response, path: str) -> Exception:
+        return error_from_response(
+            self.url, f"/v1{path}", response.status_code, response.content, with_key=self._with_key
+        )
 
-    def _away(self, error: httpx2.TransportError) -> ApiUnavailable:
-        words = str(error)
+    def _unavailable(self, error: httpx2.TransportError) -> ApiUnavailable:
+        message = str(error)
         return (
-            ApiUnavailable(self.url, f"does not answer: {words}")
-            if "certificate" in words.lower()
+            ApiUnavailable(self.url, f"does not answer: {message}")
+            if "certificate" in message.lower()
             else ApiUnavailable(self.url)
         )
 
 
-def api_address(url: str) -> str:
+def parse_api_url(url: str) -> str:
     """The API's address without `/v1` and without a slash at its end.
 
     Raises:
@@ -130,19 +138,23 @@ def api_address(url: str) -> str:
         parts = urlsplit(url)
         has_port = parts.port is not None or ":" not in parts.netloc.rpartition("]")[2]
     except ValueError:
-        raise ConfigurationError(f"{URL}: not an address; expected one such as http://127.0.0.1:8230") from None
+        raise ConfigurationError(
+            f"{URL_VARIABLE}: not an address; expected one such as http://127.0.0.1:8230"
+        ) from None
     if parts.username is not None or parts.password is not None:
-        raise ConfigurationError(f"{URL}: an address without a name or a password; the key belongs into {KEY}")
+        raise ConfigurationError(
+            f"{URL_VARIABLE}: an address without a name or a password; the key belongs into {KEY_VARIABLE}"
+        )
     if parts.scheme not in ("http", "https") or not parts.hostname or not has_port or parts.query or parts.fragment:
-        raise ConfigurationError(f"{URL}: expected an address such as http://127.0.0.1:8230, got {url!r}")
+        raise ConfigurationError(f"{URL_VARIABLE}: expected an address such as http://127.0.0.1:8230, got {url!r}")
     return url.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
-def segment(text: str) -> str:
+def quote_segment(text: str) -> str:
     """`text` as one part of a path."""
     return quote(text, safe="")
 
 
 def _check_key(key: str | None) -> None:
-    if key is not None and not _KEY_FORM.fullmatch(key):
-        raise ConfigurationError(f"{KEY}: not a key: it contains blanks or characters that no key has")
+    if key is not None and not _KEY_PATTERN.fullmatch(key):
+        raise ConfigurationError(f"{KEY_VARIABLE}: not a key: it contains blanks or characters that no key has")

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from pydantic import JsonValue, TypeAdapter
 
-from tertulia.client.http_connection import HttpConnection, segment
+from tertulia.client.http_connection import HttpConnection, quote_segment
 from tertulia.client.http_shapes import AGENT, AGENTS, BLOCK, GROUP, GROUPS, AgentShape, GroupShape
 from tertulia.core.agents import Agent
 from tertulia.core.blocks import DEFAULT_BLOCK_LIMIT, Block, MemoryBlock
@@ -19,7 +19,7 @@ from tertulia.core.records import SaveOutcome
 T = TypeVar("T")
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_COUNT = "count"
+_COUNT_ROUTE = "count"
 """Not an id in a path, but a question of its own."""
 
 
@@ -44,15 +44,15 @@ class HttpDefinitions:
         return self._ids[id_or_name]
 
     async def save_agent(self, agent: Agent, *, keep_memory: bool) -> SaveOutcome:
-        present = self._agents.pop(agent.id, None) or await self._agent_by_id(agent.id)
-        self._ids = {who: agent_id for who, agent_id in self._ids.items() if agent_id != agent.id}
+        existing = self._agents.pop(agent.id, None) or await self._agent_by_id(agent.id)
+        self._ids = {id_or_name: agent_id for id_or_name, agent_id in self._ids.items() if agent_id != agent.id}
         memory = None if keep_memory else agent.memory
         if memory is not None:
-            _refuse_twice(memory)
-        if present is None:
+            _check_unique_labels(memory)
+        if existing is None:
             await self._create_agent(agent, memory or ())
             return "created"
-        return await self._change_agent(present, agent, memory)
+        return await self._change_agent(existing, agent, memory)
 
     async def find_group(self, id_or_name: str) -> Group:
         found = await self._group_by_id_or_name(id_or_name)
@@ -62,101 +62,104 @@ class HttpDefinitions:
 
     async def create_group(self, group: Group, *, keep_memory: bool) -> SaveOutcome:
         memory = () if keep_memory else group.shared_memory
-        _refuse_twice(memory)
-        made: list[BlockId] = []
+        _check_unique_labels(memory)
+        new_block_ids: list[BlockId] = []
         try:
             for text in memory:
-                made.append(await self._new_block(text))
-            body = group.model_dump(mode="json", include=_GROUP_FIELDS) | {"shared_block_ids": made}
+                new_block_ids.append(await self._create_block(text))
+            body = group.model_dump(mode="json", include=_GROUP_FIELDS) | {"shared_block_ids": new_block_ids}
             await self._connection.post(GROUP, "/groups/", body)
         except TertuliaError:
-            await self._discard(made)
+            await self._delete_blocks(new_block_ids)
             raise
         return "created"
 
-    async def write_shared(self, group: Group, memory: tuple[MemoryBlock, ...]) -> tuple[tuple[BlockId, ...], bool]:
+    async def write_shared_blocks(
+        self, group: Group, memory: tuple[MemoryBlock, ...]
+    ) -> tuple[tuple[BlockId, ...], bool]:
         blocks = [
-            await self._connection.get(BLOCK, f"/blocks/{segment(block_id)}") for block_id in group.shared_block_ids
+            await self._connection.get(BLOCK, f"/blocks/{quote_segment(block_id)}")
+            for block_id in group.shared_block_ids
         ]
-        return await self._write_texts(blocks, memory)
+        return await self._write_blocks(blocks, memory)
 
     async def change_group(self, group_id: GroupId, patch: GroupPatch) -> None:
         body = patch.model_dump(mode="json", include=patch.model_fields_set)
-        await self._connection.patch(GROUP, f"/groups/{segment(group_id)}", body)
+        await self._connection.patch(GROUP, f"/groups/{quote_segment(group_id)}", body)
 
     async def _create_agent(self, agent: Agent, memory: Sequence[MemoryBlock]) -> None:
-        body = {"id": agent.id, **_described(agent), "memory_blocks": [_draft(text) for text in memory]}
+        body = {"id": agent.id, **_agent_fields(agent), "memory_blocks": [_block_body(text) for text in memory]}
         await self._connection.post(AGENT, "/agents/", body)
 
     async def _change_agent(
-        self, present: AgentShape, agent: Agent, memory: Sequence[MemoryBlock] | None
+        self, existing: AgentShape, agent: Agent, memory: Sequence[MemoryBlock] | None
     ) -> SaveOutcome:
-        before = {**present.model_dump(mode="json"), "model_settings": present.model_settings.model_dump(mode="json")}
-        patch = {name: value for name, value in _described(agent).items() if value != before[name]}
+        before = {**existing.model_dump(mode="json"), "model_settings": existing.model_settings.model_dump(mode="json")}
+        patch = {name: value for name, value in _agent_fields(agent).items() if value != before[name]}
         changed = False
         if memory is not None:
-            ids, changed = await self._write_texts(present.memory.blocks, memory)
-            if ids != tuple(block.id for block in present.memory.blocks):
+            ids, changed = await self._write_blocks(existing.memory.blocks, memory)
+            if ids != tuple(block.id for block in existing.memory.blocks):
                 patch["block_ids"] = [*ids]
         if patch:
-            await self._connection.patch(AGENT, f"/agents/{segment(agent.id)}", patch)
+            await self._connection.patch(AGENT, f"/agents/{quote_segment(agent.id)}", patch)
         return "updated" if patch or changed else "unchanged"
 
-    async def _write_texts(
-        self, present: Iterable[Block], memory: Sequence[MemoryBlock]
+    async def _write_blocks(
+        self, existing: Iterable[Block], memory: Sequence[MemoryBlock]
     ) -> tuple[tuple[BlockId, ...], bool]:
         """The blocks of these texts, in this order, and whether a value has changed; they are not attached yet."""
-        _refuse_twice(memory)
-        by_label = {block.label: block for block in reversed([*present])}
+        _check_unique_labels(memory)
+        by_label = {block.label: block for block in reversed([*existing])}
         ids, changed = [], False
         for text in memory:
             block = by_label.get(text.label)
             if block is None:
-                ids.append(await self._new_block(text))
+                ids.append(await self._create_block(text))
                 continue
             ids.append(block.id)
             if block.value != text.value:
                 value = {"value": text.value, "limit": max(block.limit, len(text.value))}
-                await self._connection.patch(BLOCK, f"/blocks/{segment(block.id)}", value)
+                await self._connection.patch(BLOCK, f"/blocks/{quote_segment(block.id)}", value)
                 changed = True
         return tuple(ids), changed
 
-    async def _new_block(self, text: MemoryBlock) -> BlockId:
-        return (await self._connection.post(BLOCK, "/blocks/", _draft(text))).id
+    async def _create_block(self, text: MemoryBlock) -> BlockId:
+        return (await self._connection.post(BLOCK, "/blocks/", _block_body(text))).id
 
-    async def _discard(self, made: Iterable[BlockId]) -> None:
+    async def _delete_blocks(self, new_block_ids: Iterable[BlockId]) -> None:
         """Take away what was made for a group that could not be made."""
-        for block_id in made:
+        for block_id in new_block_ids:
             try:
-                await self._connection.delete(f"/blocks/{segment(block_id)}")
+                await self._connection.delete(f"/blocks/{quote_segment(block_id)}")
             except TertuliaError:
                 return
 
     async def _agent_by_id(self, agent_id: str) -> AgentShape | None:
         return await self._by_id(AGENT, "agents", agent_id)
 
-    async def _agent_by_id_or_name(self, who: str) -> AgentShape | None:
-        if found := await self._agent_by_id(who):
+    async def _agent_by_id_or_name(self, id_or_name: str) -> AgentShape | None:
+        if found := await self._agent_by_id(id_or_name):
             return found
-        named = await self._connection.get(AGENTS, "/agents/", name=who, limit=1)
+        named = await self._connection.get(AGENTS, "/agents/", name=id_or_name, limit=1)
         return named[0] if named else None
 
-    async def _group_by_id_or_name(self, which: str) -> GroupShape | None:
-        if found := await self._by_id(GROUP, "groups", which):
+    async def _group_by_id_or_name(self, id_or_name: str) -> GroupShape | None:
+        if found := await self._by_id(GROUP, "groups", id_or_name):
             return found
-        named = await self._connection.get(GROUPS, "/groups/", name=which, limit=1)
+        named = await self._connection.get(GROUPS, "/groups/", name=id_or_name, limit=1)
         return named[0] if named else None
 
-    async def _by_id(self, kind: TypeAdapter[T], what: str, one: str) -> T | None:
-        if not _ID.fullmatch(one) or one == _COUNT:
+    async def _by_id(self, adapter: TypeAdapter[T], collection: str, resource_id: str) -> T | None:
+        if not _ID.fullmatch(resource_id) or resource_id == _COUNT_ROUTE:
             return None
         try:
-            return await self._connection.get(kind, f"/{what}/{segment(one)}")
+            return await self._connection.get(adapter, f"/{collection}/{quote_segment(resource_id)}")
         except NotFound:
             return None
 
 
-def _described(agent: Agent) -> dict[str, JsonValue]:
+def _agent_fields(agent: Agent) -> dict[str, JsonValue]:
     """What the API has of an agent, beside its id and its blocks."""
     return {
         "name": agent.name,
@@ -166,11 +169,11 @@ def _described(agent: Agent) -> dict[str, JsonValue]:
     }
 
 
-def _draft(text: MemoryBlock) -> dict[str, JsonValue]:
+def _block_body(text: MemoryBlock) -> dict[str, JsonValue]:
     return {"label": text.label, "value": text.value, "limit": max(DEFAULT_BLOCK_LIMIT, len(text.value))}
 
 
-def _refuse_twice(memory: Sequence[MemoryBlock]) -> None:
+def _check_unique_labels(memory: Sequence[MemoryBlock]) -> None:
     labels = [text.label for text in memory]
-    if twice := sorted({label for label in labels if labels.count(label) > 1}):
-        raise InvalidDefinition(f"memory: two blocks bear the label {twice[0]!r}")
+    if duplicates := sorted({label for label in labels if labels.count(label) > 1}):
+        raise InvalidDefinition(f"memory: two blocks bear the label {duplicates[0]!r}")

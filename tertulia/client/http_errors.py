@@ -22,21 +22,21 @@ from tertulia.core.errors import (
     Unavailable,
 )
 
-URL = "TERTULIA_URL"
-KEY = "TERTULIA_API_KEY"
-_KINDS: dict[str, type[TertuliaError]] = {
+URL_VARIABLE = "TERTULIA_URL"
+KEY_VARIABLE = "TERTULIA_API_KEY"
+_ERROR_CLASSES: dict[str, type[TertuliaError]] = {
     kind.__name__: kind
     for kind in (InvalidDefinition, NotFound, Conflict, CommandRefused, ConversationClosed, PayloadUnreadable)
 }
-_NO_ROUTE = "Not Found"
+_NO_ROUTE_DETAIL = "Not Found"
 
 
 class ApiUnavailable(Unavailable):
     """Nobody answers at the API's address."""
 
-    def __init__(self, url: str, why: str = "does not answer") -> None:
-        self.reason = f"the API at {url} {why}"
-        super().__init__(f"{self.reason}; is it running, and is {URL} right?")
+    def __init__(self, url: str, detail: str = "does not answer") -> None:
+        self.reason = f"the API at {url} {detail}"
+        super().__init__(f"{self.reason}; is it running, and is {URL_VARIABLE} right?")
 
 
 class Unauthorized(TertuliaError):
@@ -52,7 +52,7 @@ class _Problem(BaseModel):
     type: str
 
 
-def refusal(url: str, path: str, status: int, body: bytes, *, with_key: bool) -> TertuliaError:
+def error_from_response(url: str, path: str, status: int, body: bytes, *, with_key: bool) -> TertuliaError:
     """The error that an answer of this status is; `path` is what was asked for."""
     try:
         problem = _Problem.model_validate_json(body)
@@ -61,11 +61,13 @@ def refusal(url: str, path: str, status: int, body: bytes, *, with_key: bool) ->
     detail = problem.detail
     match status:
         case HTTPStatus.UNAUTHORIZED:
-            return Unauthorized(_no_key(url) if not with_key else _wrong_key(url))
+            return Unauthorized(_missing_key_message(url) if not with_key else _invalid_key_message(url))
         case HTTPStatus.FORBIDDEN:
-            return Forbidden(f"{KEY}: {detail}")
-        case HTTPStatus.NOT_FOUND if detail == _NO_ROUTE:
-            return WrongAddress(f"{URL}: {url} has no {path}: is it the API's address, and of this command's version?")
+            return Forbidden(f"{KEY_VARIABLE}: {detail}")
+        case HTTPStatus.NOT_FOUND if detail == _NO_ROUTE_DETAIL:
+            return WrongAddress(
+                f"{URL_VARIABLE}: {url} has no {path}: is it the API's address, and of this command's version?"
+            )
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return CommandRefused(f"{detail}; TERTULIA_MAX_BODY_BYTES of the API at {url} sets the limit")
         case HTTPStatus.UNPROCESSABLE_ENTITY:
@@ -78,12 +80,12 @@ def refusal(url: str, path: str, status: int, body: bytes, *, with_key: bool) ->
             return Unavailable(f"the API at {url}: {detail}{'' if 'again' in detail else '; try again in a moment'}")
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Unavailable(f"the API at {url} answered {status}: {detail}")
-    return _KINDS.get(problem.type, CommandRefused)(detail)
+    return _ERROR_CLASSES.get(problem.type, CommandRefused)(detail)
 
 
 def unexpected_response(url: str) -> TertuliaError:
     """The error that an answer is which the API cannot have given."""
-    return WrongAddress(f"{URL}: what answers at {url} is not Tertulia's API, or of another version")
+    return WrongAddress(f"{URL_VARIABLE}: what answers at {url} is not Tertulia's API, or of another version")
 
 
 def _unexpected_status(url: str, status: int) -> TertuliaError:
@@ -91,19 +93,19 @@ def _unexpected_status(url: str, status: int) -> TertuliaError:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return ApiUnavailable(url, f"cannot be reached: something before it answered {status}")
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        return WrongAddress(f"{URL}: {url} sends one elsewhere ({status}): write the API's own address")
+        return WrongAddress(f"{URL_VARIABLE}: {url} sends one elsewhere ({status}): write the API's own address")
     return unexpected_response(url)
 
 
-def _no_key(url: str) -> str:
+def _missing_key_message(url: str) -> str:
     return (
-        f"{KEY} is not set, and the API at {url} wants a key: "
+        f"{KEY_VARIABLE} is not set, and the API at {url} wants a key: "
         "`tertulia keys create NAME --scope operate` makes one where its servers are"
     )
 
 
-def _wrong_key(url: str) -> str:
+def _invalid_key_message(url: str) -> str:
     return (
-        f"{KEY}: the API at {url} does not take this key: it is mistyped or was revoked; "
+        f"{KEY_VARIABLE}: the API at {url} does not take this key: it is mistyped or was revoked; "
         "`tertulia keys list` shows, where its servers are, those that are there"
     )

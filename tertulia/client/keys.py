@@ -59,8 +59,8 @@ class Keys:
             NotFound: no such key.
             InvalidDefinition: an invalid name.
         """
-        checked_name = validated(NewKey, name=name).name
-        return await self._backend.update(key_id, name=checked_name)
+        valid_name = validated(NewKey, name=name).name
+        return await self._backend.update(key_id, name=valid_name)
 
     async def delete(self, key_id: str) -> KeyRow:
         """Revoke a key at once and for good. It stays in the list.

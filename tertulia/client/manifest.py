@@ -66,7 +66,7 @@ class Manifest(Definition):
     groups: tuple[GroupSpec, ...] = ()
 
 
-class Applied(Record):
+class ApplyResult(Record):
     """What became of one entry."""
 
     kind: Literal["agent", "group"]
@@ -88,14 +88,14 @@ def read_manifest(path: Path) -> Manifest:
     except yaml.YAMLError as error:
         raise InvalidDefinition(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     try:
-        file = Manifest.model_validate({} if content is None else content)
+        manifest = Manifest.model_validate({} if content is None else content)
     except ValidationError as error:
         raise InvalidDefinition(f"{path}: {format_validation_error(error)}") from None
-    for kind, names in (("agents", file.agents), ("groups", file.groups)):
-        twice = [name for name, count in Counter(one.name.casefold() for one in names).items() if count > 1]
-        if twice:
-            raise InvalidDefinition(f"{path}: {kind}: the name {twice[0]!r} stands there twice")
-    return file
+    for kind, names in (("agents", manifest.agents), ("groups", manifest.groups)):
+        duplicates = [name for name, count in Counter(one.name.casefold() for one in names).items() if count > 1]
+        if duplicates:
+            raise InvalidDefinition(f"{path}: {kind}: the name {duplicates[0]!r} stands there twice")
+    return manifest
 
 
 class DefinitionStore(Protocol):
@@ -131,88 +131,92 @@ class DefinitionStore(Protocol):
             InvalidDefinition: two blocks bear one label, or two members one name.
         """
 
-    async def write_shared(self, group: Group, memory: tuple[MemoryBlock, ...]) -> tuple[tuple[BlockId, ...], bool]:
+    async def write_shared_blocks(
+        self, group: Group, memory: tuple[MemoryBlock, ...]
+    ) -> tuple[tuple[BlockId, ...], bool]:
         """The blocks of what a group's members are to share, in order, and whether a value has changed."""
 
     async def change_group(self, group_id: GroupId, patch: GroupPatch) -> None:
         """Change a group; its conversations are told."""
 
 
-async def apply_manifest(store: DefinitionStore, file: Manifest) -> list[Applied]:
+async def apply_manifest(store: DefinitionStore, manifest: Manifest) -> list[ApplyResult]:
     """Create or update every entry, agents first; entries that are there already stay as they are.
 
     Raises:
         InvalidDefinition: a group cannot exist as spec.
         Conflict: a name or an id is taken. Entries before it stay; the file can be applied again.
     """
-    applied = []
-    for spec in file.agents:
-        agent = await _agent(store, spec)
+    results = []
+    for spec in manifest.agents:
+        agent = await _build_agent(store, spec)
         outcome = await store.save_agent(agent, keep_memory=spec.memory is None)
-        applied.append(Applied(kind="agent", id=agent.id, name=agent.name, outcome=outcome))
-    for entry in file.groups:
-        applied.append(await _apply_group(store, entry))
-    return applied
+        results.append(ApplyResult(kind="agent", id=agent.id, name=agent.name, outcome=outcome))
+    for entry in manifest.groups:
+        results.append(await _apply_group(store, entry))
+    return results
 
 
-async def _apply_group(store: DefinitionStore, spec: GroupSpec) -> Applied:
-    present = await _find_group(store, spec)
-    group = await _group(store, spec, present.id if present else None)
-    if present is None:
+async def _apply_group(store: DefinitionStore, spec: GroupSpec) -> ApplyResult:
+    existing = await _find_existing_group(store, spec)
+    group = await _build_group(store, spec, existing.id if existing else None)
+    if existing is None:
         outcome = await store.create_group(group, keep_memory=spec.shared_memory is None)
     else:
-        outcome = await _change_group(store, present, group, spec.shared_memory)
-    return Applied(kind="group", id=group.id, name=group.name, outcome=outcome)
+        outcome = await _change_group(store, existing, group, spec.shared_memory)
+    return ApplyResult(kind="group", id=group.id, name=group.name, outcome=outcome)
 
 
 async def _change_group(
-    store: DefinitionStore, present: Group, group: Group, memory: tuple[MemoryBlock, ...] | None
+    store: DefinitionStore, existing: Group, group: Group, memory: tuple[MemoryBlock, ...] | None
 ) -> SaveOutcome:
     fields: dict[str, Any] = {
         name: getattr(group, name)
         for name in ("name", "description", "agent_ids", "standby", "manager_config", "settings")
-        if getattr(group, name) != getattr(present, name)
+        if getattr(group, name) != getattr(existing, name)
     }
     for name in ("manager_config", "settings"):
         if name in fields:
             fields[name] = fields[name].model_dump(mode="json")
-    apply_group_patch(present, GroupPatch.model_validate(fields))
+    apply_group_patch(existing, GroupPatch.model_validate(fields))
     changed = False
     if memory is not None:
-        ids, changed = await store.write_shared(present, memory)
-        if ids != present.shared_block_ids:
+        ids, changed = await store.write_shared_blocks(existing, memory)
+        if ids != existing.shared_block_ids:
             fields["shared_block_ids"] = ids
     if fields:
-        await store.change_group(present.id, GroupPatch.model_validate(fields))
+        await store.change_group(existing.id, GroupPatch.model_validate(fields))
     return "updated" if fields or changed else "unchanged"
 
 
-async def _agent(store: DefinitionStore, spec: AgentSpec) -> Agent:
+async def _build_agent(store: DefinitionStore, spec: AgentSpec) -> Agent:
     values = spec.model_dump(exclude={"memory"})
     values["memory"] = spec.memory or ()
-    values["id"] = spec.id or await _agent_id(store, spec.name) or f"agent-{uuid.uuid4()}"
+    values["id"] = spec.id or await _find_agent_id(store, spec.name) or f"agent-{uuid.uuid4()}"
     return Agent.model_validate(values)
 
 
-async def _agent_id(store: DefinitionStore, name: str) -> AgentId | None:
+async def _find_agent_id(store: DefinitionStore, name: str) -> AgentId | None:
     try:
         return await store.find_agent(name)
     except NotFound:
         return None
 
 
-async def _group(store: DefinitionStore, spec: GroupSpec, known_id: GroupId | None) -> Group:
+async def _build_group(store: DefinitionStore, spec: GroupSpec, existing_id: GroupId | None) -> Group:
     values = spec.model_dump(exclude={"agents", "standby", "manager_config", "shared_memory"})
     values["shared_memory"] = spec.shared_memory or ()
-    values["id"] = known_id or spec.id or f"group-{uuid.uuid4()}"
+    values["id"] = existing_id or spec.id or f"group-{uuid.uuid4()}"
     manager_config = dict(spec.manager_config)
     try:
         if manager := manager_config.get("manager_agent_id"):
             manager_config["manager_agent_id"] = await store.find_agent(str(manager))
-        if isinstance(others := manager_config.get("fallback_manager_ids"), list):
-            manager_config["fallback_manager_ids"] = [await store.find_agent(str(who)) for who in others]
-        values["agent_ids"] = [await store.find_agent(who) for who in spec.agents]
-        values["standby"] = [await _standby(store, entry) for entry in spec.standby]
+        if isinstance(fallback_ids := manager_config.get("fallback_manager_ids"), list):
+            manager_config["fallback_manager_ids"] = [
+                await store.find_agent(str(id_or_name)) for id_or_name in fallback_ids
+            ]
+        values["agent_ids"] = [await store.find_agent(id_or_name) for id_or_name in spec.agents]
+        values["standby"] = [await _build_standby(store, entry) for entry in spec.standby]
     except NotFound as error:
         raise InvalidDefinition(f"group {spec.name!r}: {error}") from None
     try:
@@ -227,7 +231,7 @@ async def _group(store: DefinitionStore, spec: GroupSpec, known_id: GroupId | No
         raise InvalidDefinition(f"group {spec.name!r}: {format_validation_error(error)}") from None
 
 
-async def _standby(store: DefinitionStore, entry: str | StandbySpec) -> Standby:
+async def _build_standby(store: DefinitionStore, entry: str | StandbySpec) -> Standby:
     spec = StandbySpec(agent=entry) if isinstance(entry, str) else entry
     member = spec.stands_in_for
     return Standby(
@@ -236,7 +240,7 @@ async def _standby(store: DefinitionStore, entry: str | StandbySpec) -> Standby:
     )
 
 
-async def _find_group(store: DefinitionStore, spec: GroupSpec) -> Group | None:
+async def _find_existing_group(store: DefinitionStore, spec: GroupSpec) -> Group | None:
     try:
         found = await store.find_group(spec.id or spec.name)
     except NotFound:

@@ -15,14 +15,14 @@ from tertulia.client.http_errors import ApiUnavailable
 from tertulia.core.errors import Unavailable
 from tertulia.core.records import NO_DATABASE, ConversationEvent, Interrupted, LiveDelta, StreamEvent
 
-REST_SECONDS = 0.5
+RECONNECT_SECONDS = 0.5
 """How long to wait before a stream that was cut is asked for again."""
-_NOTHING_FOLLOWS = 204
+_NO_CONTENT_STATUS = 204
 _DATA: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
 
 
 @dataclass(frozen=True)
-class Told:
+class ServerSentEvent:
     """One event, or one comment, of a stream."""
 
     id: int | None = None
@@ -31,23 +31,23 @@ class Told:
     comment: str = ""
 
 
-class Unpacking:
+class ServerSentEventDecoder:
     """Takes a stream apart as its pieces come.
 
     Only a line feed ends a line: other separators may stand in what somebody has said.
     """
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._buffer = b""
         self._fields: dict[str, str] = {}
 
-    def feed(self, piece: bytes) -> Iterator[Told]:
+    def feed(self, chunk: bytes) -> Iterator[ServerSentEvent]:
         """What is whole with this piece."""
-        *lines, self._rest = (self._rest + piece).split(b"\n")
+        *lines, self._buffer = (self._buffer + chunk).split(b"\n")
         for raw in lines:
             line = raw.removesuffix(b"\r").decode("utf-8", "replace")
             if line.startswith(":"):
-                yield Told(comment=line.removeprefix(":").strip())
+                yield ServerSentEvent(comment=line.removeprefix(":").strip())
             elif line:
                 name, _, value = line.partition(":")
                 self._fields[name] = value.removeprefix(" ")
@@ -55,7 +55,7 @@ class Unpacking:
                 fields, self._fields = self._fields, {}
                 if "data" in fields:
                     number = fields.get("id", "")
-                    yield Told(
+                    yield ServerSentEvent(
                         id=int(number) if number.isdecimal() else None,
                         kind=fields.get("event", "message"),
                         data=fields["data"],
@@ -73,26 +73,26 @@ async def read_event_stream(
         NotFound: there is no such conversation.
         Unauthorized: the key was revoked.
     """
-    reading = _Reading(connection, path, after, deltas=deltas)
+    reader = _EventReader(connection, path, after, deltas=deltas)
     while True:
         try:
-            async with aclosing(reading.read()) as occurrences:
-                async for occurrence in occurrences:
-                    yield occurrence
+            async with aclosing(reader.read()) as events:
+                async for event in events:
+                    yield event
         except Unavailable as error:
-            if not reading.interrupted:
+            if not reader.interrupted:
                 yield Interrupted(error.reason if isinstance(error, ApiUnavailable) else str(error))
-            reading.interrupted = True
-        if reading.is_over:
+            reader.interrupted = True
+        if reader.is_finished:
             return
-        await asyncio.sleep(REST_SECONDS)
+        await asyncio.sleep(RECONNECT_SECONDS)
 
 
-class _Reading:
+class _EventReader:
     """How far one reader has got."""
 
     def __init__(self, connection: HttpConnection, path: str, after: int, *, deltas: bool) -> None:
-        self.is_over = False
+        self.is_finished = False
         self.interrupted = False
         self._connection = connection
         self._path = path
@@ -104,34 +104,34 @@ class _Reading:
         headers = {"Last-Event-ID": str(self._after)}
         async with self._connection.stream(self._path, headers, deltas=self._deltas) as response:
             self.interrupted = False
-            self.is_over = response.status_code == _NOTHING_FOLLOWS
-            unpacking = Unpacking()
-            async for piece in response.aiter_bytes():
-                for told in unpacking.feed(piece):
-                    occurrence = self._occurrence(told)
-                    if occurrence is not None:
-                        yield occurrence
+            self.is_finished = response.status_code == _NO_CONTENT_STATUS
+            decoder = ServerSentEventDecoder()
+            async for chunk in response.aiter_bytes():
+                for sse_event in decoder.feed(chunk):
+                    event = self._decode(sse_event)
+                    if event is not None:
+                        yield event
 
-    def _occurrence(self, told: Told) -> StreamEvent | None:
-        if told.comment:
-            return Interrupted() if told.comment.startswith(NO_DATABASE) else None
-        if told.id is not None and told.id <= self._after:
+    def _decode(self, sse_event: ServerSentEvent) -> StreamEvent | None:
+        if sse_event.comment:
+            return Interrupted() if sse_event.comment.startswith(NO_DATABASE) else None
+        if sse_event.id is not None and sse_event.id <= self._after:
             return None
-        occurrence = _occurrence(told)
-        if told.id is not None:
-            self._after = told.id
-        if isinstance(occurrence, ConversationEvent):
-            self.is_over = self.is_over or occurrence.is_end
-        return occurrence
+        event = _decode(sse_event)
+        if sse_event.id is not None:
+            self._after = sse_event.id
+        if isinstance(event, ConversationEvent):
+            self.is_finished = self.is_finished or event.is_end
+        return event
 
 
-def _occurrence(told: Told) -> StreamEvent | None:
+def _decode(sse_event: ServerSentEvent) -> StreamEvent | None:
     """What was told; None for what only a newer version understands."""
     try:
-        if told.id is None:
-            return LiveDelta.model_validate_json(told.data) if told.kind == "delta" else None
-        data = _DATA.validate_json(told.data)
-        values = {"number": told.id, "kind": told.kind, "created_at": data.get("created_at"), "data": data}
+        if sse_event.id is None:
+            return LiveDelta.model_validate_json(sse_event.data) if sse_event.kind == "delta" else None
+        data = _DATA.validate_json(sse_event.data)
+        values = {"number": sse_event.id, "kind": sse_event.kind, "created_at": data.get("created_at"), "data": data}
         return ConversationEvent.model_validate(values)
     except ValidationError:
         return None

@@ -19,7 +19,7 @@ async def local_key(database_url: str, data: Path) -> Path:
     path = data / KEY_FILE
     async with Database(database_url, pool_size=1) as database:
         principal = await check_key(database, _read(path))
-        if principal is None or not principal.may("admin"):
+        if principal is None or not principal.has_scope("admin"):
             made = await create_key(database, DEFAULT_ORGANISATION, NewKey(name="local", scopes=("admin",)))
             _write(path, made.secret)
     return path

@@ -95,17 +95,19 @@ class AgentService:
         Raises:
             Conflict: the agent has another block with this label.
         """
-        return await self._rearrange(agent_id, lambda ids: ids if block_id in ids else [*ids, BlockId(block_id)])
+        return await self._update_attachments(
+            agent_id, lambda ids: ids if block_id in ids else [*ids, BlockId(block_id)]
+        )
 
     async def detach_block(self, agent_id: str, block_id: str) -> StoredAgent:
         """Detach a block; the block itself stays."""
 
-        def without(ids: builtins.list[BlockId]) -> builtins.list[BlockId]:
+        def remove(ids: builtins.list[BlockId]) -> builtins.list[BlockId]:
             if block_id not in ids:
                 raise NotFound(f"the agent {agent_id!r} has no block {block_id!r}")
             return [one for one in ids if one != block_id]
 
-        return await self._rearrange(agent_id, without)
+        return await self._update_attachments(agent_id, remove)
 
     async def block(self, agent_id: str, label: str) -> Block:
         """Return the agent's block with this label."""
@@ -129,7 +131,7 @@ class AgentService:
             self._database, self._organisation_id, block.id, patch, expected_version=expected_version
         )
 
-    async def _rearrange(
+    async def _update_attachments(
         self, agent_id: str, change: Callable[[builtins.list[BlockId]], builtins.list[BlockId]]
     ) -> StoredAgent:
         return await change_attachments(self._database, self._organisation_id, agent_id, change)

@@ -22,7 +22,7 @@ from tertulia.store.conversations import find_conversation
 UPDATE_TIMEOUT = timedelta(seconds=15)
 NO_ANSWER = "Temporal or its worker does not answer; is the stack, or a `tertulia worker`, running?"
 _DESCRIBE_TIMEOUT = timedelta(seconds=10)
-_STUCK = (
+_TASK_FAILING = (
     "the conversation does not answer: its last workflow task failed and is retried;"
     " the worker's log and the history in Temporal show why"
 )
@@ -46,8 +46,8 @@ async def await_answer(call: Awaitable[T]) -> T:
 
 def describe_rpc_error(error: RPCError) -> str:
     """Return one line for an error of Temporal's API."""
-    is_stuck = error.status is RPCStatusCode.FAILED_PRECONDITION and "failed state" in error.message
-    return _STUCK if is_stuck else NO_ANSWER
+    is_task_failing = error.status is RPCStatusCode.FAILED_PRECONDITION and "failed state" in error.message
+    return _TASK_FAILING if is_task_failing else NO_ANSWER
 
 
 async def send_command(scope: OrganisationScope, conversation_id: str, command: AnyCommand) -> Receipt:
@@ -66,13 +66,13 @@ async def send_command(scope: OrganisationScope, conversation_id: str, command: 
     try:
         await scope.connection.reach_temporal()
     except Unavailable as error:
-        raise Unavailable(_not_accepted(command, str(error))) from None
+        raise Unavailable(_not_accepted_message(command, str(error))) from None
     for _ in range(_ROLL_OVER_ATTEMPTS):
         try:
             return await _send_once(scope, conversation_id, command)
         except _RollingOver:
             await asyncio.sleep(_ROLL_OVER_DELAY_SECONDS)
-    raise Unavailable(_not_accepted(command, "the conversation is between two runs."))
+    raise Unavailable(_not_accepted_message(command, "the conversation is between two runs."))
 
 
 class _RollingOver(Exception):
@@ -98,15 +98,15 @@ async def _send_once(scope: OrganisationScope, conversation_id: str, command: An
     except WorkflowUpdateFailedError as error:
         raise refusal_of(error) from None
     except WorkflowUpdateRPCTimeoutOrCancelledError:
-        raise Unavailable(_not_accepted(command)) from None
+        raise Unavailable(_not_accepted_message(command)) from None
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
-            raise Unavailable(_not_accepted(command)) from None
-        raise await _why_not_found(scope, conversation_id) from None
+            raise Unavailable(_not_accepted_message(command)) from None
+        raise await _not_found_error(scope, conversation_id) from None
     return receipt
 
 
-def _not_accepted(command: AnyCommand, reason: str = NO_ANSWER) -> str:
+def _not_accepted_message(command: AnyCommand, reason: str = NO_ANSWER) -> str:
     return f"not accepted: {reason} Try again with the same id, --id {command.command_id}: it counts once"
 
 
@@ -134,7 +134,7 @@ async def is_running(scope: OrganisationScope, conversation_id: str) -> bool:
     return description.status is WorkflowExecutionStatus.RUNNING
 
 
-async def _why_not_found(scope: OrganisationScope, conversation_id: str) -> Exception:
+async def _not_found_error(scope: OrganisationScope, conversation_id: str) -> Exception:
     if await is_running(scope, conversation_id):
         return _RollingOver()
     try:

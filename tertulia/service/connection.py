@@ -85,7 +85,7 @@ class Connection:
             async with asyncio.timeout(_CONNECT_TIMEOUT_SECONDS):
                 await service.check_health(timeout=timedelta(seconds=_CONNECT_TIMEOUT_SECONDS))
         except (RPCError, RuntimeError, TimeoutError):
-            raise Unavailable(_no_temporal(service.config.target_host)) from None
+            raise Unavailable(_temporal_unavailable_message(service.config.target_host)) from None
         self._is_reached.set()
 
 
@@ -96,10 +96,10 @@ async def _connect_temporal(configuration: Configuration, *, is_lazy: bool) -> C
         async with asyncio.timeout(_CONNECT_TIMEOUT_SECONDS):
             return await Client.connect(**connect_config, plugins=[plugin], lazy=is_lazy)
     except (RuntimeError, TimeoutError):
-        raise Unavailable(_no_temporal(connect_config["target_host"])) from None
+        raise Unavailable(_temporal_unavailable_message(connect_config["target_host"])) from None
 
 
-def _no_temporal(address: str) -> str:
+def _temporal_unavailable_message(address: str) -> str:
     return f"no Temporal server answers at {address}; is it running?"
 
 

@@ -20,25 +20,25 @@ from tertulia.store.events import read_events
 from tertulia.store.notifications import Listener, Subscription
 from tertulia.store.tables import conversations
 
-PAGE = 100
+PAGE_SIZE = 100
 """How many events a reader holds at a time: one that reads slowly costs no more memory than that."""
-REST_SECONDS = 0.5
+RETRY_SECONDS = 0.5
 """How long to wait at least before a database that does not answer is asked again."""
-_PATIENCE_SECONDS = 5.0
+_RECONNECT_TIMEOUT_SECONDS = 5.0
 
 
-async def is_left_to_read(database: Database, conversation_id: str, after: int) -> bool:
+async def has_more_events(database: Database, conversation_id: str, after: int) -> bool:
     """Whether anything follows `after`, now or later: nothing does behind the end of a closed conversation.
 
     Raises:
         InvalidDefinition: the conversation has never reached `after`.
     """
-    stand = await _stand(database, conversation_id)
-    if stand is None:
+    progress = await _read_progress(database, conversation_id)
+    if progress is None:
         return True
-    if after > stand.last_event:
-        raise InvalidDefinition(f"no event {after}: the conversation has {stand.last_event}; begin again with 0")
-    return not stand.closed or after < stand.last_event
+    if after > progress.last_event:
+        raise InvalidDefinition(f"no event {after}: the conversation has {progress.last_event}; begin again with 0")
+    return not progress.closed or after < progress.last_event
 
 
 async def read_event_stream(
@@ -60,95 +60,97 @@ async def read_event_stream(
                 async for event in stream:
                     yield event
         return
-    with listener.subscribe(conversation_id, deltas=deltas) as news:
-        reading = _Reading(database, conversation_id, after, news)
-        while not reading.closed:
+    with listener.subscribe(conversation_id, deltas=deltas) as subscription:
+        reader = _EventReader(database, conversation_id, after, subscription)
+        while not reader.closed:
             try:
-                if reading.is_behind:
-                    await reading.read()
+                if reader.is_behind:
+                    await reader.read_page()
             except (SQLAlchemyError, OSError, TimeoutError):
-                if not reading.interrupted:
+                if not reader.interrupted:
                     yield Interrupted()
-                reading.interrupted = True
-                await asyncio.sleep(REST_SECONDS)
-                await listener.connected_within(_PATIENCE_SECONDS)
+                reader.interrupted = True
+                await asyncio.sleep(RETRY_SECONDS)
+                await listener.connected_within(_RECONNECT_TIMEOUT_SECONDS)
                 continue
-            reading.interrupted = False
-            for event in reading.page:
+            reader.interrupted = False
+            for event in reader.page:
                 yield event
-            reading.page = []
-            if reading.is_behind or reading.closed:
+            reader.page = []
+            if reader.is_behind or reader.closed:
                 continue
-            for delta in news.take_deltas():
-                if delta.turn > reading.ended_turn:
+            for delta in subscription.take_deltas():
+                if delta.turn > reader.last_ended_turn:
                     yield delta
-            await news.wait()
+            await subscription.wait()
 
 
 @dataclass(frozen=True)
-class _Stand:
+class _EventProgress:
     last_event: int
     last_turn: int
     closed: bool
 
 
-async def _stand(database: Database, conversation_id: str) -> _Stand | None:
-    table = conversations.c
-    row = await database.row(select(table.last_event, table.last_turn, table.phase).where(table.id == conversation_id))
-    return _Stand(row.last_event, row.last_turn, row.phase == "closed") if row else None
+async def _read_progress(database: Database, conversation_id: str) -> _EventProgress | None:
+    columns = conversations.c
+    row = await database.row(
+        select(columns.last_event, columns.last_turn, columns.phase).where(columns.id == conversation_id)
+    )
+    return _EventProgress(row.last_event, row.last_turn, row.phase == "closed") if row else None
 
 
-class _Reading:
+class _EventReader:
     """How far one reader has got."""
 
-    def __init__(self, database: Database, conversation_id: str, after: int, news: Subscription) -> None:
+    def __init__(self, database: Database, conversation_id: str, after: int, subscription: Subscription) -> None:
         self.page: list[ConversationEvent] = []
         self.closed = False
-        self.ended_turn = 0
+        self.last_ended_turn = 0
         """The last turn of which it is known what was said."""
         self.interrupted = False
         self._database = database
         self._conversation_id = conversation_id
         self._after = after
-        self._news = news
-        self._placed = False
-        self._end: int | None = None
-        self._more = True
+        self._subscription = subscription
+        self._is_progress_loaded = False
+        self._last_event: int | None = None
+        self._may_have_more = True
 
     @property
     def is_behind(self) -> bool:
         """Whether there is, or may be, an event that was not read."""
-        return self._more or self._news.newest > self._after or self._news.unsure
+        return self._may_have_more or self._subscription.newest > self._after or self._subscription.unsure
 
-    async def read(self) -> None:
+    async def read_page(self) -> None:
         """Read the next page."""
-        self._news.unsure = False
+        self._subscription.unsure = False
         try:
-            if not self._placed:
-                await self._find_place()
-            self.page = await read_events(self._database, self._conversation_id, after=self._after, limit=PAGE)
+            if not self._is_progress_loaded:
+                await self._load_progress()
+            self.page = await read_events(self._database, self._conversation_id, after=self._after, limit=PAGE_SIZE)
         except BaseException:
-            self._news.unsure = True
+            self._subscription.unsure = True
             raise
-        self._more = len(self.page) == PAGE
+        self._may_have_more = len(self.page) == PAGE_SIZE
         for event in self.page:
             self._after = event.number
-            self.ended_turn = max(self.ended_turn, _ended_turn(event))
+            self.last_ended_turn = max(self.last_ended_turn, _turn_ended_by(event))
             self.closed = self.closed or event.is_end
-        self.closed = self.closed or (self._end is not None and self._after >= self._end)
+        self.closed = self.closed or (self._last_event is not None and self._after >= self._last_event)
 
-    async def _find_place(self) -> None:
+    async def _load_progress(self) -> None:
         """One who has seen the end waits for nothing; and words of a turn whose end was seen before are not news."""
-        stand = await _stand(self._database, self._conversation_id)
-        self._placed = True
-        if stand is not None:
-            self.ended_turn = stand.last_turn
-            self._end = stand.last_event if stand.closed else None
+        progress = await _read_progress(self._database, self._conversation_id)
+        self._is_progress_loaded = True
+        if progress is not None:
+            self.last_ended_turn = progress.last_turn
+            self._last_event = progress.last_event if progress.closed else None
 
 
-_ENDS_OF_TURNS = ("message", "turn_passed", "turn_failed", "turn_discarded", "turn_cancelled")
+_TURN_END_KINDS = ("message", "turn_passed", "turn_failed", "turn_discarded", "turn_cancelled")
 
 
-def _ended_turn(event: ConversationEvent) -> int:
-    turn = event.data.get("turn") if event.kind in _ENDS_OF_TURNS else None
+def _turn_ended_by(event: ConversationEvent) -> int:
+    turn = event.data.get("turn") if event.kind in _TURN_END_KINDS else None
     return turn if isinstance(turn, int) else 0

@@ -46,7 +46,7 @@ async def start_conversation(
         Unavailable: Temporal does not answer.
     """
     check_not_empty(group)
-    state = _state(scope, group, conversation_id).model_copy(
+    state = _initial_state(scope, group, conversation_id).model_copy(
         update={
             "fork": fork,
             "close_after_round": close_after_round,
@@ -63,7 +63,7 @@ async def start_conversation(
             scope.temporal.start_workflow(
                 GROUP_CONVERSATION,
                 state,
-                **_options(scope, group, conversation_id),
+                **_start_options(scope, group, conversation_id),
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
             )
         )
@@ -85,8 +85,8 @@ async def post_or_start(
     await scope.connection.reach_temporal()
     start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
         GROUP_CONVERSATION,
-        _state(scope, group, conversation_id),
-        **_options(scope, group, conversation_id),
+        _initial_state(scope, group, conversation_id),
+        **_start_options(scope, group, conversation_id),
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
     )
     call = scope.temporal.execute_update_with_start_workflow(
@@ -120,7 +120,7 @@ def check_not_empty(group: Group) -> None:
         raise CommandRefused(f"Empty group: {group.name!r} has no agents to talk")
 
 
-def _state(scope: OrganisationScope, group: Group, conversation_id: ConversationId) -> ConversationState:
+def _initial_state(scope: OrganisationScope, group: Group, conversation_id: ConversationId) -> ConversationState:
     return ConversationState(
         group=group.id,
         conversation_id=conversation_id,
@@ -130,7 +130,7 @@ def _state(scope: OrganisationScope, group: Group, conversation_id: Conversation
     )
 
 
-def _options(scope: OrganisationScope, group: Group, conversation_id: ConversationId) -> dict[str, Any]:
+def _start_options(scope: OrganisationScope, group: Group, conversation_id: ConversationId) -> dict[str, Any]:
     return {
         "id": conversation_id,
         "task_queue": scope.connection.task_queue,

@@ -92,10 +92,10 @@ async def _execute(scope: OrganisationScope, change: GroupChangeInput) -> GroupC
         "written", start_workflow_operation=start, result_type=GroupChangeResult, rpc_timeout=UPDATE_TIMEOUT
     )
     try:
-        written: GroupChangeResult = await await_answer(call)
+        result: GroupChangeResult = await await_answer(call)
     except WorkflowUpdateFailedError as error:
         raise _refusal_of(error) from None
-    return written
+    return result
 
 
 _ERRORS: dict[str | None, type[TertuliaError]] = {

@@ -63,13 +63,13 @@ async def wait_for_answer(scope: OrganisationScope, listener: Listener, accepted
 
     A pause ends the wait because its length is unknown.
     """
-    with listener.subscribe(accepted.conversation_id, phases_only=True) as news:
-        while (ended := await _ended(scope, accepted)) is None:
-            news.unsure = False
+    with listener.subscribe(accepted.conversation_id, phases_only=True) as subscription:
+        while (finished_answer := await _read_answer(scope, accepted)) is None:
+            subscription.unsure = False
             with suppress(TimeoutError):
                 async with asyncio.timeout(_CHECK_INTERVAL_SECONDS):
-                    await news.wait()
-    return ended
+                    await subscription.wait()
+    return finished_answer
 
 
 async def reset_group(scope: OrganisationScope, group_id: GroupId) -> None:
@@ -78,11 +78,11 @@ async def reset_group(scope: OrganisationScope, group_id: GroupId) -> None:
     Raises:
         NotFound: no such group.
     """
-    before = await put_aside(scope.database, scope.organisation_id, group_id)
-    if before is not None:
+    previous = await put_aside(scope.database, scope.organisation_id, group_id)
+    if previous is not None:
         # A conversation that was claimed but never started cannot be stopped.
         with suppress(ConversationClosed, NotFound):
-            await send_command(scope, before, Stop(reason="the group was reset", command_id=f"{before}:reset"))
+            await send_command(scope, previous, Stop(reason="the group was reset", command_id=f"{previous}:reset"))
 
 
 async def _post_all(scope: OrganisationScope, group: Group, posts: Sequence[PostMessage]) -> ConversationId:
@@ -111,19 +111,19 @@ async def _post_all(scope: OrganisationScope, group: Group, posts: Sequence[Post
     raise Unavailable("the group's conversation closes again and again; try again with the same key")
 
 
-async def _ended(scope: OrganisationScope, answer: GroupAnswer) -> GroupAnswer | None:
+async def _read_answer(scope: OrganisationScope, answer: GroupAnswer) -> GroupAnswer | None:
     database, conversation_id = scope.database, answer.conversation_id
     outcome = await outcome_of(database, conversation_id, answer.message_ids[-1])
     finished = outcome.finished
     if finished is None and outcome.phase not in ("closed", "paused"):
         return None
-    said = await _messages_after(scope, answer, await find_posted(database, conversation_id, answer.message_ids[0]))
+    messages = await _messages_after(scope, answer, await find_posted(database, conversation_id, answer.message_ids[0]))
     if finished is None:
         reason = outcome.stop_reason if outcome.phase == "closed" else "paused"
-        return answer.model_copy(update={"messages": said, "stop_reason": reason})
+        return answer.model_copy(update={"messages": messages, "stop_reason": reason})
     return answer.model_copy(
         update={
-            "messages": tuple(message for message in said if message.seq <= finished.seq),
+            "messages": tuple(message for message in messages if message.seq <= finished.seq),
             "usage": finished.usage,
             "stop_reason": finished.stop_reason,
             "turns": finished.turns,

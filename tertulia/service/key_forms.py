@@ -12,23 +12,23 @@ from tertulia.core.keys import NewKey
 D = TypeVar("D", bound=Definition)
 
 
-def new_key(name: str, scopes: Sequence[str] | None = None) -> NewKey:
+def build_new_key(name: str, scopes: Sequence[str] | None = None) -> NewKey:
     """A key that is to be made, as somebody wrote it.
 
     Raises:
         InvalidDefinition: it cannot be made like that.
     """
-    written = {"name": name} if scopes is None else {"name": name, "scopes": tuple(scopes)}
-    return checked_form(NewKey, written)
+    values = {"name": name} if scopes is None else {"name": name, "scopes": tuple(scopes)}
+    return validate_definition(NewKey, values)
 
 
-def checked_form(kind: type[D], written: dict[str, Any]) -> D:
+def validate_definition(definition_type: type[D], values: dict[str, Any]) -> D:
     """The definition of these values.
 
     Raises:
         InvalidDefinition: it cannot be like that.
     """
     try:
-        return kind.model_validate(written)
+        return definition_type.model_validate(values)
     except ValidationError as error:
         raise InvalidDefinition(format_validation_error(error)) from None

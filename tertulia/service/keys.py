@@ -19,10 +19,10 @@ from tertulia.service.scope import OrganisationScope
 from tertulia.store.database import Database
 from tertulia.store.keys import count_keys, find_key, insert_key, list_keys, note_use, read_key, rename_key, revoke_key
 
-PREFIX = "tertulia_"
+KEY_PREFIX = "tertulia_"
 _SECRET_BYTES = 32
-_HINT_LENGTH = len(PREFIX) + 4
-_KEY_PATTERN = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{40,64}}")
+_HINT_LENGTH = len(KEY_PREFIX) + 4
+_KEY_PATTERN = re.compile(rf"{KEY_PREFIX}[A-Za-z0-9_-]{{40,64}}")
 
 
 class KeyService:
@@ -76,10 +76,10 @@ async def create_key(
         Forbidden: `granted_by` lacks one of the scopes.
     """
     if granted_by is not None:
-        missing = [scope for scope in new.scopes if not granted_by.may(scope)]
+        missing = [scope for scope in new.scopes if not granted_by.has_scope(scope)]
         if missing:
             raise Forbidden(f"your key cannot grant a scope that it lacks: {', '.join(missing)}")
-    secret = PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
+    secret = KEY_PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
     stored = await insert_key(
         database,
         organisation_id,

@@ -15,6 +15,6 @@ class Principal:
     scopes: frozenset[Scope]
     """The scopes that the key was given, without those that they include."""
 
-    def may(self, scope: Scope) -> bool:
+    def has_scope(self, scope: Scope) -> bool:
         """Whether the key has this scope, or one that includes it."""
-        return any(rank(own) >= rank(scope) for own in self.scopes)
+        return any(rank(held) >= rank(scope) for held in self.scopes)

@@ -155,7 +155,7 @@ async def test_the_local_key_is_kept_as_long_as_it_is_valid(url: str, database: 
     assert path.stat().st_mode & 0o777 == 0o600
     first = path.read_text()
     principal = await check_key(database, first.strip())
-    assert principal is not None and principal.may("admin") and principal.organisation_id == "local"
+    assert principal is not None and principal.has_scope("admin") and principal.organisation_id == "local"
     assert (await local_key(url, tmp_path)).read_text() == first
     await revoke_key(database, principal.organisation_id, principal.key_id)
     second = (await local_key(url, tmp_path)).read_text()

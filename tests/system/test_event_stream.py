@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from tertulia.api import sse
-from tertulia.api.__main__ import _Server
+from tertulia.api.__main__ import ApiServer
 from tertulia.api.app import create_app
 from tertulia.configuration import Configuration
 from tertulia.devstack.offline_model import OfflineModelControl
@@ -28,7 +28,7 @@ class House:
     """The API as a server in this process, beside a worker."""
 
     app: FastAPI
-    server: _Server
+    server: ApiServer
     port: int
     salon: Salon
     serving: asyncio.Task[None]
@@ -57,7 +57,7 @@ class House:
 async def serving(configuration: Configuration, salon: Salon) -> AsyncIterator[House]:
     """A running server."""
     app = create_app(configuration)
-    server = _Server(app)
+    server = ApiServer(app)
     listener = socket.create_server(("127.0.0.1", 0))
     task = asyncio.create_task(server.serve([listener]))
     try:
@@ -69,7 +69,7 @@ async def serving(configuration: Configuration, salon: Salon) -> AsyncIterator[H
         await eventually(started, bool)
         yield House(app, server, listener.getsockname()[1], salon, task)
     finally:
-        server.leave()
+        server.terminate()
         await task
 
 
@@ -190,7 +190,7 @@ async def until_line(response: httpx2.Response, last: str) -> list[str]:
 async def test_a_reader_that_does_not_read_is_dropped_and_others_are_not_held_up(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sse, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(sse, "SEND_TIMEOUT_SECONDS", 1.0)
     conversation = await talk(house, turns=1, close=False)
     await house.salon.until_idle(conversation)
     key = await make_key(house.salon.client.scope.database, "read")
@@ -270,7 +270,7 @@ async def test_streams_end_in_good_order_when_the_server_stops(house: House) -> 
     async with await house.reader() as client:
         reading = asyncio.create_task(all_of(client, conversation))
         await eventually(house.open_streams, lambda count: count == 1)
-        house.server.leave()
+        house.server.terminate()
         told = await asyncio.wait_for(reading, 5)
         assert [event.id for event in told] == list(range(1, len(told) + 1))
         await asyncio.wait_for(asyncio.shield(house.serving), 5)

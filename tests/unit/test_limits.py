@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from starlette.exceptions import HTTPException
 
 from tertulia.api import problems
-from tertulia.api.limits import BodyLimit, Rates
-from tertulia.api.path_normalisation import TEMPLATE, Paths
+from tertulia.api.limits import BodyLimitMiddleware, RateLimiter
+from tertulia.api.path_normalisation import ROUTE_TEMPLATE, PathNormalisationMiddleware
 
 LIMIT = 1_000
 
@@ -24,10 +24,10 @@ class Clock:
         return self.now
 
 
-def refused(rates: Rates, key: str = "a") -> int | None:
+def refused(rate_limiter: RateLimiter, key: str = "a") -> int | None:
     """In how many seconds to come back; None where the request is let through."""
     try:
-        rates.take(key)
+        rate_limiter.take(key)
     except HTTPException as refusal:
         assert refusal.status_code == 429 and refusal.headers is not None
         return int(refusal.headers["Retry-After"])
@@ -36,66 +36,66 @@ def refused(rates: Rates, key: str = "a") -> int | None:
 
 def test_a_key_may_come_so_often_a_minute_and_then_waits() -> None:
     clock = Clock()
-    rates = Rates(6, clock)
-    assert [refused(rates) for _ in range(8)] == [None] * 6 + [10, 10]
+    rate_limiter = RateLimiter(6, clock)
+    assert [refused(rate_limiter) for _ in range(8)] == [None] * 6 + [10, 10]
     clock.now += 9.9
-    assert refused(rates) == 1
+    assert refused(rate_limiter) == 1
     clock.now += 0.2
-    assert [refused(rates), refused(rates)] == [None, 10]
+    assert [refused(rate_limiter), refused(rate_limiter)] == [None, 10]
 
 
 def test_who_stays_away_does_not_save_up_more_than_a_minute_s_worth() -> None:
     clock = Clock()
-    rates = Rates(6, clock)
-    refused(rates)
+    rate_limiter = RateLimiter(6, clock)
+    refused(rate_limiter)
     clock.now += 3_600
-    assert [refused(rates) for _ in range(7)] == [None] * 6 + [10]
+    assert [refused(rate_limiter) for _ in range(7)] == [None] * 6 + [10]
 
 
 def test_keys_do_not_use_up_each_others_requests() -> None:
-    rates = Rates(1, Clock())
-    assert [refused(rates, "a"), refused(rates, "b"), refused(rates, "a")] == [None, None, 60]
+    rate_limiter = RateLimiter(1, Clock())
+    assert [refused(rate_limiter, "a"), refused(rate_limiter, "b"), refused(rate_limiter, "a")] == [None, None, 60]
 
 
 def test_a_limit_of_zero_is_none() -> None:
-    rates = Rates(0, Clock())
-    assert all(refused(rates) is None for _ in range(100_000))
+    rate_limiter = RateLimiter(0, Clock())
+    assert all(refused(rate_limiter) is None for _ in range(100_000))
 
 
 @given(st.integers(1, 50), st.lists(st.floats(0, 30), max_size=60))
 def test_no_more_pass_than_a_minute_s_worth_and_what_fills_up_meanwhile(per_minute: int, pauses: list[float]) -> None:
     clock = Clock()
-    rates = Rates(per_minute, clock)
+    rate_limiter = RateLimiter(per_minute, clock)
     passed = 0
     for pause in pauses:
         clock.now += pause
-        passed += refused(rates) is None
+        passed += refused(rate_limiter) is None
     assert passed <= per_minute + sum(pauses) * per_minute / 60 + 1e-6
 
 
 @given(st.integers(1, 50), st.integers(0, 100))
 def test_one_who_comes_back_when_told_to_is_let_through(per_minute: int, tries: int) -> None:
     clock = Clock()
-    rates = Rates(per_minute, clock)
-    waits = [refused(rates) for _ in range(tries)]
+    rate_limiter = RateLimiter(per_minute, clock)
+    waits = [refused(rate_limiter) for _ in range(tries)]
     clock.now += (waits[-1] if waits else None) or 0
-    assert refused(rates) is None or waits[-1:] == [None]
+    assert refused(rate_limiter) is None or waits[-1:] == [None]
 
 
 def test_keys_that_are_not_used_any_more_are_forgotten() -> None:
     clock = Clock()
-    rates = Rates(60, clock)
+    rate_limiter = RateLimiter(60, clock)
     for number in range(30_000):
-        refused(rates, f"key-{number}")
+        refused(rate_limiter, f"key-{number}")
         clock.now += 0.01
-    assert len(rates._buckets) <= 10_000
+    assert len(rate_limiter._buckets) <= 10_000
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx2.AsyncClient]:
     """An application that tells how much it has read."""
     app = FastAPI(redirect_slashes=False)
-    problems.register(app)
+    problems.register_error_handlers(app)
 
     @app.post("/small")
     @app.post("/large/x")
@@ -108,7 +108,7 @@ async def client() -> AsyncIterator[httpx2.AsyncClient]:
 
     @app.get("/things/count")
     async def count(request: Request) -> str:
-        return str(request.scope[TEMPLATE])
+        return str(request.scope[ROUTE_TEMPLATE])
 
     @app.get("/things/")
     async def things() -> str:
@@ -118,8 +118,8 @@ async def client() -> AsyncIterator[httpx2.AsyncClient]:
     async def thing(thing: str) -> str:
         return f"thing {thing}"
 
-    app.add_middleware(BodyLimit, limit=LIMIT, others={"/large/": 3 * LIMIT})
-    app.add_middleware(Paths, methods=app.openapi()["paths"])
+    app.add_middleware(BodyLimitMiddleware, limit=LIMIT, limits_by_prefix={"/large/": 3 * LIMIT})
+    app.add_middleware(PathNormalisationMiddleware, methods=app.openapi()["paths"])
     transport = httpx2.ASGITransport(app=app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://app") as connected:
         yield connected

@@ -12,7 +12,7 @@ def holder(*scopes: Scope) -> Principal:
 
 
 @pytest.mark.parametrize(
-    ("own", "may"),
+    ("own", "has_scope"),
     [
         ("read", {"read"}),
         ("post", {"read", "post"}),
@@ -20,13 +20,13 @@ def holder(*scopes: Scope) -> Principal:
         ("admin", {"read", "post", "operate", "admin"}),
     ],
 )
-def test_a_scope_includes_those_before_it(own: Scope, may: set[Scope]) -> None:
-    assert {scope for scope in SCOPES if holder(own).may(scope)} == may
+def test_a_scope_includes_those_before_it(own: Scope, has_scope: set[Scope]) -> None:
+    assert {scope for scope in SCOPES if holder(own).has_scope(scope)} == has_scope
 
 
 def test_the_widest_of_several_scopes_counts() -> None:
-    assert holder("read", "operate").may("post")
+    assert holder("read", "operate").has_scope("post")
 
 
 def test_a_key_without_a_scope_that_is_known_may_nothing() -> None:
-    assert not any(holder().may(scope) for scope in SCOPES)
+    assert not any(holder().has_scope(scope) for scope in SCOPES)

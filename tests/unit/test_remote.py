@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from tertulia.api.events import encode
 from tertulia.client import sse
-from tertulia.client.http_connection import HttpConnection, api_address
-from tertulia.client.http_errors import ApiUnavailable, Unauthorized, WrongAddress, refusal
-from tertulia.client.sse import Unpacking, read_event_stream
+from tertulia.client.http_connection import HttpConnection, parse_api_url
+from tertulia.client.http_errors import ApiUnavailable, Unauthorized, WrongAddress, error_from_response
+from tertulia.client.sse import ServerSentEventDecoder, read_event_stream
 from tertulia.configuration import ConfigurationError
 from tertulia.core.errors import (
     CommandRefused,
@@ -39,7 +39,7 @@ SECRET = "tertulia_never-to-be-told"
 
 def problem(status: int, detail: str, kind: str = "", *, with_key: bool = True) -> Exception:
     body = json.dumps({"detail": detail, "type": kind}).encode()
-    return refusal(URL, "/v1/conversations/c", status, body, with_key=with_key)
+    return error_from_response(URL, "/v1/conversations/c", status, body, with_key=with_key)
 
 
 @pytest.mark.parametrize(
@@ -89,15 +89,15 @@ def test_a_key_that_is_missing_is_told_from_one_that_is_wrong() -> None:
     ],
 )
 def test_what_somebody_else_answers_is_told_as_that(status: int, error: type[Exception], words: str) -> None:
-    found = refusal(URL, "/v1/", status, b"<html>what?</html>", with_key=True)
+    found = error_from_response(URL, "/v1/", status, b"<html>what?</html>", with_key=True)
     assert type(found) is error and words in str(found) and URL in str(found)
 
 
 @pytest.mark.parametrize("url", ["http://h:1", "http://h:1/", "http://h:1/v1", "http://h:1/v1/"])
 def test_an_address_may_be_written_with_or_without_its_end(url: str) -> None:
-    assert api_address(url) == "http://h:1"
-    assert api_address("https://h/behind/") == "https://h/behind"
-    assert api_address("http://[::1]:8230") == "http://[::1]:8230"
+    assert parse_api_url(url) == "http://h:1"
+    assert parse_api_url("https://h/behind/") == "https://h/behind"
+    assert parse_api_url("http://[::1]:8230") == "http://[::1]:8230"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_an_address_may_be_written_with_or_without_its_end(url: str) -> None:
 )
 def test_what_is_no_address_is_refused_by_the_variables_name(url: str) -> None:
     with pytest.raises(ConfigurationError, match="TERTULIA_URL"):
-        api_address(url)
+        parse_api_url(url)
 
 
 async def test_a_key_is_never_told() -> None:
@@ -154,11 +154,11 @@ DELTA = LiveDelta(turn=1, attempt=1, offset=0, text=WORDS)
 
 @given(st.lists(st.integers(0, 2_000), max_size=30))
 def test_a_stream_is_understood_however_it_is_cut_into_pieces(cuts: list[int]) -> None:
-    occurrences: list[StreamEvent] = [EVENTS[0], DELTA, *EVENTS[1:]]
-    whole = b"retry: 1000\n\n: still here\n\n" + b"".join(map(encode, occurrences))
+    events: list[StreamEvent] = [EVENTS[0], DELTA, *EVENTS[1:]]
+    whole = b"retry: 1000\n\n: still here\n\n" + b"".join(map(encode, events))
     places = sorted({0, *(cut % len(whole) for cut in cuts), len(whole)})
-    unpacking = Unpacking()
-    found = [one for begin, end in pairwise(places) for one in unpacking.feed(whole[begin:end]) if not one.comment]
+    decoder = ServerSentEventDecoder()
+    found = [one for begin, end in pairwise(places) for one in decoder.feed(whole[begin:end]) if not one.comment]
     assert [one.id for one in found] == [1, None, 2, 3, 4, 5]
     assert [json.loads(one.data)["text"] for one in found][:2] == [f"1 {WORDS}", WORDS]
 
@@ -200,15 +200,15 @@ async def connected(server: Server, port: int = 0) -> AsyncIterator[HttpConnecti
 
 
 async def followed(connection: HttpConnection, after: int = 0) -> list[StreamEvent]:
-    async with aclosing(read_event_stream(connection, "/conversations/c/events", after, deltas=True)) as occurrences:
-        return [one async for one in occurrences]
+    async with aclosing(read_event_stream(connection, "/conversations/c/events", after, deltas=True)) as events:
+        return [one async for one in events]
 
 
 @pytest.mark.parametrize("first", range(0, 1_500, 150))
 async def test_a_reader_that_is_cut_off_anywhere_sees_every_event_once(
     first: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sse, "REST_SECONDS", 0.01)
+    monkeypatch.setattr(sse, "RECONNECT_SECONDS", 0.01)
     server = Server([first + step * 37 for step in range(12)])
     async with asyncio.timeout(60), connected(server) as connection:
         found = await followed(connection)
@@ -217,7 +217,7 @@ async def test_a_reader_that_is_cut_off_anywhere_sees_every_event_once(
 
 
 async def test_an_api_that_is_away_is_told_of_once_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "REST_SECONDS", 0.05)
+    monkeypatch.setattr(sse, "RECONNECT_SECONDS", 0.05)
     server = Server([])
     async with connected(server) as connection:
         port = int(connection.url.rpartition(":")[2])

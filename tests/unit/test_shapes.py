@@ -14,9 +14,9 @@ from letta_client.groups.client import GroupsClient
 from letta_client.groups.messages.client import MessagesClient
 from pydantic import BaseModel, ValidationError
 
-from tertulia.api.schemas.agents import AgentQuery, AgentState, CreateAgent, LlmConfigRequest, ModifyAgent, agent_state
-from tertulia.api.schemas.blocks import BlockQuery, BlockShape, CreateBlock, ModifyBlock, block_shape
-from tertulia.api.schemas.groups import CreateGroup, GroupQuery, GroupShape, ModifyGroup, group_shape
+from tertulia.api.schemas.agents import AgentQuery, AgentState, CreateAgent, LlmConfigRequest, UpdateAgent, agent_shape
+from tertulia.api.schemas.blocks import BlockQuery, BlockShape, CreateBlock, UpdateBlock, block_shape
+from tertulia.api.schemas.groups import CreateGroup, GroupQuery, GroupShape, UpdateGroup, group_shape
 from tertulia.api.schemas.messages import (
     GroupAnswer,
     MessageQuery,
@@ -26,11 +26,11 @@ from tertulia.api.schemas.messages import (
     TextPart,
     UsageStatistics,
     message_shape,
-    seq_of,
+    parse_message_id,
     stop_reason,
     usage_statistics,
 )
-from tertulia.api.schemas.requests import Body
+from tertulia.api.schemas.requests import RequestModel
 from tertulia.core.agents import ModelChoice, ModelSettings, StoredAgent
 from tertulia.core.blocks import Block
 from tertulia.core.errors import NotFound
@@ -47,13 +47,13 @@ LEFT_OUT = {"connected_to_agents_count_gt", "connected_to_agents_count_lt", "con
 
 BODIES = (
     CreateAgent,
-    ModifyAgent,
+    UpdateAgent,
     AgentQuery,
     CreateBlock,
-    ModifyBlock,
+    UpdateBlock,
     BlockQuery,
     CreateGroup,
-    ModifyGroup,
+    UpdateGroup,
     GroupQuery,
     SendMessages,
     MessageQuery,
@@ -85,23 +85,23 @@ def stored_agent(**fields: Any) -> StoredAgent:
     ("method", "body"),
     [
         (AgentsClient.create, CreateAgent),
-        (AgentsClient.modify, ModifyAgent),
+        (AgentsClient.modify, UpdateAgent),
         (AgentsClient.list, AgentQuery),
         (BlocksClient.create, CreateBlock),
-        (BlocksClient.modify, ModifyBlock),
+        (BlocksClient.modify, UpdateBlock),
         (BlocksClient.list, BlockQuery),
-        (AgentBlocksClient.modify, ModifyBlock),
+        (AgentBlocksClient.modify, UpdateBlock),
         (GroupsClient.create, CreateGroup),
-        (GroupsClient.modify, ModifyGroup),
+        (GroupsClient.modify, UpdateGroup),
         (GroupsClient.list, GroupQuery),
         (MessagesClient.create, SendMessages),
         (MessagesClient.list, MessageQuery),
     ],
 )
-def test_all_that_lettas_client_may_send_is_read_or_ignored_by_name(method: Any, body: type[Body]) -> None:
+def test_all_that_lettas_client_may_send_is_read_or_ignored_by_name(method: Any, body: type[RequestModel]) -> None:
     sent = set(inspect.signature(method).parameters) - NOT_SENT - LEFT_OUT
-    assert sent <= set(body.model_fields) | body.ignored
-    assert not body.ignored & set(body.model_fields), "what is read is not ignored"
+    assert sent <= set(body.model_fields) | body.ignored_fields
+    assert not body.ignored_fields & set(body.model_fields), "what is read is not ignored"
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,10 @@ def test_all_that_lettas_client_may_send_is_read_or_ignored_by_name(method: Any,
         (letta_client.MessageCreate, MessageRequest),
     ],
 )
-def test_all_that_lettas_client_may_send_inside_is_read_or_ignored(theirs: type[BaseModel], body: type[Body]) -> None:
-    assert set(theirs.model_fields) <= set(body.model_fields) | body.ignored
+def test_all_that_lettas_client_may_send_inside_is_read_or_ignored(
+    theirs: type[BaseModel], body: type[RequestModel]
+) -> None:
+    assert set(theirs.model_fields) <= set(body.model_fields) | body.ignored_fields
 
 
 @pytest.mark.parametrize(
@@ -134,12 +136,12 @@ def test_all_that_lettas_client_needs_is_answered(theirs: type[BaseModel], ours:
 
 def test_every_field_that_is_ignored_is_documented_by_name() -> None:
     text = (Path(__file__).parents[2] / "docs/api.md").read_text(encoding="utf-8")
-    bodies: list[type[Body]] = [*BODIES, LlmConfigRequest, MessageRequest, TextPart]
-    assert [name for body in bodies for name in sorted(body.ignored) if f"`{name}`" not in text] == []
+    bodies: list[type[RequestModel]] = [*BODIES, LlmConfigRequest, MessageRequest, TextPart]
+    assert [name for body in bodies for name in sorted(body.ignored_fields) if f"`{name}`" not in text] == []
 
 
-@pytest.mark.parametrize("body", [CreateAgent, ModifyAgent, CreateBlock, CreateGroup, ModifyGroup, SendMessages])
-def test_a_field_that_nobody_knows_is_refused_by_name(body: type[Body]) -> None:
+@pytest.mark.parametrize("body", [CreateAgent, UpdateAgent, CreateBlock, CreateGroup, UpdateGroup, SendMessages])
+def test_a_field_that_nobody_knows_is_refused_by_name(body: type[RequestModel]) -> None:
     with pytest.raises(ValidationError, match="colour"):
         body.model_validate({"colour": "red", "label": "x", "messages": [{"content": "x"}]})
 
@@ -157,9 +159,9 @@ def test_an_agent_is_made_with_what_letta_says_of_it() -> None:
             "include_base_tools": True,
         }
     )
-    new = body.new
-    assert (new.instructions, new.tags, new.blocks[0].value) == ("Be kind.", ("a", "b"), " x ")
-    assert new.model == ModelSettings(model="m-1", max_tokens=9)
+    definition = body.definition
+    assert (definition.instructions, definition.tags, definition.blocks[0].value) == ("Be kind.", ("a", "b"), " x ")
+    assert definition.model == ModelSettings(model="m-1", max_tokens=9)
 
 
 def test_how_a_model_is_called_is_read_from_the_most_exact_that_is_given() -> None:
@@ -171,27 +173,27 @@ def test_how_a_model_is_called_is_read_from_the_most_exact_that_is_given() -> No
         "reasoning_effort": "low",
     }
     both = CreateAgent.model_validate({"model": "openai/m-1", "llm_config": llm_config})
-    assert both.new.model == ModelSettings(model="m-2", temperature=0.5, extra={"reasoning_effort": "low"})
+    assert both.definition.model == ModelSettings(model="m-2", temperature=0.5, extra={"reasoning_effort": "low"})
     settings = {"model": "openai/m-3", "fallbacks": [{"model": "m-4"}]}
     all_three = CreateAgent.model_validate({"model": "m-1", "llm_config": llm_config, "model_settings": settings})
-    assert all_three.new.model == ModelSettings(model="openai/m-3", fallbacks=(ModelChoice(model="m-4"),))
+    assert all_three.definition.model == ModelSettings(model="openai/m-3", fallbacks=(ModelChoice(model="m-4"),))
 
 
 def test_a_change_of_an_agent_names_what_was_named_alone() -> None:
-    assert ModifyAgent.model_validate({"timezone": "UTC"}).patch.model_fields_set == set()
-    patch = ModifyAgent.model_validate({"system": None, "model": "openai/m", "block_ids": []}).patch
+    assert UpdateAgent.model_validate({"timezone": "UTC"}).patch.model_fields_set == set()
+    patch = UpdateAgent.model_validate({"system": None, "model": "openai/m", "block_ids": []}).patch
     assert patch.model_fields_set == {"instructions", "model_name", "block_ids"}
     assert (patch.instructions, patch.model_name, patch.block_ids) == (None, "m", ())
 
 
 def test_an_agent_is_told_as_letta_reads_it() -> None:
-    shape = agent_state(stored_agent(), "m-default")
+    shape = agent_shape(stored_agent(), "m-default")
     theirs = letta_client.AgentState.model_validate(shape.model_dump(mode="json"))
     assert (theirs.name, theirs.system, theirs.llm_config.model) == ("Ana", "i", "m-default")
     assert (theirs.llm_config.handle, theirs.llm_config.context_window) == ("openai/m-default", 16_000)
     assert (theirs.tools, theirs.sources, theirs.embedding_config.embedding_dim) == ([], [], 0)
     assert theirs.memory.blocks[0].label == "facts"
-    again = ModifyAgent.model_validate({"llm_config": theirs.llm_config.model_dump(exclude_unset=True)})
+    again = UpdateAgent.model_validate({"llm_config": theirs.llm_config.model_dump(exclude_unset=True)})
     assert again.patch.model == ModelSettings(model="m-default")
 
 
@@ -208,7 +210,7 @@ def test_a_block_and_a_group_are_told_as_letta_reads_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "everyone_once", "letta"),
+    ("reason", "one_turn_each", "letta"),
     [
         ("max_turns", False, "max_steps"),
         ("max_turns", True, "end_turn"),
@@ -222,9 +224,9 @@ def test_a_block_and_a_group_are_told_as_letta_reads_them() -> None:
     ],
 )
 def test_why_a_round_ended_is_said_in_lettas_words_and_ours(
-    reason: str | None, everyone_once: bool, letta: str
+    reason: str | None, one_turn_each: bool, letta: str
 ) -> None:
-    told = stop_reason(reason, everyone_once=everyone_once)
+    told = stop_reason(reason, one_turn_each=one_turn_each)
     assert (told.stop_reason, told.reason) == (letta, reason or "")
 
 
@@ -247,9 +249,9 @@ def test_a_messages_id_leads_back_to_it_and_not_to_another_conversations() -> No
     message = Message(seq=7, turn=3, role="assistant", sender_id="a", sender="Ana", text="x", created_at=NOW)
     shape = message_shape("talk-1", message)
     assert (shape.message_type, shape.name, shape.sender_id, shape.seq_id) == ("assistant_message", "Ana", "a", 7)
-    assert seq_of(shape.id, ConversationId("talk-1"), "after") == 7
+    assert parse_message_id(shape.id, ConversationId("talk-1"), "after") == 7
     for other in ("talk-2", None):
         with pytest.raises(NotFound, match=f"after: no such message: '{shape.id}'"):
-            seq_of(shape.id, ConversationId(other) if other else None, "after")
+            parse_message_id(shape.id, ConversationId(other) if other else None, "after")
     with pytest.raises(NotFound):
-        seq_of("message-talk-1-x", ConversationId("talk-1"), "after")
+        parse_message_id("message-talk-1-x", ConversationId("talk-1"), "after")

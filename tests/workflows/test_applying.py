@@ -2,14 +2,14 @@
 
 import pytest
 
-from tertulia.client.manifest import Applied, Manifest
+from tertulia.client.manifest import ApplyResult, Manifest
 from tertulia.core.errors import InvalidDefinition
 from tertulia.core.ids import DEFAULT_ORGANISATION
 from tertulia.store.groups import find_group
 from tests.workflows.salon import FAST, Salon
 
 
-async def applied(salon: Salon, name: str, **fields: object) -> Applied:
+async def applied(salon: Salon, name: str, **fields: object) -> ApplyResult:
     written = {"name": name, "description": "A table.", "settings": FAST, **fields}
     (line,) = await salon.client.apply(Manifest.model_validate({"groups": [written]}))
     return line

@@ -11,7 +11,7 @@ from sqlalchemy import func, select, text, update
 from tertulia.core.errors import InvalidDefinition
 from tertulia.core.records import Interrupted, StreamEvent
 from tertulia.service import conversation_events
-from tertulia.service.conversation_events import is_left_to_read, read_event_stream
+from tertulia.service.conversation_events import has_more_events, read_event_stream
 from tertulia.store import notifications
 from tertulia.store.events import ConversationEvent, read_events
 from tertulia.store.notifications import LIVE_CHANNEL, Listener, LiveDelta
@@ -81,7 +81,7 @@ async def say(salon: Salon, conversation: str, turn: int, words: str) -> None:
 async def test_one_who_is_there_before_the_conversation_is_told_everything(
     salon: Salon, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversation_events, "PAGE", 3)
+    monkeypatch.setattr(conversation_events, "PAGE_SIZE", 3)
     group = await salon.group("Ana", "Ben", manager={"manager_type": "round_robin", "max_turns": 6})
     conversation = salon.name("to-come")
     reader = Reader(salon, listener, conversation)
@@ -117,7 +117,7 @@ async def test_one_who_begins_anywhere_is_told_the_rest(
     conversation = await talk(salon, turns=4)
     whole = Reader(salon, listener, conversation)
     await whole.end()
-    monkeypatch.setattr(conversation_events, "PAGE", 4)
+    monkeypatch.setattr(conversation_events, "PAGE_SIZE", 4)
     for after in range(len(whole.events)):
         rest = Reader(salon, listener, conversation, after)
         await rest.end()
@@ -129,10 +129,10 @@ async def test_nothing_is_left_behind_the_end_and_no_place_beyond_it(salon: Salo
     reader = Reader(salon, listener, conversation)
     await reader.end()
     last = reader.numbers[-1]
-    assert await is_left_to_read(salon.client.scope.database, conversation, last - 1)
-    assert not await is_left_to_read(salon.client.scope.database, conversation, last)
+    assert await has_more_events(salon.client.scope.database, conversation, last - 1)
+    assert not await has_more_events(salon.client.scope.database, conversation, last)
     with pytest.raises(InvalidDefinition, match=f"no event {last + 1}"):
-        await is_left_to_read(salon.client.scope.database, conversation, last + 1)
+        await has_more_events(salon.client.scope.database, conversation, last + 1)
     late = Reader(salon, listener, conversation, last)
     await late.end()
     assert late.told == []
@@ -188,7 +188,7 @@ async def test_a_database_that_is_cut_off_is_told_of_once_and_nothing_is_missed(
         return await read_events(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(conversation_events, "read_events", read)
-    monkeypatch.setattr(conversation_events, "REST_SECONDS", 0.05)
+    monkeypatch.setattr(conversation_events, "RETRY_SECONDS", 0.05)
     cut = text("select pg_terminate_backend(pid) from pg_stat_activity where query ~ '^LISTEN|^SELECT id, last'")
     await salon.client.scope.database.rows(cut)
 

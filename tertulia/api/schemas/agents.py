@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt
 
 from tertulia.api.schemas.blocks import BlockShape, CreateBlock, block_shape
-from tertulia.api.schemas.requests import Body, Paged
+from tertulia.api.schemas.requests import PageQuery, RequestModel
 from tertulia.core.agents import AgentFilter, AgentPatch, ModelSettings, NewAgent, StoredAgent, Tags
 from tertulia.core.blocks import MAX_BLOCKS
 from tertulia.core.group import GroupSettings
@@ -14,9 +14,9 @@ from tertulia.core.ids import BlockId
 from tertulia.core.names import DisplayName, Identifier
 from tertulia.core.paging import Page
 
-_OWN_ENDPOINT = "openai/"
+_MODEL_PREFIX = "openai/"
 """Letta names a model with its provider in front: this one is the endpoint that is configured here."""
-_IGNORED = frozenset(
+_IGNORED_FIELDS = frozenset(
     """agent_type embedding embedding_config embedding_chunk_size context_window_limit max_reasoning_tokens
     enable_reasoner reasoning from_template template project project_id template_id base_template_id identity_ids
     tools tool_ids tool_rules source_ids include_base_tools include_multi_agent_tools include_base_tool_rules
@@ -26,10 +26,10 @@ _IGNORED = frozenset(
 )
 
 
-class LlmConfigRequest(Body):
+class LlmConfigRequest(RequestModel):
     """How the agent's model is called, as Letta says it."""
 
-    ignored: ClassVar[frozenset[str]] = frozenset(
+    ignored_fields: ClassVar[frozenset[str]] = frozenset(
         """model_endpoint_type model_endpoint provider_name provider_category model_wrapper context_window
         put_inner_thoughts_in_kwargs handle enable_reasoner max_reasoning_tokens compatibility_type tier""".split()
     )
@@ -44,15 +44,15 @@ class LlmConfigRequest(Body):
     @property
     def settings(self) -> ModelSettings:
         """The same as this house says it."""
-        further = {name: getattr(self, name) for name in ("reasoning_effort", "frequency_penalty", "verbosity")}
-        extra: dict[str, JsonValue] = {name: value for name, value in further.items() if value is not None}
+        optional = {name: getattr(self, name) for name in ("reasoning_effort", "frequency_penalty", "verbosity")}
+        extra: dict[str, JsonValue] = {name: value for name, value in optional.items() if value is not None}
         return ModelSettings(model=self.model, temperature=self.temperature, max_tokens=self.max_tokens, extra=extra)
 
 
-class _Described(Body):
+class _AgentFields(RequestModel):
     """What a new agent and a change of one have in common."""
 
-    ignored: ClassVar[frozenset[str]] = _IGNORED
+    ignored_fields: ClassVar[frozenset[str]] = _IGNORED_FIELDS
 
     name: DisplayName | None = None
     description: str | None = Field(default=None, max_length=2_000)
@@ -71,10 +71,10 @@ class _Described(Body):
     @property
     def model_name(self) -> str | None:
         """The model as its endpoint knows it."""
-        return self.model.removeprefix(_OWN_ENDPOINT) or None if self.model else None
+        return self.model.removeprefix(_MODEL_PREFIX) or None if self.model else None
 
 
-class CreateAgent(_Described):
+class CreateAgent(_AgentFields):
     """An agent that is to be made."""
 
     id: Identifier | None = Field(default=None, description="One is made where none is given, as for the name.")
@@ -84,21 +84,21 @@ class CreateAgent(_Described):
     max_tokens: PositiveInt | None = Field(default=None, description="The most tokens of one answer.")
 
     @property
-    def new(self) -> NewAgent:
+    def definition(self) -> NewAgent:
         """What the service is asked for."""
         return NewAgent(
             id=self.id,
             name=self.name,
             description=self.description or "",
             instructions=self.system or "",
-            model=self._model(),
+            model=self._model_settings(),
             tags=self.tags or (),
             metadata=self.metadata or {},
             blocks=tuple(block.draft for block in self.memory_blocks or ()),
             block_ids=self.block_ids or (),
         )
 
-    def _model(self) -> ModelSettings:
+    def _model_settings(self) -> ModelSettings:
         if self.model_settings:
             return self.model_settings
         if self.llm_config:
@@ -107,32 +107,32 @@ class CreateAgent(_Described):
         return ModelSettings(model=self.model_name, max_tokens=self.max_tokens)
 
 
-class ModifyAgent(_Described):
+class UpdateAgent(_AgentFields):
     """A change of an agent: what it does not name stays, and null makes empty."""
 
     @property
     def patch(self) -> AgentPatch:
         """What the service is asked for."""
-        given = self.model_fields_set
-        values: dict[str, Any] = {name: getattr(self, name) for name in _SAME & given}
-        if "system" in given:
+        set_fields = self.model_fields_set
+        values: dict[str, Any] = {name: getattr(self, name) for name in _UNCHANGED_FIELDS & set_fields}
+        if "system" in set_fields:
             values["instructions"] = self.system
         if self.model_settings:
             values["model"] = self.model_settings
         elif self.llm_config:
             values["model"] = self.llm_config.settings
-        elif "model" in given:
+        elif "model" in set_fields:
             values["model_name"] = self.model_name
         return AgentPatch.model_validate(values)
 
 
-_SAME = {"name", "description", "tags", "metadata", "block_ids"}
+_UNCHANGED_FIELDS = {"name", "description", "tags", "metadata", "block_ids"}
 
 
-class AgentQuery(Paged):
+class AgentQuery(PageQuery):
     """Which agents."""
 
-    ignored: ClassVar[frozenset[str]] = frozenset(
+    ignored_fields: ClassVar[frozenset[str]] = frozenset(
         """project_id template_id base_template_id identity_id identifier_keys include_relationships sort_by
         show_hidden_agents""".split()
     )
@@ -216,7 +216,7 @@ class AgentState(BaseModel):
     updated_at: datetime
 
 
-def agent_state(agent: StoredAgent, default_model: str) -> AgentState:
+def agent_shape(agent: StoredAgent, default_model: str) -> AgentState:
     """The agent in this shape."""
     name = agent.model.model or default_model
     return AgentState(
@@ -227,7 +227,7 @@ def agent_state(agent: StoredAgent, default_model: str) -> AgentState:
         llm_config=LlmConfig(
             model=name,
             context_window=GroupSettings().context_tokens,
-            handle=f"{_OWN_ENDPOINT}{name}",
+            handle=f"{_MODEL_PREFIX}{name}",
             temperature=agent.model.temperature,
             max_tokens=agent.model.max_tokens,
         ),

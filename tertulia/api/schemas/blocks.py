@@ -5,11 +5,11 @@ from typing import ClassVar
 
 from pydantic import BaseModel, Field, JsonValue
 
-from tertulia.api.schemas.requests import Body, Paged
+from tertulia.api.schemas.requests import PageQuery, RequestModel
 from tertulia.core.blocks import DEFAULT_BLOCK_LIMIT, Block, BlockFilter, BlockLimit, BlockPatch, BlockText, NewBlock
 from tertulia.core.names import DisplayName
 
-_TEMPLATES = frozenset(
+_IGNORED_FIELDS = frozenset(
     {
         "project_id",
         "name",
@@ -25,10 +25,10 @@ _TEMPLATES = frozenset(
 )
 
 
-class CreateBlock(Body):
+class CreateBlock(RequestModel):
     """A block that is to be made."""
 
-    ignored: ClassVar[frozenset[str]] = _TEMPLATES
+    ignored_fields: ClassVar[frozenset[str]] = _IGNORED_FIELDS
 
     label: DisplayName
     value: BlockText = ""
@@ -48,16 +48,16 @@ class CreateBlock(Body):
         )
 
 
-class ModifyBlock(BlockPatch, Body):
+class UpdateBlock(BlockPatch, RequestModel):
     """A change of a block; what it does not name, or names as null, stays."""
 
-    ignored: ClassVar[frozenset[str]] = _TEMPLATES
+    ignored_fields: ClassVar[frozenset[str]] = _IGNORED_FIELDS
 
 
-class BlockQuery(Paged):
+class BlockQuery(PageQuery):
     """Which blocks."""
 
-    ignored: ClassVar[frozenset[str]] = frozenset(
+    ignored_fields: ClassVar[frozenset[str]] = frozenset(
         {"templates_only", "name", "identity_id", "identifier_keys", "project_id"}
     )
 

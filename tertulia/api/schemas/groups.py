@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, Field, JsonValue
 
-from tertulia.api.schemas.requests import Body, Paged
+from tertulia.api.schemas.requests import PageQuery, RequestModel
 from tertulia.core.blocks import MAX_BLOCKS
 from tertulia.core.group import (
     MAX_MEMBERS,
@@ -24,13 +24,13 @@ from tertulia.core.patches import GroupPatch
 
 ManagerType = Literal["round_robin", "dynamic", "supervisor", "sleeptime", "voice_sleeptime", "swarm"]
 """Letta's kinds; groups of the first two can be made here."""
-_IGNORED = frozenset({"project_id", "hidden"})
+_IGNORED_FIELDS = frozenset({"project_id", "hidden"})
 
 
-class CreateGroup(Body):
+class CreateGroup(RequestModel):
     """A group that is to be made."""
 
-    ignored: ClassVar[frozenset[str]] = _IGNORED
+    ignored_fields: ClassVar[frozenset[str]] = _IGNORED_FIELDS
 
     id: Identifier | None = Field(default=None, description="One is made where none is given, as for the name.")
     name: DisplayName | None = None
@@ -43,7 +43,7 @@ class CreateGroup(Body):
     metadata: dict[str, JsonValue] | None = None
 
     @property
-    def new(self) -> NewGroup:
+    def definition(self) -> NewGroup:
         """What the service is asked for."""
         return NewGroup(
             id=self.id,
@@ -58,16 +58,16 @@ class CreateGroup(Body):
         )
 
 
-class ModifyGroup(GroupPatch, Body):
+class UpdateGroup(GroupPatch, RequestModel):
     """A change of a group: what it does not name stays, null makes empty, and a list is replaced as a whole."""
 
-    ignored: ClassVar[frozenset[str]] = _IGNORED
+    ignored_fields: ClassVar[frozenset[str]] = _IGNORED_FIELDS
 
 
-class GroupQuery(Paged):
+class GroupQuery(PageQuery):
     """Which groups."""
 
-    ignored: ClassVar[frozenset[str]] = frozenset({"project_id", "show_hidden_groups"})
+    ignored_fields: ClassVar[frozenset[str]] = frozenset({"project_id", "show_hidden_groups"})
 
     manager_type: ManagerType | None = None
     name: str | None = None
@@ -78,7 +78,7 @@ class GroupQuery(Paged):
         return GroupFilter(manager_type=self.manager_type, name=self.name)
 
 
-class GroupsOfAgentQuery(Paged):
+class GroupsOfAgentQuery(PageQuery):
     """Which of an agent's groups."""
 
     manager_type: ManagerType | None = None

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, Field, RootModel, field_validator
 
-from tertulia.api.schemas.requests import Body, Paged
+from tertulia.api.schemas.requests import PageQuery, RequestModel
 from tertulia.core.commands import DEFAULT_SENDER, PostMessage
 from tertulia.core.errors import NotFound
 from tertulia.core.ids import ConversationId
@@ -14,54 +14,54 @@ from tertulia.core.usage import Usage
 from tertulia.store.transcript import Message
 
 _MAX_MESSAGES = 50
-_SYSTEM = "System"
-_PREFIX = "message-"
-_DIGITS = 18
+_SYSTEM_SENDER = "System"
+_ID_PREFIX = "message-"
+_MAX_DIGITS = 18
 
 
-class TextPart(Body):
+class TextPart(RequestModel):
     """A part of a message."""
 
-    ignored: ClassVar[frozenset[str]] = frozenset({"signature"})
+    ignored_fields: ClassVar[frozenset[str]] = frozenset({"signature"})
 
     type: Literal["text"] = "text"
     text: str
 
 
-_Words = Annotated[str, Field(min_length=1, json_schema_extra={"pattern": r"\S"})]
+_MessageText = Annotated[str, Field(min_length=1, json_schema_extra={"pattern": r"\S"})]
 
 
-class MessageRequest(Body):
+class MessageRequest(RequestModel):
     """Something to be said to the group."""
 
-    ignored: ClassVar[frozenset[str]] = frozenset({"type", "otid", "sender_id", "batch_item_id", "group_id"})
+    ignored_fields: ClassVar[frozenset[str]] = frozenset({"type", "otid", "sender_id", "batch_item_id", "group_id"})
 
     role: Literal["user", "system"] = Field(default="user", description="What a system says comes from `System`.")
-    content: _Words | Annotated[list[TextPart], Field(min_length=1, max_length=100)]
+    content: _MessageText | Annotated[list[TextPart], Field(min_length=1, max_length=100)]
     name: DisplayName | None = Field(default=None, description="Who says it; none of the group's agents.")
 
     @field_validator("content")
     @classmethod
-    def _not_blank(cls, content: str | list[TextPart]) -> str | list[TextPart]:
-        if not _text(content).strip():
+    def _check_not_blank(cls, content: str | list[TextPart]) -> str | list[TextPart]:
+        if not _join_text(content).strip():
             raise ValueError("a message has words")
         return content
 
     @property
     def post(self) -> PostMessage:
         """The command that says it."""
-        sender = self.name or (_SYSTEM if self.role == "system" else DEFAULT_SENDER)
-        return PostMessage(text=_text(self.content), sender=sender)
+        sender = self.name or (_SYSTEM_SENDER if self.role == "system" else DEFAULT_SENDER)
+        return PostMessage(text=_join_text(self.content), sender=sender)
 
 
-def _text(content: str | list[TextPart]) -> str:
+def _join_text(content: str | list[TextPart]) -> str:
     return content if isinstance(content, str) else "\n".join(part.text for part in content)
 
 
-class SendMessages(Body):
+class SendMessages(RequestModel):
     """Messages to a group."""
 
-    ignored: ClassVar[frozenset[str]] = frozenset(
+    ignored_fields: ClassVar[frozenset[str]] = frozenset(
         """max_steps use_assistant_message assistant_message_tool_name assistant_message_tool_kwarg
         include_return_message_types enable_thinking stream_tokens include_pings""".split()
     )
@@ -70,10 +70,10 @@ class SendMessages(Body):
     background: bool = Field(default=False, description="Answer at once, and not when the round is over.")
 
 
-class MessageQuery(Paged):
+class MessageQuery(PageQuery):
     """Which messages."""
 
-    ignored: ClassVar[frozenset[str]] = frozenset(
+    ignored_fields: ClassVar[frozenset[str]] = frozenset(
         """use_assistant_message assistant_message_tool_name assistant_message_tool_kwarg""".split()
     )
 
@@ -106,14 +106,14 @@ class AssistantMessage(_Message):
 
 GroupMessage = Annotated[UserMessage | AssistantMessage, Field(discriminator="message_type")]
 
-LettaReason = Literal["end_turn", "max_steps", "cancelled", "error"]
+LettaStopReason = Literal["end_turn", "max_steps", "cancelled", "error"]
 
 
 class StopReason(BaseModel):
     """Why the round ended."""
 
     message_type: Literal["stop_reason"] = "stop_reason"
-    stop_reason: LettaReason
+    stop_reason: LettaStopReason
     reason: str
     """The same in this house's words: `max_turns`, `termination_token`, `stopped`, …"""
 
@@ -146,14 +146,14 @@ class GroupEvents(RootModel[str]):
     the `stop_reason` and the `usage_statistics`; at last `[DONE]`."""
 
 
-class Accepted(BaseModel):
+class MessagesAccepted(BaseModel):
     """That messages to a group were accepted, and are on their way."""
 
     conversation_id: str
     message_ids: list[str]
 
 
-_REASONS: dict[str, LettaReason] = {
+_LETTA_REASONS: dict[str, LettaStopReason] = {
     "termination_token": "end_turn",
     "manager_finish": "end_turn",
     "all_passed": "end_turn",
@@ -164,7 +164,7 @@ _REASONS: dict[str, LettaReason] = {
 }
 
 
-def stop_reason(reason: str | None, *, everyone_once: bool) -> StopReason:
+def stop_reason(reason: str | None, *, one_turn_each: bool) -> StopReason:
     """The reason in Letta's words.
 
     Args:
@@ -172,10 +172,10 @@ def stop_reason(reason: str | None, *, everyone_once: bool) -> StopReason:
         everyone_once: whether the round was to give everyone the floor once, so that its end is no limit.
     """
     first = (reason or "").partition("+")[0]
-    known = _REASONS.get(first, "max_steps" if "budget" in first else "error")
-    if first == "max_turns" and everyone_once:
-        known = "end_turn"
-    return StopReason(stop_reason=known, reason=reason or "")
+    letta_reason = _LETTA_REASONS.get(first, "max_steps" if "budget" in first else "error")
+    if first == "max_turns" and one_turn_each:
+        letta_reason = "end_turn"
+    return StopReason(stop_reason=letta_reason, reason=reason or "")
 
 
 def usage_statistics(usage: Usage, turns: int) -> UsageStatistics:
@@ -191,7 +191,7 @@ def usage_statistics(usage: Usage, turns: int) -> UsageStatistics:
 def message_shape(conversation_id: str, message: Message) -> UserMessage | AssistantMessage:
     """The message in this shape."""
     common = {
-        "id": f"{_PREFIX}{conversation_id}-{message.seq}",
+        "id": f"{_ID_PREFIX}{conversation_id}-{message.seq}",
         "date": message.created_at,
         "name": message.sender,
         "content": message.text,
@@ -203,13 +203,13 @@ def message_shape(conversation_id: str, message: Message) -> UserMessage | Assis
     return AssistantMessage.model_validate({**common, "sender_id": message.sender_id, "turn": message.turn})
 
 
-def seq_of(message_id: str, conversation_id: ConversationId | None, field: str) -> int:
+def parse_message_id(message_id: str, conversation_id: ConversationId | None, field: str) -> int:
     """The number of the message of that id.
 
     Raises:
         NotFound: it is none of this conversation's.
     """
-    own, _, number = message_id.removeprefix(_PREFIX).rpartition("-")
-    if own != conversation_id or not (number.isascii() and number.isdigit() and len(number) <= _DIGITS):
+    prefix, _, number = message_id.removeprefix(_ID_PREFIX).rpartition("-")
+    if prefix != conversation_id or not (number.isascii() and number.isdigit() and len(number) <= _MAX_DIGITS):
         raise NotFound(f"{field}: no such message: {message_id!r}")
     return int(number)

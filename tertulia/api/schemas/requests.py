@@ -10,21 +10,21 @@ from tertulia.core.base import Definition
 from tertulia.core.paging import DEFAULT_PAGE, MAX_PAGE, Order, Page
 
 
-class Body(Definition):
+class RequestModel(Definition):
     """A request's body, or its query."""
 
-    ignored: ClassVar[frozenset[str]] = frozenset()
+    ignored_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields of Letta's that mean nothing here: they may be sent, and are not read."""
 
     @model_validator(mode="before")
     @classmethod
-    def _without_ignored(cls, data: Any) -> Any:
+    def _drop_ignored_fields(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        return {name: value for name, value in data.items() if name not in cls.ignored}
+        return {name: value for name, value in data.items() if name not in cls.ignored_fields}
 
 
-class Paged(Body):
+class PageQuery(RequestModel):
     """The query of a list."""
 
     before: str | None = Field(default=None, description="The id of a row: only what comes before it in the list.")
@@ -38,13 +38,13 @@ class Paged(Body):
         return Page(before=self.before, after=self.after, limit=self.limit, order=self.order)
 
 
-class Deleted(BaseModel):
+class DeletedResponse(BaseModel):
     """That something has been deleted."""
 
     message: str
 
 
-def _revision(
+def _parse_if_match(
     if_match: Annotated[
         str | None,
         Header(description="Change it only if this is still its revision, or its version: a number; 409 otherwise."),
@@ -53,14 +53,14 @@ def _revision(
     if if_match is None or if_match.strip() == "*":
         return None
     number = if_match.strip().removeprefix("W/").strip('"')
-    if not (number.isascii() and number.isdigit() and len(number) < _DIGITS):
+    if not (number.isascii() and number.isdigit() and len(number) < _MAX_DIGITS):
         raise HTTPException(400, "If-Match: a revision is a number, as in the last answer's `ETag`")
     return int(number)
 
 
-_DIGITS = 10
+_MAX_DIGITS = 10
 
-Expected = Annotated[int | None, Depends(_revision)]
+ExpectedRevision = Annotated[int | None, Depends(_parse_if_match)]
 """The revision, or the version, that the request is about; None = whatever it is."""
 
 
