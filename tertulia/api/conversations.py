@@ -55,6 +55,7 @@ class ConversationFilterQuery(RequestModel):
     group_id: str | None = Field(default=None, max_length=128, description="Id or name of the group.")
     phase: PublicPhase | None = None
     member: str | None = Field(default=None, max_length=128, description="Id or name of a present member.")
+    id_prefix: str | None = Field(default=None, max_length=128, description="The id starts with this text.")
     created_after: AwareDatetime | None = Field(default=None, description="Created at this time or later.")
     created_before: AwareDatetime | None = Field(default=None, description="Created before this time.")
 
@@ -65,6 +66,7 @@ class ConversationFilterQuery(RequestModel):
             group=self.group_id,
             phase=self.phase,
             member=self.member,
+            id_prefix=self.id_prefix,
             created_after=self.created_after,
             created_before=self.created_before,
         )
@@ -99,12 +101,6 @@ async def create(service: ConversationsToStart, body: NewConversation) -> Conver
 async def count(service: ConversationsToRead, query: Annotated[ConversationFilterQuery, Query()]) -> int:
     """Return the number of conversations that match the query."""
     return await service.count(query.filter)
-
-
-@router.get("/find")
-async def find(service: ConversationsToRead, prefix: Annotated[str, Query(min_length=1, max_length=128)]) -> list[str]:
-    """List up to 10 conversation ids that start with `prefix`, the newest first; an exact match is the only result."""
-    return [*await service.find(prefix)]
 
 
 @router.get("/{conversation_id}")

@@ -11,9 +11,11 @@ from tertulia.core.base import validated
 from tertulia.core.commands import DEFAULT_SENDER, PostMessage, checked
 from tertulia.core.conversations import ConversationFilter, NewConversation
 from tertulia.core.errors import CommandRefused, NotFound
-from tertulia.core.paging import Order
+from tertulia.core.paging import Order, Page
 from tertulia.core.phases import PublicPhase
 from tertulia.core.records import ConversationRow
+
+_MAX_SHOWN_IDS = 10
 
 
 class Conversations:
@@ -80,12 +82,17 @@ class Conversations:
             NotFound: no id starts with `prefix`.
             CommandRefused: several ids do; the message lists them.
         """
-        found = await self._backend.find(prefix) if prefix else []
-        if not found:
-            raise NotFound(f"no such conversation: {prefix!r}; `tertulia list` lists conversations")
+        try:
+            return await self.retrieve(prefix)
+        except NotFound:
+            page = Page(limit=_MAX_SHOWN_IDS, order="desc")
+            found = await self._backend.list(page, ConversationFilter(id_prefix=prefix)) if prefix else []
+            if not found:
+                raise
         if len(found) > 1:
-            raise CommandRefused(f"{prefix!r} is the start of several ids: {', '.join(found)}; write more of it")
-        return self.handle(found[0])
+            ids = ", ".join(row.conversation_id for row in found)
+            raise CommandRefused(f"{prefix!r} is the start of several ids: {ids}; write more of it")
+        return self.handle(found[0].conversation_id)
 
     async def list(
         self,

@@ -18,7 +18,7 @@ from tertulia.core.base import Record
 from tertulia.core.blocks import Block, BlockFilter, BlockPatch, NewBlock
 from tertulia.core.commands import COMMAND_NAMES, PATHS, AnyCommand, PostMessage, Receipt, UpdateSettings
 from tertulia.core.conversations import ConversationFilter, NewConversation, NewFork
-from tertulia.core.errors import EventsUnavailable, NotFound
+from tertulia.core.errors import EventsUnavailable, NotFound, Unavailable
 from tertulia.core.group import ClosePolicy, GroupFilter, NewGroup, StoredGroup
 from tertulia.core.ids import ConversationId
 from tertulia.core.keys import CreatedKey, NewKey
@@ -38,8 +38,8 @@ from tertulia.core.state import TurnSummary
 from tertulia.core.status import ConversationStatus
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_RESERVED = ("count", "find")
-"""Path segments that are routes of their own, and so no ids."""
+_COUNT_ROUTE = "count"
+"""A path segment that is a route of its own, and so no id."""
 
 
 class _EventCursor(Record):
@@ -54,7 +54,6 @@ class _AcceptedPost(Record):
 _ROW = TypeAdapter(dict[str, JsonValue])
 _ROWS = TypeAdapter(list[dict[str, JsonValue]])
 _COUNT = TypeAdapter(int)
-_IDS = TypeAdapter(list[ConversationId])
 _STATUS = TypeAdapter(ConversationStatus)
 _RECEIPT = TypeAdapter(Receipt)
 _MESSAGES = TypeAdapter(list[Message])
@@ -207,7 +206,13 @@ class HttpConversations:
 
     async def create(self, new: NewConversation) -> ConversationRow:
         body = new.model_dump(mode="json", exclude_none=True)
-        return _conversation_row(await self._connection.post(_ROW, "/conversations/", body))
+        try:
+            return _conversation_row(await self._connection.post(_ROW, "/conversations/", body))
+        except ApiUnavailable as error:
+            check = f"tertulia status {new.id}" if new.id else "tertulia list"
+            raise Unavailable(
+                f"{error}. The conversation may have started: `{check}` shows it once the API is back"
+            ) from None
 
     async def fork(self, source: str, new: NewFork) -> ConversationRow:
         body = new.model_dump(mode="json", exclude_none=True)
@@ -215,11 +220,6 @@ class HttpConversations:
 
     async def retrieve(self, conversation_id: str) -> ConversationRow:
         return _conversation_row(await self._connection.get(_ROW, _conversation_path(conversation_id)))
-
-    async def find(self, prefix: str) -> builtins.list[ConversationId]:
-        if not _ID.fullmatch(prefix):
-            return []
-        return await self._connection.get(_IDS, "/conversations/find", prefix=prefix)
 
     async def list(self, page: Page, filter: ConversationFilter | None = None) -> builtins.list[ConversationRow]:
         query = {**_query_params(page), **_conversation_params(filter)}
@@ -233,9 +233,13 @@ class HttpConversations:
 
     async def send(self, conversation_id: str, command: AnyCommand) -> Receipt:
         path = f"{_conversation_path(conversation_id)}/{PATHS[COMMAND_NAMES[type(command)]]}"
-        body = command.model_dump(mode="json", exclude_none=not isinstance(command, UpdateSettings), exclude_unset=True)
+        body = command.model_dump(mode="json", exclude_none=True)
         send = self._connection.patch if isinstance(command, UpdateSettings) else self._connection.post
-        return await send(_RECEIPT, path, body | {"command_id": command.command_id})
+        try:
+            return await send(_RECEIPT, path, body)
+        except ApiUnavailable as error:
+            remedy = f"Try again with the same id, --id {command.command_id}: it counts once"
+            raise Unavailable(f"not accepted: {error} {remedy}") from None
 
     async def status(self, conversation_id: str, *, live: bool = False) -> ConversationStatus:
         path = f"{_conversation_path(conversation_id)}/status"
@@ -313,7 +317,7 @@ def _quote_id(kind: str, id_text: str) -> str:
     Raises:
         NotFound: the text cannot be an id.
     """
-    if not _ID.fullmatch(id_text) or id_text in _RESERVED:
+    if not _ID.fullmatch(id_text) or id_text == _COUNT_ROUTE:
         raise NotFound(f"no such {kind}: {id_text!r}")
     return quote_segment(id_text)
 

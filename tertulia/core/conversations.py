@@ -52,6 +52,8 @@ class ConversationFilter(Definition):
     """The present phase."""
     member: str | None = Field(default=None, max_length=128)
     """Id or name of a present member."""
+    id_prefix: str | None = Field(default=None, max_length=128)
+    """The id starts with this text."""
     created_after: datetime | None = None
     """Created at this time or later."""
     created_before: datetime | None = None

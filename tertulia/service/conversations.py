@@ -36,7 +36,6 @@ from tertulia.store.conversations import (
     count_conversations,
     delete_conversation,
     find_conversation,
-    find_conversations_by_prefix,
     list_conversations,
 )
 from tertulia.store.definition_rows import unknown
@@ -101,10 +100,6 @@ class ConversationService:
     async def retrieve(self, conversation_id: str) -> ConversationRow:
         """Return the conversation's row."""
         return await find_conversation(self._database, conversation_id, self._organisation_id)
-
-    async def find(self, prefix: str) -> builtins.list[ConversationId]:
-        """Return the ids that start with `prefix`, the newest first, at most 10; an exact match is the only result."""
-        return await find_conversations_by_prefix(self._database, self._organisation_id, prefix)
 
     async def list(self, page: Page, filter: ConversationFilter | None = None) -> builtins.list[ConversationRow]:
         """Return one page of the conversations that match `filter`.
@@ -202,7 +197,7 @@ class ConversationService:
     ) -> ConversationId:
         """Start a conversation under `given_id` or, without one, under a generated id that is not taken."""
         for attempts_left in reversed(range(_ID_ATTEMPTS)):
-            conversation_id = ConversationId(given_id) if given_id else new_conversation_id(group.name)
+            conversation_id = ConversationId(given_id) if given_id else new_conversation_id(self._scope, group)
             try:
                 await start_conversation(
                     self._scope,
@@ -233,7 +228,11 @@ class ConversationService:
                 raise
 
 
-def new_conversation_id(group_name: str) -> ConversationId:
-    """Draw a readable id, such as `the-long-table-7k3f9`."""
+def new_conversation_id(scope: OrganisationScope, group: Group) -> ConversationId:
+    """Draw a readable id, such as `the-long-table-7k3f9`.
+
+    Where payloads are encrypted the id does not contain the group's name: Temporal stores ids in the clear.
+    """
+    group_name = "" if scope.connection.is_encrypting else group.name
     suffix = "".join(secrets.choice(CONVERSATION_SUFFIX_ALPHABET) for _ in range(_SUFFIX_LENGTH))
     return readable_conversation_id(group_name, suffix)

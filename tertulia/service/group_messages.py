@@ -94,7 +94,7 @@ async def _post_all(scope: OrganisationScope, group: Group, posts: Sequence[Post
                 scope.database,
                 scope.organisation_id,
                 group.id,
-                new_conversation_id(group.name),
+                new_conversation_id(scope, group),
                 message_id=str(posts[0].command_id),
                 closed=closed,
             )

@@ -213,6 +213,8 @@ def _matches(organisation_id: OrganisationId, filter: ConversationFilter | None)
         )
     if filter.phase is not None:
         conditions.append(conversations.c.phase == filter.phase)
+    if filter.id_prefix is not None:
+        conditions.append(conversations.c.id.startswith(filter.id_prefix, autoescape=True))
     if filter.created_after is not None:
         conditions.append(conversations.c.created_at >= filter.created_after)
     if filter.created_before is not None:
@@ -222,21 +224,6 @@ def _matches(organisation_id: OrganisationId, filter: ConversationFilter | None)
         own = members.c.conversation_id == conversations.c.id, members.c.state != "removed"
         conditions.append(exists().where(*own, is_member))
     return and_(*conditions)
-
-
-async def find_conversations_by_prefix(
-    database: Database, organisation_id: OrganisationId, prefix: str, *, limit: int = 10
-) -> list[ConversationId]:
-    """Return the ids that start with `prefix`, the newest first; an exact match is the only result."""
-    column = conversations.c.id
-    query = (
-        select(column)
-        .where(conversations.c.organisation_id == organisation_id, column.startswith(prefix, autoescape=True))
-        .order_by((column == prefix).desc(), conversations.c.created_at.desc())
-        .limit(limit)
-    )
-    found = [ConversationId(row.id) for row in await database.rows(query)]
-    return found[:1] if found and found[0] == prefix else found
 
 
 async def delete_conversation(database: Database, organisation_id: OrganisationId, conversation_id: str) -> None:

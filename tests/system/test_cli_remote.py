@@ -168,7 +168,7 @@ def test_what_stands_in_the_way_is_one_line_with_the_address(remote: Remote) -> 
     for command in (["list"], ["watch", "talk"], ["keys", "list"], ["show", "talk"]):
         assert "http://127.0.0.1:9 does not answer; is it running" in remote.refused(*command, **away)
     assert "same id, --id knock: it counts once" in remote.refused("say", "talk", "Hello?", "--id", "knock", **away)
-    assert "`tertulia status new` says" in remote.refused("start", "group", "Hello?", "--id", "new", **away)
+    assert "`tertulia status new` shows" in remote.refused("start", "group", "Hello?", "--id", "new", **away)
     assert "TERTULIA_API_KEY is not set" in remote.refused("list", TERTULIA_API_KEY="")
     assert "TERTULIA_URL: " in remote.refused("list", TERTULIA_URL=f"{remote.url}/elsewhere")
     assert "--data" in remote.refused("list", "--data", str(remote.tertulia.data))

@@ -143,7 +143,7 @@ def test_keys_are_rotated_over_a_restart_and_a_missing_one_is_named(tmp_path: Pa
             assert time.monotonic() < limit, message
             time.sleep(0.2)
         assert message.startswith(
-            "the worker cannot tell: a payload is encrypted under the key 'key-a', which is not in"
+            "the worker cannot answer the query: a payload is encrypted under the key 'key-a', which is not in"
         )
     with up(rotated):
         rotated("say", "ferry", "And at night?", "--follow")
