@@ -58,7 +58,7 @@ class SpeakerSelectionActivities:
         table = await read_table(self._database, work.conversation_id, work.manager_id)
         if table is None:
             raise NotFound(f"the managing agent {work.manager_id!r} no longer exists")
-        retry_state = RetryState.current(work.first_model)
+        retry_state = RetryState.current(work.first_fallback_index)
         try:
             record = await self._ask_manager(work, table, retry_state)
         except ModelsExhausted as exhausted:
@@ -73,7 +73,7 @@ class SpeakerSelectionActivities:
         transcript = await read_window(self._database, work.conversation_id, view, table.last_seq)
         names = [candidate.name for candidate in work.candidates]
         prompt = build_manager_prompt(table.agent, table.company, transcript, names)
-        models = table.agent.model.with_model(work.model)
+        models = table.agent.model.with_model(work.model_override)
         progress = _SelectionProgress(retry_state, retry_state.current_index(models))
         for _ in range(work.max_selection_attempts):
             try:
@@ -190,18 +190,18 @@ def _function_tool(name: str, description: str, properties: dict[str, JsonValue]
 
 def _speaker_choice(work: ChooseSpeakerInput, record: SelectionRecord) -> ChooseSpeakerResult:
     names = {candidate.agent_id: candidate.name for candidate in work.candidates}
-    who = names.get(record.agent_id, str(record.agent_id)) if record.agent_id else f"({record.outcome})"
+    speaker = names.get(record.agent_id, str(record.agent_id)) if record.agent_id else f"({record.outcome})"
     usage = Usage(
         prompt_tokens=record.prompt_tokens,
         completion_tokens=record.completion_tokens,
         model_calls=record.model_calls,
     )
     return ChooseSpeakerResult(
-        who=who,
-        why=record.reason,
+        speaker=speaker,
+        reason=record.reason,
         outcome=record.outcome,
         agent_id=record.agent_id,
         usage=usage,
-        model=record.fallback,
-        trouble=record.error or "",
+        fallback_index=record.fallback,
+        error=record.error or "",
     )

@@ -66,8 +66,8 @@ class ConversationRecordActivities:
                 fork=work.fork,
             )
             if await open_conversation(self._database, work.conversation_id, opening):
-                begun = await read_begun(self._database, work.conversation_id) if work.fork else None
-                return loaded.model_copy(update={"begun": begun})
+                fork_origin = await read_begun(self._database, work.conversation_id) if work.fork else None
+                return loaded.model_copy(update={"fork_origin": fork_origin})
 
     async def _read_fork_roster(self, work: LoadConversationInput, fork: Fork) -> tuple[MemberRef, ...]:
         """Who takes part in the fork: the agents it names, or those who take part in the conversation it comes from."""
@@ -102,7 +102,7 @@ class ConversationRecordActivities:
     @activity.defn(name=ActivityName.FIND_NEWCOMER)
     async def find_newcomer(self, work: FindNewcomerInput) -> MemberRef:
         """The agent of that id or name."""
-        agent = await find_agent(self._database, work.organisation_id, work.who)
+        agent = await find_agent(self._database, work.organisation_id, work.agent)
         return MemberRef(agent_id=agent.id, name=agent.name)
 
     @activity.defn(name=ActivityName.ANNOUNCE_PHASE)
@@ -136,7 +136,7 @@ class ConversationRecordActivities:
         """Append messages from outside, each once."""
         await hold_if_armed(Failpoint.BEFORE_POSTS_COMMIT)
         last_seq = await record_posts(
-            self._database, work.conversation_id, work.posts, round=work.round, begins=work.begins
+            self._database, work.conversation_id, work.posts, round=work.round, begins=work.round_start
         )
         return RecordPostsResult(last_seq=last_seq)
 

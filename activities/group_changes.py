@@ -77,20 +77,22 @@ class GroupChangeActivities:
     @activity.defn(name=ActivityName.NOTIFY_CONVERSATIONS)
     async def notify_conversations(self, work: NotifyConversationsInput) -> NotifyConversationsResult:
         """Tell one page of conversations; telling one twice does no harm."""
-        if work.only:
+        if work.conversation_ids:
             return NotifyConversationsResult(
-                count=len(work.only), last=None, missed=await self._notify_all(work.only, work)
+                count=len(work.conversation_ids),
+                last=None,
+                unanswered=await self._notify_all(work.conversation_ids, work),
             )
         if work.group is not None:
             ids = await running_conversations(self._database, work.group.group_id, after=work.after, limit=_PAGE_SIZE)
         else:
-            assert work.left is not None
+            assert work.removed_agent_id is not None
             ids = await conversations_with(
-                self._database, work.organisation_id, work.left, after=work.after, limit=_PAGE_SIZE
+                self._database, work.organisation_id, work.removed_agent_id, after=work.after, limit=_PAGE_SIZE
             )
-        missed = await self._notify_all(ids, work)
+        unanswered = await self._notify_all(ids, work)
         return NotifyConversationsResult(
-            count=len(ids), last=ids[-1] if len(ids) == _PAGE_SIZE else None, missed=missed
+            count=len(ids), last=ids[-1] if len(ids) == _PAGE_SIZE else None, unanswered=unanswered
         )
 
     async def _notify_all(
@@ -122,7 +124,7 @@ class GroupChangeActivities:
             if work.group is None:
                 # Each try is an update of its own, for one that failed fails for ever; the command counts once.
                 await handle.execute_update(
-                    "remove_member", command | {"agent": work.left}, rpc_timeout=_UPDATE_TIMEOUT
+                    "remove_member", command | {"agent": work.removed_agent_id}, rpc_timeout=_UPDATE_TIMEOUT
                 )
             elif work.closes:
                 await handle.execute_update(

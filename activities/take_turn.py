@@ -41,7 +41,7 @@ class TurnActivities:
             raise NotFound(f"the agent {work.speaker.agent_id!r} no longer exists")
         if table.last_turn >= work.turn:
             return await read_committed_result(self._database, work)
-        retry_state = RetryState.current(work.first_model)
+        retry_state = RetryState.current(work.first_fallback_index)
         try:
             completion, text = await self._generate_message(work, table, retry_state)
         except ModelsExhausted as exhausted:
@@ -64,7 +64,7 @@ class TurnActivities:
         )
         prompt = build_member_prompt(table.agent, table.company, transcript, work.tokens, conclude=work.conclude)
         await hold_if_armed(Failpoint.BEFORE_MODEL_CALL)
-        models = table.agent.model.with_model(work.model)
+        models = table.agent.model.with_model(work.model_override)
         try:
             completion = await self._call_model(work, table, retry_state.current_model(models), prompt)
             text = clean_text(strip_own_name(completion.text.strip(), work.speaker.name), work.max_message_chars)
@@ -125,7 +125,7 @@ def _turn_record(
         seq=work.seq if has_passed else work.seq + 1,
         attempt=activity.info().attempt,
         model=completion.model,
-        fallback=retry_state.current_index(table.agent.model),
+        fallback_index=retry_state.current_index(table.agent.model),
         started_at=started_at,
         **(retry_state.usage + completion.usage).model_dump(),
     )

@@ -30,14 +30,16 @@ def base_record_fields(work: TakeTurnInput) -> dict[str, Any]:
 def build_turn_result(work: TakeTurnInput, turn: TurnRecord, text: str) -> TurnResult:
     """What the workflow is told of a turn in which `text` was said."""
     return TurnResult(
-        said=make_preview(text, work.preview_chars) if turn.outcome == "spoke" else f"({turn.error or turn.outcome})",
+        text_preview=(
+            make_preview(text, work.preview_chars) if turn.outcome == "spoke" else f"({turn.error or turn.outcome})"
+        ),
         outcome=turn.outcome,
         seq=turn.seq,
-        tokens_said=find_tokens(text, work.tokens),
+        tokens_found=find_tokens(text, work.tokens),
         usage=turn_usage(turn),
         attempt=turn.attempt,
-        model=turn.fallback,
-        trouble=turn.error or "",
+        fallback_index=turn.fallback_index,
+        error=turn.error or "",
     )
 
 

@@ -56,7 +56,7 @@ async def find_newcomer(organisation_id: OrganisationId, who: str) -> MemberRef:
     Raises:
         ActivityError: there is none, as a `NotFound` application error.
     """
-    argument = activity_contracts.FindNewcomerInput(who=who, organisation_id=organisation_id)
+    argument = activity_contracts.FindNewcomerInput(agent=who, organisation_id=organisation_id)
     return await call_database(ActivityName.FIND_NEWCOMER, argument, MemberRef, f"who is {who}?")
 
 
@@ -76,7 +76,7 @@ async def _load(state: ConversationState, decision: LoadConversation) -> Convers
 
 async def _load_group(state: ConversationState, decision: LoadGroup) -> GroupLoaded | GroupDeleted:
     argument = activity_contracts.LoadGroupInput(group_id=state.group_id, organisation_id=state.organisation_id)
-    line = f"the group has changed: revision {state.told_revision}"
+    line = f"the group has changed: revision {state.notified_revision}"
     group = (await call_database(ActivityName.LOAD_GROUP, argument, activity_contracts.LoadGroupResult, line)).group
     if group is None:
         return GroupDeleted(at=workflow.now())
@@ -104,7 +104,10 @@ async def _apply_membership(state: ConversationState, decision: ApplyMembership)
 
 async def _record_posts(state: ConversationState, decision: RecordPosts) -> PostsRecorded:
     argument = activity_contracts.RecordPostsInput(
-        conversation_id=state.conversation_id, posts=decision.posts, round=decision.round, begins=decision.begins
+        conversation_id=state.conversation_id,
+        posts=decision.posts,
+        round=decision.round,
+        round_start=decision.round_start,
     )
     senders = ", ".join(dict.fromkeys(post.sender for post in decision.posts))
     line = f"{senders}: {decision.posts[0].text}" if len(decision.posts) == 1 else f"messages from {senders}"
@@ -115,7 +118,7 @@ async def _record_posts(state: ConversationState, decision: RecordPosts) -> Post
         at=workflow.now(),
         count=len(decision.posts),
         last_seq=recorded.last_seq,
-        begins=decision.begins is not None,
+        starts_round=decision.round_start is not None,
     )
 
 
@@ -135,9 +138,9 @@ async def _ask_manager(
         max_selection_attempts=rules.max_selection_attempts,
         model_attempts=1 if decision.trial else settings.model_attempts,
         timeout_seconds=settings.turn_timeout_seconds,
-        first_model=decision.first_model,
+        first_fallback_index=decision.first_fallback_index,
         use_fallbacks="fallback_model" in settings.failure_steps,
-        model=settings.model,
+        model_override=settings.model,
     )
     name, calls = ActivityName.CHOOSE_SPEAKER, rules.max_selection_attempts
     line = f"turn {decision.turn} · who speaks? · {decision.manager.name}"
@@ -146,7 +149,9 @@ async def _ask_manager(
     except ActivityError as error:
         if is_cancelled_exception(error):
             raise
-        choice = activity_contracts.ChooseSpeakerResult(who="(failed)", why=describe_cause(error), outcome="failed")
+        choice = activity_contracts.ChooseSpeakerResult(
+            speaker="(failed)", reason=describe_cause(error), outcome="failed"
+        )
     return _selection_event(decision, choice, rules)
 
 
@@ -156,11 +161,16 @@ def _selection_event(
     now, manager = workflow.now(), decision.manager
     if choice.outcome == "finished":
         return ManagerFinished(
-            at=now, manager=manager, reason=choice.why, usage=choice.usage, model=choice.model, trouble=choice.trouble
+            at=now,
+            manager=manager,
+            reason=choice.reason,
+            usage=choice.usage,
+            fallback_index=choice.fallback_index,
+            error=choice.error,
         )
     if choice.outcome == "failed" or choice.agent_id is None:
         return SelectionFailed(
-            at=now, manager=manager, candidates=decision.candidates, reason=choice.why, usage=choice.usage
+            at=now, manager=manager, candidates=decision.candidates, reason=choice.reason, usage=choice.usage
         )
     is_primary = manager.agent_id == rules.manager_agent_id
     chooser_note = "" if is_primary else f"chosen by {manager.name}"
@@ -169,10 +179,10 @@ def _selection_event(
         manager=manager,
         agent_id=choice.agent_id,
         chosen_by="manager" if is_primary else "fallback_manager",
-        reason="; ".join(part for part in (choice.why, chooser_note, decision.note) if part),
+        reason="; ".join(part for part in (choice.reason, chooser_note, decision.note) if part),
         usage=choice.usage,
-        model=choice.model,
-        trouble=choice.trouble,
+        fallback_index=choice.fallback_index,
+        error=choice.error,
     )
 
 

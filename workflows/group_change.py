@@ -48,31 +48,36 @@ class GroupChange:
             await self._notify(
                 NotifyConversationsInput(organisation_id=change.organisation_id, group=group, closes=written.closes)
             )
-        if written.left is not None:
-            await self._notify(NotifyConversationsInput(organisation_id=change.organisation_id, left=written.left))
+        if written.removed_agent_id is not None:
+            await self._notify(
+                NotifyConversationsInput(
+                    organisation_id=change.organisation_id, removed_agent_id=written.removed_agent_id
+                )
+            )
         await workflow.wait_condition(workflow.all_handlers_finished)
         return written
 
     async def _notify(self, work: NotifyConversationsInput) -> None:
         """Page by page; then, with growing pauses, those that did not answer."""
-        missed: list[ConversationId] = []
+        unanswered: list[ConversationId] = []
         while True:
             result = await self._notify_page(work)
-            missed += result.missed
+            unanswered += result.unanswered
             if result.last is None:
                 break
             work = work.model_copy(update={"after": result.last})
         delay = _INITIAL_RETRY_DELAY
-        while missed:
-            await workflow.sleep(delay, summary=f"{len(missed)} conversations do not answer")
+        while unanswered:
+            await workflow.sleep(delay, summary=f"{len(unanswered)} conversations do not answer")
             delay = min(2 * delay, _MAX_RETRY_DELAY)
-            pages = [tuple(missed[at : at + _PAGE_SIZE]) for at in range(0, len(missed), _PAGE_SIZE)]
-            missed = []
+            pages = [tuple(unanswered[at : at + _PAGE_SIZE]) for at in range(0, len(unanswered), _PAGE_SIZE)]
+            unanswered = []
             for page in pages:
-                missed += (await self._notify_page(work.model_copy(update={"only": page}))).missed
+                notified = await self._notify_page(work.model_copy(update={"conversation_ids": page}))
+                unanswered += notified.unanswered
 
     async def _notify_page(self, work: NotifyConversationsInput) -> NotifyConversationsResult:
-        line = f"tell the conversations of {work.group.group_id if work.group else work.left}"
+        line = f"tell the conversations of {work.group.group_id if work.group else work.removed_agent_id}"
         return await call_database(ActivityName.NOTIFY_CONVERSATIONS, work, NotifyConversationsResult, line)
 
     @workflow.update(description="Answers with what was written, as soon as it is.")

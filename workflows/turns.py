@@ -111,10 +111,10 @@ def _build_input(state: ConversationState, decision: TakeTurn) -> activity_contr
         max_message_chars=settings.max_message_chars,
         model_attempts=1 if decision.trial else settings.model_attempts,
         timeout_seconds=settings.turn_timeout_seconds,
-        first_model=decision.first_model,
+        first_fallback_index=decision.first_fallback_index,
         use_fallbacks=can_use_fallbacks(state, chosen.in_place_of or chosen.member.agent_id),
         conclude=decision.conclude,
-        model=settings.model,
+        model_override=settings.model,
     )
 
 
@@ -124,13 +124,13 @@ def _turn_completed(decision: TakeTurn, result: activity_contracts.TurnResult, s
         turn=decision.turn,
         speaker=decision.chosen.member,
         outcome=result.outcome,
-        said=truncate(result.said, STATE_PREVIEW_CHARS),
+        text_preview=truncate(result.text_preview, STATE_PREVIEW_CHARS),
         seq=result.seq,
         chosen_by=decision.chosen.chosen_by,
         reason=decision.chosen.reason,
-        tokens_said=result.tokens_said,
+        tokens_found=result.tokens_found,
         usage=result.usage,
         seconds=seconds,
-        model=result.model,
-        trouble=truncate(result.trouble, STATE_PREVIEW_CHARS),
+        fallback_index=result.fallback_index,
+        error=truncate(result.error, STATE_PREVIEW_CHARS),
     )

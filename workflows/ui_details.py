@@ -129,9 +129,9 @@ def _turn_lines(state: ConversationState) -> list[str]:
         return ["No turn has been taken yet."]
     lines = _table_header("turn", "speaker", "chosen by", "why", "said")
     for turn in reversed(state.recent_turns[-_MAX_DETAILS_TURNS:]):
-        said = _escape_cell(truncate(turn.said, _MAX_DETAILS_CHARS))
-        if turn.trouble and turn.outcome in ("spoke", "passed"):
-            said += f" *({_escape_cell(truncate(turn.trouble, _MAX_DETAILS_CHARS))})*"
+        said = _escape_cell(truncate(turn.text_preview, _MAX_DETAILS_CHARS))
+        if turn.error and turn.outcome in ("spoke", "passed"):
+            said += f" *({_escape_cell(truncate(turn.error, _MAX_DETAILS_CHARS))})*"
         speaker = f"**{_escape_cell(turn.speaker)}**"
         lines.append(_table_row(str(turn.turn), speaker, turn.chosen_by, _escape_cell(turn.reason), said))
     return lines

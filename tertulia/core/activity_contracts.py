@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from tertulia.core.base import Record
+from tertulia.core.base import Record, wire_name
 from tertulia.core.events import ForkOrigin, TurnOutcome
 from tertulia.core.group import GroupSettings, ManagerConfig, Standby
 from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, ConversationId, GroupId, OrganisationId
@@ -73,7 +73,7 @@ class LoadConversationResult(Record):
     revision: int = 1
     roster: tuple[MemberRef, ...] | None = None
     """Who takes part, where those are not the group's members."""
-    begun: ForkOrigin | None = None
+    fork_origin: Annotated[ForkOrigin | None, wire_name("begun")] = None
 
 
 class LoadGroupInput(Record):
@@ -92,7 +92,7 @@ class LoadGroupResult(Record):
 class FindNewcomerInput(Record):
     """Look up an agent by id or unique name."""
 
-    who: str
+    agent: Annotated[str, wire_name("who")]
     organisation_id: OrganisationId = DEFAULT_ORGANISATION
 
 
@@ -112,7 +112,7 @@ class RecordPostsInput(Record):
     posts: tuple[Post, ...]
     round: int | None = None
     """The round that they belong to."""
-    begins: PhaseChange | None = None
+    round_start: Annotated[PhaseChange | None, wire_name("begins")] = None
     """Set if the round begins with them."""
 
 
@@ -139,25 +139,25 @@ class ChooseSpeakerInput(Record):
     max_selection_attempts: int
     model_attempts: int
     timeout_seconds: float
-    first_model: int = 0
+    first_fallback_index: Annotated[int, wire_name("first_model")] = 0
     """Which of the manager's models is asked first."""
     use_fallbacks: bool = False
     """Whether the models after it are asked when it fails."""
-    model: str | None = None
+    model_override: Annotated[str | None, wire_name("model")] = None
     """Asked instead of the manager's own."""
 
 
 class ChooseSpeakerResult(Record):
-    """What the manager answered. `who` and `why` come first: they are what the Temporal UI shows of a result."""
+    """What the manager answered. `speaker` and `reason` come first: they are what the Temporal UI shows of a result."""
 
-    who: str
-    why: str
+    speaker: Annotated[str, wire_name("who")]
+    reason: Annotated[str, wire_name("why")]
     outcome: Literal["chosen", "finished", "failed"]
     agent_id: AgentId | None = None
     usage: Usage = Usage()
-    model: int = 0
+    fallback_index: Annotated[int, wire_name("model")] = 0
     """Which of the manager's models answered: 0 = its own."""
-    trouble: str = ""
+    error: Annotated[str, wire_name("trouble")] = ""
     """What failed before there was an answer."""
 
 
@@ -180,13 +180,13 @@ class TakeTurnInput(Record):
     max_message_chars: int
     model_attempts: int
     timeout_seconds: float
-    first_model: int = 0
+    first_fallback_index: Annotated[int, wire_name("first_model")] = 0
     """Which of the speaker's models is asked first."""
     use_fallbacks: bool = False
     """Whether the models after it are asked when it fails."""
     conclude: str = ""
     """The speaker shall sum up, for this reason: nobody speaks after it."""
-    model: str | None = None
+    model_override: Annotated[str | None, wire_name("model")] = None
     """Asked instead of the speaker's own."""
 
 
@@ -201,18 +201,18 @@ class RecordSilentTurnInput(TakeTurnInput):
 
 
 class TurnResult(Record):
-    """What came of a turn. `said` comes first: it is what the Temporal UI shows of a result."""
+    """What came of a turn. `text_preview` comes first: it is what the Temporal UI shows of a result."""
 
-    said: str
+    text_preview: Annotated[str, wire_name("said")]
     outcome: TurnOutcome
     seq: int
     """The last message of the transcript after the turn."""
-    tokens_said: tuple[str, ...] = ()
+    tokens_found: Annotated[tuple[str, ...], wire_name("tokens_said")] = ()
     usage: Usage = Usage()
     attempt: int = 1
-    model: int = 0
+    fallback_index: Annotated[int, wire_name("model")] = 0
     """Which of the speaker's models answered: 0 = its own."""
-    trouble: str = ""
+    error: Annotated[str, wire_name("trouble")] = ""
     """What failed, also where there was an answer in the end."""
 
 
@@ -304,7 +304,7 @@ class GroupChangeResult(Record):
     """Their conversations read them anew…"""
     closes: bool = False
     """…or close."""
-    left: AgentId | None = None
+    removed_agent_id: Annotated[AgentId | None, wire_name("left")] = None
     """An agent that is gone, also from conversations to which it was added by hand."""
 
 
@@ -314,10 +314,10 @@ class NotifyConversationsInput(Record):
     organisation_id: OrganisationId
     group: GroupRevision | None = None
     closes: bool = False
-    left: AgentId | None = None
+    removed_agent_id: Annotated[AgentId | None, wire_name("left")] = None
     after: str = ""
     """The last conversation of the page before."""
-    only: tuple[ConversationId, ...] = ()
+    conversation_ids: Annotated[tuple[ConversationId, ...], wire_name("only")] = ()
     """These once more, which did not answer before; empty = the next page."""
 
 
@@ -325,5 +325,5 @@ class NotifyConversationsResult(Record):
     count: int
     last: str | None
     """The last one of the page; None if there is no further page."""
-    missed: tuple[ConversationId, ...] = ()
+    unanswered: Annotated[tuple[ConversationId, ...], wire_name("missed")] = ()
     """Those that did not answer: they do not keep the others waiting."""

@@ -145,7 +145,7 @@ def _admit_command(
             return state.model_copy(update={"paused_because": reason}), "pauses at the next turn boundary", None
         case Resume():
             if state.paused_because is None and state.outage:
-                outage = state.outage.model_copy(update={"next_probe_at": state.outage.since, "asked": True})
+                outage = state.outage.model_copy(update={"next_probe_at": state.outage.since, "probe_requested": True})
                 return state.model_copy(update={"outage": outage}), "tries a member at once", None
             if state.paused_because is None:
                 raise CommandRefused("the conversation is not paused")

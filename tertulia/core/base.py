@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tertulia.core.errors import InvalidDefinition
 
@@ -25,9 +25,26 @@ DefinitionT = TypeVar("DefinitionT", bound=Definition)
 
 
 class Record(BaseModel):
-    """What programs pass to each other: frozen; unknown fields of a newer version are ignored."""
+    """Base of values that programs pass to each other: frozen; unknown fields of a newer version are ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # Aliases exist only for renamed fields (`wire_name`): every dump keeps the old name, every reader takes both.
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, serialize_by_alias=True)
+
+
+def wire_name(name: str) -> Any:
+    """Return field metadata that keeps `name` in JSON for a field that was renamed in Python.
+
+    For one release, workers of the previous version run beside this one, and histories, states and rows that they
+    wrote are read here: so `name` is written, and both names are read.
+
+    Example: `fallback_index: Annotated[int, wire_name("model")] = 0`
+    """
+    return Field(validation_alias=name, serialization_alias=name)
+
+
+def wire_names(kind: type[BaseModel]) -> tuple[str, ...]:
+    """Return the names of a model's fields as `model_dump` writes them, in order: also the names of its columns."""
+    return tuple(field.serialization_alias or name for name, field in kind.model_fields.items())
 
 
 def _has_nul(value: Any) -> bool:

@@ -30,7 +30,7 @@ class RecordPosts(Record):
     first_seq: int
     round: int | None = None
     """The round that they belong to."""
-    begins: PhaseChange | None = None
+    round_start: PhaseChange | None = None
     """Set if the round begins with them."""
 
 
@@ -52,7 +52,7 @@ class AskManager(Record):
     manager: MemberRef
     note: str = ""
     """Why some are no candidates: part of the reason that is kept."""
-    first_model: int = 0
+    first_fallback_index: int = 0
     """Which of the manager's models is asked first."""
     trial: bool = False
     """One attempt decides: the manager is on probation."""
@@ -63,7 +63,7 @@ class TakeTurn(Record):
 
     turn: int
     chosen: NextSpeaker
-    first_model: int = 0
+    first_fallback_index: int = 0
     """Which of the speaker's models is asked first."""
     trial: bool = False
     """One attempt decides: the member is on probation."""

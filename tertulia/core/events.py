@@ -52,7 +52,7 @@ class ConversationLoaded(Event, GroupSnapshot):
     group_id: GroupId
     roster: tuple[MemberRef, ...] | None = None
     """Who takes part, where those are not the group's members."""
-    begun: ForkOrigin | None = None
+    fork_origin: ForkOrigin | None = None
 
 
 class GroupLoaded(Event, GroupSnapshot):
@@ -80,7 +80,7 @@ class PostsRecorded(Event):
 
     count: int
     last_seq: int
-    begins: bool = False
+    starts_round: bool = False
     """Whether a round begins with them."""
 
 
@@ -92,9 +92,9 @@ class SpeakerChosen(Event):
     reason: str
     manager: MemberRef
     usage: Usage = Usage()
-    model: int = 0
+    fallback_index: int = 0
     """Which of the manager's models answered: 0 = its own, 1 = its first fallback…"""
-    trouble: str = ""
+    error: str = ""
     """What failed before."""
 
 
@@ -113,8 +113,8 @@ class ManagerFinished(Event):
     reason: str
     manager: MemberRef
     usage: Usage = Usage()
-    model: int = 0
-    trouble: str = ""
+    fallback_index: int = 0
+    error: str = ""
 
 
 class TurnCompleted(Event):
@@ -123,19 +123,19 @@ class TurnCompleted(Event):
     turn: int
     speaker: MemberRef
     outcome: TurnOutcome
-    said: str
+    text_preview: str
     """A preview of the words, or why the turn failed."""
     seq: int
     """The last `seq` of the transcript after this turn."""
     chosen_by: ChosenBy
     reason: str
-    tokens_said: tuple[str, ...] = ()
+    tokens_found: tuple[str, ...] = ()
     usage: Usage = Usage()
     seconds: float = 0
     """Wall time from the first attempt to the outcome."""
-    model: int = 0
+    fallback_index: int = 0
     """Which of the speaker's models answered: 0 = its own, 1 = its first fallback…"""
-    trouble: str = ""
+    error: str = ""
     """What failed before, or what is the matter with the answer."""
 
 

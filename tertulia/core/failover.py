@@ -34,10 +34,12 @@ def record_member_result(state: ConversationState, event: TurnCompleted) -> Conv
     turn_time = TurnTime(turn=event.turn, at=event.at)
     if event.outcome == "failed":
         return _enqueue_health_change(
-            state, member, health_after_failure(member.health, state.settings, turn_time, event.trouble or event.said)
+            state,
+            member,
+            health_after_failure(member.health, state.settings, turn_time, event.error or event.text_preview),
         )
     return _enqueue_health_change(
-        state, member, health_after_success(member.health, turn_time, event.model, event.trouble)
+        state, member, health_after_success(member.health, turn_time, event.fallback_index, event.error)
     )
 
 
@@ -68,7 +70,7 @@ def start_probe(state: ConversationState, turn_time: TurnTime) -> ConversationSt
     waiting = [member for member in able if member.agent_id not in state.floor.lap] or able
     if not waiting or state.outage is None:
         return state
-    outage = state.outage.model_copy(update={"probes": state.outage.probes + 1, "asked": False})
+    outage = state.outage.model_copy(update={"probes": state.outage.probes + 1, "probe_requested": False})
     member = waiting[state.outage.probes % len(waiting)]
     health = start_probation(member.health, turn_time, "nobody else is left")
     return _enqueue_health_change(state.model_copy(update={"outage": outage}), member, health)
@@ -80,8 +82,8 @@ def record_manager_result(
     turn_time: TurnTime,
     *,
     failed: str = "",
-    model: int = 0,
-    trouble: str = "",
+    fallback_index: int = 0,
+    error: str = "",
 ) -> ConversationState:
     """The state with the change of health that being asked means for a manager; `failed` says why it did not choose."""
     manager = expected_roster(state).find_manager(manager_ref.agent_id) or Manager(**manager_ref.model_dump())
@@ -90,7 +92,7 @@ def record_manager_result(
             state, manager, health_after_failure(manager.health, state.settings, turn_time, failed)
         )
     return _enqueue_manager_health_change(
-        state, manager, health_after_success(manager.health, turn_time, model, trouble)
+        state, manager, health_after_success(manager.health, turn_time, fallback_index, error)
     )
 
 
@@ -113,7 +115,7 @@ def _update_member(state: ConversationState, agent_id: AgentId, turn_time: TurnT
     if member is None or member.state == "muted":
         return state
     spent = find_spent_member_budget(state, member)
-    if spent and (member.had_last_word or not spent.concludes):
+    if spent and (member.has_concluded or not spent.concludes):
         return enqueue_change(
             state, MemberMuted(command_id=automatic_command_id(state), member=member.ref, reason=spent.explanation)
         )
@@ -130,7 +132,7 @@ def _update_member(state: ConversationState, agent_id: AgentId, turn_time: TurnT
 
 
 def _probation_reason(health: Health, state: ConversationState, turn_time: TurnTime) -> str | None:
-    if health.state != "isolated" and not (health.state == "suspect" and health.model):
+    if health.state != "isolated" and not (health.state == "suspect" and health.fallback_index):
         return None
     return retry_reason(health, state.settings, turn_time)
 
@@ -188,7 +190,7 @@ def _update_outage(state: ConversationState, turn_time: TurnTime) -> Outage | No
         return None
     outage = state.outage or Outage(since=turn_time.at, next_probe_at=turn_time.at)
     last_failure = max((at for at in failed_at if at is not None), default=turn_time.at)
-    due = outage.since if outage.asked else last_failure + _probe_interval(state, outage)
+    due = outage.since if outage.probe_requested else last_failure + _probe_interval(state, outage)
     return outage.model_copy(update={"next_probe_at": due})
 
 

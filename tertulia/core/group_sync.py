@@ -42,20 +42,20 @@ def build_baseline(event: ConversationLoaded | GroupLoaded) -> GroupBaseline:
 
 def record_group_revision(state: ConversationState, revision: int) -> ConversationState:
     """The state once it knows that the group has that revision; older ones than it knows of say nothing new."""
-    return state.model_copy(update={"told_revision": max(state.told_revision, revision)})
+    return state.model_copy(update={"notified_revision": max(state.notified_revision, revision)})
 
 
 def merge_group_changes(state: ConversationState, event: GroupLoaded) -> ConversationState:
     """The state with what the group has changed; changes of members wait, as those of operators do."""
-    before, now = state.base, build_baseline(event)
+    before, now = state.baseline, build_baseline(event)
     assert before is not None
     if now.revision <= before.revision:
-        return state.model_copy(update={"told_revision": before.revision})
+        return state.model_copy(update={"notified_revision": before.revision})
     known = {one.agent_id: one for one in state.roster.managers}
     managers = tuple(known.get(one.agent_id) or Manager(**one.model_dump()) for one in event.managers)
     state = state.model_copy(
         update={
-            "base": now,
+            "baseline": now,
             "group_name": event.group_name,
             "description": event.description,
             "settings": _merge_fields(state.settings, before.settings, now.settings),

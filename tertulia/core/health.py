@@ -5,9 +5,9 @@ isolation in a row lasts twice as long.
 """
 
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
-from tertulia.core.base import Record
+from tertulia.core.base import Record, wire_name
 
 HealthState = Literal["healthy", "suspect", "isolated", "probation"]
 
@@ -26,7 +26,7 @@ class Health(Record):
     """The last turn that was taken before it came into this state."""
     since: datetime | None = None
     reason: str = ""
-    model: int = 0
+    fallback_index: Annotated[int, wire_name("model")] = 0
     """Which of the agent's models is asked first: 0 = its own, 1 = its first fallback…"""
 
 
@@ -79,19 +79,32 @@ def isolate(health: Health, turn_time: TurnTime, reason: str) -> Health:
     )
 
 
-def health_after_success(health: Health, turn_time: TurnTime, model: int, trouble: str) -> Health:
-    """The health after a turn that succeeded, with the agent's own model or, after `trouble`, with a fallback."""
-    if model == 0:
+def health_after_success(health: Health, turn_time: TurnTime, fallback_index: int, error: str) -> Health:
+    """The health after a turn that succeeded, with the agent's own model or, after `error`, with a fallback."""
+    if fallback_index == 0:
         return HEALTHY
-    if health.state == "suspect" and health.model == model:
+    if health.state == "suspect" and health.fallback_index == fallback_index:
         return health
-    return Health(state="suspect", since_turn=turn_time.turn, since=turn_time.at, reason=trouble, model=model)
+    return Health(
+        state="suspect",
+        since_turn=turn_time.turn,
+        since=turn_time.at,
+        reason=error,
+        fallback_index=fallback_index,
+    )
 
 
 def start_probation(health: Health, turn_time: TurnTime, reason: str) -> Health:
     """The health for one turn that decides whether it is over."""
-    update = {"state": "probation", "since_turn": turn_time.turn, "since": turn_time.at, "reason": reason, "model": 0}
-    return health.model_copy(update=update)
+    return health.model_copy(
+        update={
+            "state": "probation",
+            "since_turn": turn_time.turn,
+            "since": turn_time.at,
+            "reason": reason,
+            "fallback_index": 0,
+        }
+    )
 
 
 def retry_reason(health: Health, rules: HealthSettings, turn_time: TurnTime) -> str | None:

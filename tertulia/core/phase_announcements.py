@@ -13,12 +13,12 @@ from tertulia.core.status import pause_reason
 def next_announcement(state: ConversationState, decision: Decision) -> AnnouncePhase | None:
     """What is to be told before `decision` is carried out."""
     match decision:
-        case WaitForInput(phase="paused") if state.announced != "paused":
+        case WaitForInput(phase="paused") if state.announced_phase != "paused":
             reason = pause_reason(state.model_copy(update={"phase": "paused"})) or ""
             return AnnouncePhase(change=next_phase_change(state, "paused", reason))
-        case WaitForInput(phase="ready") if state.announced == "paused":
+        case WaitForInput(phase="ready") if state.announced_phase == "paused":
             return AnnouncePhase(change=next_phase_change(state, "ready", "resumed"))
-        case TakeTurn() | AskManager() if state.announced == "paused":
+        case TakeTurn() | AskManager() if state.announced_phase == "paused":
             return AnnouncePhase(change=next_phase_change(state, "executing", "resumed"))
         case _:
             return None
@@ -36,4 +36,4 @@ def next_phase_change(
 
 def record_announcement(state: ConversationState, phase: PublicPhase) -> ConversationState:
     """The state once that phase is told."""
-    return state.model_copy(update={"announced": phase, "phase_changes": state.phase_changes + 1})
+    return state.model_copy(update={"announced_phase": phase, "phase_changes": state.phase_changes + 1})

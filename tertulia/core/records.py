@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import JsonValue
 
-from tertulia.core.base import Record
+from tertulia.core.base import Record, wire_name
 from tertulia.core.events import TurnOutcome
 from tertulia.core.group import ManagerConfig
 from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, ConversationId, GroupId, KeyId, OrganisationId
@@ -69,7 +69,7 @@ class TurnRecord(Record):
     """The last message of the transcript after this turn."""
     attempt: int
     model: str | None = None
-    fallback: int = 0
+    fallback_index: Annotated[int, wire_name("fallback")] = 0
     """Which of the agent's models answered: 0 = its own."""
     prompt_tokens: int = 0
     completion_tokens: int = 0

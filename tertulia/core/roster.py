@@ -3,11 +3,11 @@
 Law: a member has one place in the rotation, its seat. While it is isolated, its stand-in sits there.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt
 
-from tertulia.core.base import Record
+from tertulia.core.base import Record, wire_name
 from tertulia.core.errors import CommandRefused
 from tertulia.core.health import HEALTHY, Health
 from tertulia.core.ids import AgentId
@@ -43,7 +43,7 @@ class Member(MemberRef):
     """What its turns have cost since it joined."""
     seconds: NonNegativeFloat = 0
     """How long its turns have taken since it joined."""
-    had_last_word: bool = False
+    has_concluded: Annotated[bool, wire_name("had_last_word")] = False
     """Whether it has concluded for itself, its budget being spent."""
 
     @property
@@ -136,7 +136,7 @@ class Roster(Record):
         return next(reserved, None) or next((one for one in free if one.reserved_for is None), None)
 
     def record_turn(
-        self, agent_id: AgentId, turn: int, usage: Usage, seconds: float, *, last_word: bool = False
+        self, agent_id: AgentId, turn: int, usage: Usage, seconds: float, *, concludes: bool = False
     ) -> "Roster":
         """The same roster after that member has had the floor; the epoch stays."""
         members = list(self.members)
@@ -147,7 +147,7 @@ class Roster(Record):
                     "turns": member.turns + 1,
                     "usage": member.usage + usage,
                     "seconds": member.seconds + seconds,
-                    "had_last_word": member.had_last_word or last_word,
+                    "has_concluded": member.has_concluded or concludes,
                 }
                 members[index] = member.model_copy(update=update)
         return self.model_copy(update={"members": tuple(members)})

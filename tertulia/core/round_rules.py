@@ -47,7 +47,7 @@ def build_take_turn(state: ConversationState, chosen: NextSpeaker) -> TakeTurn:
     return TakeTurn(
         turn=state.floor.turn + 1,
         chosen=chosen,
-        first_model=speaker.health.model if speaker else 0,
+        first_fallback_index=speaker.health.fallback_index if speaker else 0,
         trial=speaker is not None and speaker.health.state == "probation",
         conclude=chosen.reason if chosen.chosen_by == "conclusion" else "",
     )
@@ -60,7 +60,9 @@ def _decide_round_end(state: ConversationState, current: Round) -> Decision | No
         if speaker is None:
             return CloseRound(reason=spent.reason, explanation=spent.explanation, closes=True)
         reason = f"sums up: {spent.explanation}"
-        return build_take_turn(state, NextSpeaker(member=speaker, chosen_by="conclusion", reason=reason, closing=True))
+        return build_take_turn(
+            state, NextSpeaker(member=speaker, chosen_by="conclusion", reason=reason, closes_conversation=True)
+        )
     result = check_round_end(state, current)
     return CloseRound(reason=result.reason, explanation=result.explanation) if result else None
 
@@ -78,7 +80,7 @@ def _concluding_speaker(state: ConversationState) -> MemberRef | None:
 def _choose_concluding_member(state: ConversationState) -> NextSpeaker | None:
     """A member whose own budget is spent concludes for itself, before it falls silent."""
     for member in state.roster.active_members():
-        spent = None if member.had_last_word else find_spent_member_budget(state, member)
+        spent = None if member.has_concluded else find_spent_member_budget(state, member)
         if spent and spent.concludes:
             return NextSpeaker(
                 member=member.ref, chosen_by="conclusion", reason=f"has its last word: {spent.explanation}"
@@ -88,14 +90,14 @@ def _choose_concluding_member(state: ConversationState) -> NextSpeaker | None:
 
 def _choose_stand_in(state: ConversationState, current: Round) -> NextSpeaker | None:
     """One on standby takes the turn that has just failed."""
-    owner = state.roster.find(current.vacant) if current.vacant else None
+    owner = state.roster.find(current.vacant_seat) if current.vacant_seat else None
     if owner is None:
         return None
     member = state.roster.find_stand_in(owner.agent_id) or state.roster.find_free_standby(owner.agent_id)
     if member is None:
         return None
-    trouble = state.recent_turns[-1].trouble if state.recent_turns else ""
-    reason = f"in place of {owner.name}, who could not speak" + (f": {trouble}" if trouble else "")
+    error = state.recent_turns[-1].error if state.recent_turns else ""
+    reason = f"in place of {owner.name}, who could not speak" + (f": {error}" if error else "")
     return NextSpeaker(member=member.ref, chosen_by="standby", reason=reason, in_place_of=owner.agent_id)
 
 
@@ -108,16 +110,16 @@ def _ask_manager(state: ConversationState, current: Round, question: ManagerRequ
             candidates=question.candidates,
             manager=manager.ref,
             note=question.note,
-            first_model=manager.health.model,
+            first_fallback_index=manager.health.fallback_index,
             trial=manager.health.state == "probation",
         )
     speaker = least_recent_speaker(state.roster, question.candidates)
     if speaker is None:
         return WaitForInput(phase="paused")
-    trouble = current.managers_trouble or "; ".join(
+    managers_error = current.managers_error or "; ".join(
         f"{one.name} is isolated: {one.health.reason}" for one in ordered_managers(state)
     )
-    notes = [question.note, trouble, f"{state.roster.get(speaker).name} is the least recently heard"]
+    notes = [question.note, managers_error, f"{state.roster.get(speaker).name} is the least recently heard"]
     reason = "; ".join(note for note in notes if note)
     return build_take_turn(
         state, _to_next_speaker(state, SelectedSpeaker(agent_id=speaker, chosen_by="fallback", reason=reason))
@@ -197,7 +199,7 @@ def check_round_end(state: ConversationState, current: Round) -> TerminationResu
     if result := round_end_condition(state).evaluate(round_progress(state, current)):
         return result
     seats = len(seated_members(state))
-    if seats and current.quiet >= seats:
+    if seats and current.consecutive_passes >= seats:
         return TerminationResult(reason="all_passed", explanation="every member passed, one after the other")
     return None
 
@@ -210,5 +212,5 @@ def round_progress(state: ConversationState, current: Round) -> RoundProgress:
         tokens=state.usage.total_tokens - current.usage_before.total_tokens,
         conversation_tokens=state.usage.total_tokens,
         seconds=elapsed,
-        tokens_said=current.tokens_said,
+        tokens_found=current.tokens_found,
     )

@@ -4,11 +4,11 @@ Nothing in it grows with the length of the conversation: what it remembers is bo
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tertulia.core.base import Record
+from tertulia.core.base import Record, wire_name
 from tertulia.core.commands import Receipt, Rejection
 from tertulia.core.group import GroupSettings, ManagerConfig, RoundRobinConfig, Standby
 from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, CommandId, ConversationId, GroupId, OrganisationId
@@ -57,7 +57,7 @@ class NextSpeaker(Record):
     reason: str
     in_place_of: AgentId | None = None
     """On whose seat it speaks, if not on its own."""
-    closing: bool = False
+    closes_conversation: Annotated[bool, wire_name("closing")] = False
     """The conversation closes after this turn: a budget of its own is spent."""
 
 
@@ -69,8 +69,8 @@ class Round(Record):
     started_at: datetime
     usage_before: Usage
     """The conversation's usage when the round began."""
-    tokens_said: tuple[str, ...] = ()
-    quiet: int = 0
+    tokens_found: Annotated[tuple[str, ...], wire_name("tokens_said")] = ()
+    consecutive_passes: Annotated[int, wire_name("quiet")] = 0
     """Passes in a row."""
     failed: tuple[AgentId, ...] = ()
     """The seats that could not speak, one after the other, since somebody did."""
@@ -78,11 +78,11 @@ class Round(Record):
     """How many of those failed turns count among `turns`."""
     lap_before: tuple[AgentId, ...] = ()
     """The rotation's lap as it was before those failures: if everybody fails, it goes on there."""
-    vacant: AgentId | None = None
+    vacant_seat: Annotated[AgentId | None, wire_name("vacant")] = None
     """Whose failed turn one on standby shall take."""
     managers_tried: tuple[AgentId, ...] = ()
     """The managers that could not be brought to choose the next speaker…"""
-    managers_trouble: str = ""
+    managers_error: Annotated[str, wire_name("managers_trouble")] = ""
     """…and why."""
     concluded: bool = False
     """A budget was reached, and the turn that sums up is over."""
@@ -99,8 +99,8 @@ class TurnSummary(Record):
     outcome: str
     chosen_by: str
     reason: str
-    said: str
-    trouble: str = ""
+    text_preview: Annotated[str, wire_name("said")]
+    error: Annotated[str, wire_name("trouble")] = ""
 
 
 class GroupBaseline(Record):
@@ -131,7 +131,7 @@ class Outage(Record):
     since: datetime
     probes: int = 0
     next_probe_at: datetime
-    asked: bool = False
+    probe_requested: Annotated[bool, wire_name("asked")] = False
     """An operator wants someone to be tried at once."""
 
 
@@ -168,8 +168,8 @@ class ConversationState(Record):
     manager_config: ManagerConfig = RoundRobinConfig()
     settings: GroupSettings = GroupSettings()
     roster: Roster = Roster()
-    base: GroupBaseline | None = None
-    told_revision: int = 0
+    baseline: Annotated[GroupBaseline | None, wire_name("base")] = None
+    notified_revision: Annotated[int, wire_name("told_revision")] = 0
     """The newest revision of the group that the conversation was told of."""
     floor: Floor = Floor()
     last_seq: int = 0
@@ -180,7 +180,7 @@ class ConversationState(Record):
     """How long the rounds before the present one took together."""
     outage: Outage | None = None
 
-    announced: PublicPhase = "ready"
+    announced_phase: Annotated[PublicPhase, wire_name("announced")] = "ready"
     """The phase that those outside were told last…"""
     phase_changes: int = 0
     """…and how often it has changed."""

@@ -65,7 +65,7 @@ def _next_decision(state: ConversationState) -> Decision:
         return Finish()
     if state.round and state.round.chosen:
         return build_take_turn(state, state.round.chosen)
-    if state.base and state.told_revision > state.base.revision and not state.stop:
+    if state.baseline and state.notified_revision > state.baseline.revision and not state.stop:
         return LoadGroup()
     if state.pending_changes:
         return ApplyMembership(
@@ -88,7 +88,7 @@ def _decide_between_rounds(state: ConversationState) -> Decision:
         posts=state.pending_posts[:taken],
         first_seq=state.last_seq + 1,
         round=state.rounds + 1,
-        begins=next_phase_change(state, "executing", round=state.rounds + 1),
+        round_start=next_phase_change(state, "executing", round=state.rounds + 1),
     )
 
 
@@ -153,9 +153,9 @@ def _(event: ConversationLoaded, state: ConversationState) -> ConversationState:
         )
         for member in (event.members if event.roster is None else event.roster)
     )
-    if begun := event.begun:
-        update = {"last_seq": begun.last_seq, "rounds": begun.rounds, "usage": begun.usage}
-        state = state.model_copy(update={**update, "floor": Floor(turn=begun.last_turn)})
+    if origin := event.fork_origin:
+        update = {"last_seq": origin.last_seq, "rounds": origin.rounds, "usage": origin.usage}
+        state = state.model_copy(update={**update, "floor": Floor(turn=origin.last_turn)})
     managers = tuple(Manager(**manager.model_dump()) for manager in event.managers)
     return state.model_copy(
         update={
@@ -165,7 +165,7 @@ def _(event: ConversationLoaded, state: ConversationState) -> ConversationState:
             "manager_config": event.manager_config,
             "settings": event.settings.model_copy(update=_start_settings(state)),
             "roster": Roster(epoch=1, members=members, managers=managers),
-            "base": build_baseline(event),
+            "baseline": build_baseline(event),
         }
     )
 
@@ -182,8 +182,10 @@ def _(event: GroupLoaded, state: ConversationState) -> ConversationState:
 
 @_apply_event.register
 def _(event: GroupDeleted, state: ConversationState) -> ConversationState:
-    assert state.base is not None
-    return state.model_copy(update={"base": state.base.model_copy(update={"revision": state.told_revision})})
+    assert state.baseline is not None
+    return state.model_copy(
+        update={"baseline": state.baseline.model_copy(update={"revision": state.notified_revision})}
+    )
 
 
 @_apply_event.register
@@ -200,7 +202,7 @@ def _(event: MembershipApplied, state: ConversationState) -> ConversationState:
 @_apply_event.register
 def _(event: PostsRecorded, state: ConversationState) -> ConversationState:
     update: dict[str, object] = {"pending_posts": state.pending_posts[event.count :], "last_seq": event.last_seq}
-    if event.begins:
+    if event.starts_round:
         update["rounds"] = state.rounds + 1
         update["round"] = Round(number=state.rounds + 1, started_at=event.at, usage_before=state.usage)
         update["stop_reason"] = update["stop_explanation"] = None
@@ -226,10 +228,10 @@ def _(event: SpeakerChosen, state: ConversationState) -> ConversationState:
 @_apply_event.register
 def _(event: SelectionFailed, state: ConversationState) -> ConversationState:
     assert state.round is not None
-    trouble = f"{event.manager.name} did not choose: {event.reason}"
+    error = f"{event.manager.name} did not choose: {event.reason}"
     update = {
         "managers_tried": (*state.round.managers_tried, event.manager.agent_id),
-        "managers_trouble": "; ".join(filter(None, (state.round.managers_trouble, trouble))),
+        "managers_error": "; ".join(filter(None, (state.round.managers_error, error))),
     }
     current = state.round.model_copy(update=update)
     state = state.model_copy(update={"round": current, "usage": state.usage + event.usage})
@@ -246,7 +248,7 @@ def _(event: ManagerFinished, state: ConversationState) -> ConversationState:
 
 def _record_manager_answer(state: ConversationState, event: SpeakerChosen | ManagerFinished) -> ConversationState:
     return record_manager_result(
-        state, event.manager, _turn_time(state, event), model=event.model, trouble=event.trouble
+        state, event.manager, _turn_time(state, event), fallback_index=event.fallback_index, error=event.error
     )
 
 
@@ -257,7 +259,7 @@ def _(event: TurnCompleted, state: ConversationState) -> ConversationState:
     chosen = current.chosen or NextSpeaker(member=event.speaker, chosen_by=event.chosen_by, reason=event.reason)
     speaker = event.speaker.agent_id
     roster = state.roster.record_turn(
-        speaker, event.turn, event.usage, event.seconds, last_word=event.chosen_by == "conclusion"
+        speaker, event.turn, event.usage, event.seconds, concludes=event.chosen_by == "conclusion"
     )
     lap = state.floor.lap
     state = state.model_copy(
@@ -296,7 +298,7 @@ def _record_turn_result(
         current = current.model_copy(update={"lap_before": lap_before})
     if event.outcome == "failed" and chosen.chosen_by != "conclusion":
         current = _record_failed_turn(state, current, chosen)
-        if current.vacant is None and all(seat.owner in current.failed for seat in expected_roster(state).seats()):
+        if current.vacant_seat is None and all(seat.owner in current.failed for seat in expected_roster(state).seats()):
             state = isolate_all_members(state, turn_time)
             state = state.model_copy(update={"floor": state.floor.model_copy(update={"lap": current.lap_before})})
             current = current.model_copy(update={"turns": current.turns - current.skipped, "skipped": 0, "failed": ()})
@@ -306,18 +308,18 @@ def _record_turn_result(
 
 
 def _update_round(current: Round, event: TurnCompleted, chosen: NextSpeaker) -> Round:
-    said = tuple(dict.fromkeys((*current.tokens_said, *event.tokens_said)))
+    tokens_found = tuple(dict.fromkeys((*current.tokens_found, *event.tokens_found)))
     update: dict[str, object] = {
-        "tokens_said": said,
+        "tokens_found": tokens_found,
         "chosen": None,
-        "vacant": None,
+        "vacant_seat": None,
         "managers_tried": (),
-        "managers_trouble": "",
-        "concluded": current.concluded or chosen.closing,
+        "managers_error": "",
+        "concluded": current.concluded or chosen.closes_conversation,
     }
     if event.outcome in ("spoke", "passed") and chosen.chosen_by != "conclusion":
-        quiet = current.quiet + 1 if event.outcome == "passed" else 0
-        update |= {"turns": current.turns + 1, "quiet": quiet, "failed": (), "skipped": 0}
+        passes = current.consecutive_passes + 1 if event.outcome == "passed" else 0
+        update |= {"turns": current.turns + 1, "consecutive_passes": passes, "failed": (), "skipped": 0}
     return current.model_copy(update=update)
 
 
@@ -330,8 +332,8 @@ def _record_failed_turn(state: ConversationState, current: Round, chosen: NextSp
     substitute = roster.find_stand_in(owner) or roster.find_free_standby(owner)
     if chosen.chosen_by != "standby" and "standby" in state.settings.failure_steps and substitute:
         if substitute.agent_id != chosen.member.agent_id:
-            return current.model_copy(update={"vacant": owner})
-    update: dict[str, object] = {"quiet": 0}
+            return current.model_copy(update={"vacant_seat": owner})
+    update: dict[str, object] = {"consecutive_passes": 0}
     if any(seat.owner == owner for seat in roster.seats()):
         update |= {"turns": current.turns + 1, "skipped": current.skipped + 1}
     return current.model_copy(update=update)
@@ -387,6 +389,6 @@ def _turn_summary(event: TurnCompleted) -> TurnSummary:
         outcome=event.outcome,
         chosen_by=event.chosen_by,
         reason=event.reason,
-        said=event.said,
-        trouble=event.trouble,
+        text_preview=event.text_preview,
+        error=event.error,
     )

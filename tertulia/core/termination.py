@@ -21,7 +21,7 @@ class RoundProgress(Record):
     """The same for the whole conversation."""
     seconds: float
     """Wall time since the round began."""
-    tokens_said: tuple[str, ...] = ()
+    tokens_found: tuple[str, ...] = ()
     """The termination tokens that a participant has said in this round."""
 
 
@@ -53,7 +53,7 @@ class TerminationToken(Definition):
     token: str = Field(default=DEFAULT_TERMINATION_TOKEN, min_length=1, max_length=100)
 
     def evaluate(self, progress: RoundProgress) -> TerminationResult | None:
-        if self.token not in progress.tokens_said:
+        if self.token not in progress.tokens_found:
             return None
         return TerminationResult(reason="termination_token", explanation=f"a participant said {self.token!r}")
 

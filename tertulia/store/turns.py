@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, func, literal, select, update
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 
 from tertulia.core.agents import Agent
-from tertulia.core.base import Record
+from tertulia.core.base import Record, wire_names
 from tertulia.core.ids import AgentId, ConversationId
 from tertulia.core.prompt import GroupContext
 from tertulia.core.records import FinishedTurn as FinishedTurn
@@ -96,7 +96,7 @@ async def read_table(database: Database, conversation_id: ConversationId, agent_
     )
 
 
-_RECORD_COLUMNS = (*TurnRecord.model_fields,)
+_RECORD_COLUMNS = wire_names(TurnRecord)
 
 
 def _commit_statement() -> Any:
@@ -223,7 +223,7 @@ async def commit_turn(
     return earlier
 
 
-_TURN = select(*(turns.c[name] for name in FinishedTurn.model_fields)).where(
+_TURN = select(*(turns.c[name] for name in wire_names(FinishedTurn))).where(
     turns.c.conversation_id == bindparam("conversation_id"), turns.c.turn == bindparam("turn")
 )
 
@@ -246,7 +246,7 @@ async def read_turns(
     database: Database, conversation_id: str, *, after_turn: int = 0, limit: int = 1_000
 ) -> list[FinishedTurn]:
     """The turns after `after_turn`, oldest first."""
-    columns = (turns.c[name] for name in FinishedTurn.model_fields)
+    columns = (turns.c[name] for name in wire_names(FinishedTurn))
     query = select(*columns).where(turns.c.conversation_id == conversation_id, turns.c.turn > after_turn)
     rows = await database.rows(query.order_by(turns.c.turn).limit(limit))
     return [FinishedTurn.model_validate(dict(row._mapping)) for row in rows]

@@ -31,8 +31,8 @@ async def test_an_answer_cut_off_at_the_length_limit_stands_and_says_so(table: T
     result = await table.take_turn(1, "Ana", seq=1)
     assert result.outcome == "spoke"
     assert (await table.messages())[1].text
-    assert "length limit" in result.trouble
-    assert (await turn_of(table)).error == result.trouble
+    assert "length limit" in result.error
+    assert (await turn_of(table)).error == result.error
 
 
 async def test_bytes_that_are_no_utf8_are_replaced_and_the_words_around_them_stand(table: Table) -> None:
@@ -48,7 +48,7 @@ async def test_a_speech_that_is_too_long_is_cut_and_says_so(table: Table) -> Non
     await table.model.behave(Fault(kind="oversize", size=500_000))
     result = await table.take_turn(1, "Ana", seq=1, max_message_chars=300)
     assert len((await table.messages())[1].text) == 300
-    assert "max_message_chars" in result.trouble
+    assert "max_message_chars" in result.error
 
 
 async def test_a_response_of_many_megabytes_is_not_read_to_its_end(table: Table) -> None:
@@ -62,7 +62,7 @@ async def test_an_answer_that_a_filter_withheld_is_not_asked_for_again(table: Ta
     await table.model.behave(Fault(kind="content_filter"))
     result = await table.take_turn(1, "Ana", seq=1)
     assert result.outcome == "failed"
-    assert "filter" in result.trouble
+    assert "filter" in result.error
     assert (await table.model.calls()).total == 1
     assert result.usage.total_tokens > 0, "what it cost is counted"
 
@@ -74,8 +74,8 @@ async def test_after_a_filter_the_agents_fallback_model_is_asked(table: Table) -
     await table.model.behave(Fault.model_validate({"kind": "content_filter", "match": {"model": "offline-strict"}}))
     result, errors = await table.insist_on_turn(1, "Ana", seq=1, use_fallbacks=True)
     assert [error.type for error in errors] == [ErrorType.MODEL_REFUSED]
-    assert (result.outcome, result.model) == ("spoke", 1)
-    assert "filter" in result.trouble
+    assert (result.outcome, result.fallback_index) == ("spoke", 1)
+    assert "filter" in result.error
     assert (await turn_of(table)).model_calls == 2
 
 
@@ -84,4 +84,4 @@ async def test_a_manager_whose_answer_is_spoilt_chooses_nobody_and_says_why(tabl
     await table.model.behave(Fault.model_validate({"kind": kind}))
     choice = await table.choose(1, "Ana", "Ben")
     assert (choice.outcome, choice.agent_id) == ("failed", None)
-    assert 0 < len(choice.why) < 500
+    assert 0 < len(choice.reason) < 500

@@ -14,11 +14,11 @@ BAD = Match(tool="choose_next_participant")
 async def test_a_choice_has_a_reason_and_is_kept(table: Table) -> None:
     choice = await table.choose(1, "Ana", "Ben")
     assert choice.outcome == "chosen"
-    assert choice.who in {table.members["Ana"].name, table.members["Ben"].name}
-    assert choice.why
+    assert choice.speaker in {table.members["Ana"].name, table.members["Ben"].name}
+    assert choice.reason
     kept = await find_selection(table.database, table.key(1))
     assert kept is not None
-    assert (kept.agent_id, kept.reason, kept.attempts) == (choice.agent_id, choice.why, 1)
+    assert (kept.agent_id, kept.reason, kept.attempts) == (choice.agent_id, choice.reason, 1)
 
 
 async def test_a_retried_choice_that_is_kept_asks_no_model(table: Table) -> None:
@@ -38,7 +38,7 @@ async def test_after_the_last_bad_answer_the_choice_has_failed_with_its_reason(t
     await table.model.behave(Fault(kind="bad_choice", match=BAD))
     choice = await table.choose(1, "Ana", "Ben")
     assert (choice.outcome, choice.agent_id, choice.usage.model_calls) == ("failed", None, 3)
-    assert "cannot be chosen" in choice.why
+    assert "cannot be chosen" in choice.reason
 
 
 async def test_an_answer_without_a_tool_call_is_a_bad_answer(table: Table) -> None:

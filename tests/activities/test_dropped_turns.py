@@ -30,7 +30,7 @@ async def test_words_that_come_after_the_drop_are_refused_and_charged_once(table
 async def test_a_drop_that_comes_after_the_words_changes_nothing(table: Table) -> None:
     spoken = await table.take_turn(1, "Ana", seq=1)
     kept = await table.silence(1, "Ana", seq=1, outcome="discarded", error="removed while it spoke", attempts=0)
-    assert (kept.outcome, kept.said, kept.usage) == ("spoke", spoken.said, spoken.usage)
+    assert (kept.outcome, kept.text_preview, kept.usage) == ("spoke", spoken.text_preview, spoken.usage)
     assert len(await table.messages()) == 2
 
 

@@ -36,14 +36,14 @@ async def test_the_next_model_is_asked_when_the_attempts_with_the_one_before_are
     await table.model.behave(*down("own", "spare"))
     result, errors = await table.insist_on_turn(1, "Ana", seq=1, model_attempts=2, use_fallbacks=True)
     assert await asked(table) == {"own": 2, "spare": 2, "last": 1}
-    assert (result.outcome, result.model, result.usage.model_calls) == ("spoke", 2, 5)
-    assert result.trouble.startswith("spare: the model's provider answered 500")
+    assert (result.outcome, result.fallback_index, result.usage.model_calls) == ("spoke", 2, 5)
+    assert result.error.startswith("spare: the model's provider answered 500")
     assert [error.type for error in errors] == [ErrorType.MODEL_FAILED] * 4
     waits = [error.next_retry_delay for error in errors]
     assert [wait is not None and wait.total_seconds() < 0.1 for wait in waits] == [False, True, False, True]
     turn = await turn_of(table)
-    assert (turn.outcome, turn.model, turn.fallback, turn.model_calls) == ("spoke", "last", 2, 5)
-    assert turn.error == result.trouble
+    assert (turn.outcome, turn.model, turn.fallback_index, turn.model_calls) == ("spoke", "last", 2, 5)
+    assert turn.error == result.error
 
 
 async def test_a_model_that_recovers_within_its_attempts_answers_itself(table: Table) -> None:
@@ -51,7 +51,7 @@ async def test_a_model_that_recovers_within_its_attempts_answers_itself(table: T
     await table.model.behave(Fault(kind="server_error", times=2, match=Match(model="own")))
     result, errors = await table.insist_on_turn(1, "Ana", seq=1, use_fallbacks=True)
     assert await asked(table) == {"own": 3}
-    assert (result.outcome, result.model, result.usage.model_calls, len(errors)) == ("spoke", 0, 3, 2)
+    assert (result.outcome, result.fallback_index, result.usage.model_calls, len(errors)) == ("spoke", 0, 3, 2)
 
 
 async def test_unusable_answers_are_paid_for(table: Table) -> None:
@@ -75,8 +75,8 @@ async def test_a_request_that_is_refused_goes_to_the_next_model_at_once(table: T
     await save_agent(table.database, DEFAULT_ORGANISATION, agent.model_copy(update={"model": refused}))
     result, errors = await table.insist_on_turn(1, "Ana", seq=1, use_fallbacks=True)
     assert [(error.type, error.non_retryable) for error in errors] == [(ErrorType.MODEL_REFUSED, False)]
-    assert (result.outcome, result.model, result.usage.model_calls) == ("spoke", 1, 2)
-    assert result.trouble.startswith("own: the model's provider answered 4")
+    assert (result.outcome, result.fallback_index, result.usage.model_calls) == ("spoke", 1, 2)
+    assert result.error.startswith("own: the model's provider answered 4")
 
 
 async def test_with_all_models_spent_the_turn_has_failed_and_is_committed_with_its_reason(table: Table) -> None:
@@ -86,7 +86,7 @@ async def test_with_all_models_spent_the_turn_has_failed_and_is_committed_with_i
     assert (result.outcome, result.seq, len(errors)) == ("failed", 1, 3)
     turn = await turn_of(table)
     assert (turn.outcome, turn.attempt, turn.model_calls) == ("failed", 4, 4)
-    assert turn.error == result.trouble
+    assert turn.error == result.error
     assert (turn.error or "").startswith("spare: ")
     calls = (await table.model.calls()).total
     again = await table.take_turn(1, "Ana", seq=1, attempt=9)
@@ -106,14 +106,14 @@ async def test_without_the_step_no_fallback_is_asked(table: Table) -> None:
 async def test_a_turn_can_begin_with_a_fallback_and_has_those_after_it(table: Table) -> None:
     await table.models("Ana", "own", "spare", "last")
     await table.model.behave(*down("spare"))
-    result, _ = await table.insist_on_turn(1, "Ana", seq=1, model_attempts=1, use_fallbacks=True, first_model=1)
-    assert (await asked(table), result.model) == ({"spare": 1, "last": 1}, 2)
+    result, _ = await table.insist_on_turn(1, "Ana", seq=1, model_attempts=1, use_fallbacks=True, first_fallback_index=1)
+    assert (await asked(table), result.fallback_index) == ({"spare": 1, "last": 1}, 2)
 
 
 async def test_a_fallback_that_is_defined_no_more_gives_way_to_the_last_one_there_is(table: Table) -> None:
     await table.models("Ana", "own")
-    result = await table.take_turn(1, "Ana", seq=1, first_model=3, use_fallbacks=True)
-    assert (await asked(table), result.outcome, result.model) == ({"own": 1}, "spoke", 0)
+    result = await table.take_turn(1, "Ana", seq=1, first_fallback_index=3, use_fallbacks=True)
+    assert (await asked(table), result.outcome, result.fallback_index) == ({"own": 1}, "spoke", 0)
 
 
 async def test_what_an_earlier_attempt_has_carried_goes_on(table: Table) -> None:
@@ -123,7 +123,7 @@ async def test_what_an_earlier_attempt_has_carried_goes_on(table: Table) -> None
     carried: list[Any] = [left.model_dump(mode="json")]
     result = await table.run(table.speaking.take_turn, work, attempt=4, carried=carried)
     assert await asked(table) == {"spare": 1}
-    assert (result.model, result.trouble, result.usage.model_calls) == (1, "own: 500", 4)
+    assert (result.fallback_index, result.error, result.usage.model_calls) == (1, "own: 500", 4)
     assert result.usage.prompt_tokens > 11
 
 
@@ -143,18 +143,18 @@ async def test_a_managers_fallback_model_chooses_in_its_place(table: Table) -> N
     question = table.question(1, "Ana", "Ben", model_attempts=2, use_fallbacks=True)
     choice, errors = await table.insist(table.choosing.choose_speaker, question)
     assert await asked(table) == {"own": 2, "spare": 1}
-    assert (choice.outcome, choice.model, choice.usage.model_calls, len(errors)) == ("chosen", 1, 3, 2)
-    assert choice.trouble.startswith("own: the model's provider answered 500")
+    assert (choice.outcome, choice.fallback_index, choice.usage.model_calls, len(errors)) == ("chosen", 1, 3, 2)
+    assert choice.error.startswith("own: the model's provider answered 500")
     kept = await find_selection(table.database, table.key(1))
     assert kept is not None
-    assert (kept.fallback, kept.error, kept.model_calls) == (1, choice.trouble, 3)
+    assert (kept.fallback, kept.error, kept.model_calls) == (1, choice.error, 3)
 
 
 async def test_a_manager_without_a_model_left_has_failed_and_that_is_kept(table: Table) -> None:
     await table.model.behave(Fault(kind="server_error"))
     choice, errors = await table.insist(table.choosing.choose_speaker, table.question(1, "Ana", "Ben"))
     assert (choice.outcome, choice.usage.model_calls, len(errors)) == ("failed", 3, 2)
-    assert "500" in choice.why
+    assert "500" in choice.reason
     kept = await find_selection(table.database, table.key(1))
     assert kept is not None
     assert (kept.outcome, kept.attempts) == ("failed", 3)

@@ -19,7 +19,7 @@ from tests.activities.table import Table
 async def test_a_turn_is_committed_with_its_record(table: Table) -> None:
     result = await table.take_turn(1, "Ana", seq=1)
     message = (await table.messages())[1]
-    assert message.text.startswith(result.said.rstrip("…")[:40])
+    assert message.text.startswith(result.text_preview.rstrip("…")[:40])
     assert (result.outcome, result.seq) == ("spoke", 2)
     turn = await find_turn(table.database, table.conversation, 1)
     assert turn is not None
@@ -39,7 +39,7 @@ async def test_a_retried_turn_that_is_committed_returns_it_and_calls_no_model(ta
 async def test_two_attempts_at_once_commit_one_turn_and_report_the_same(table: Table) -> None:
     await table.model.behave(delay_ms=100)
     results = await asyncio.gather(*(table.take_turn(1, "Ana", seq=1, attempt=number) for number in (1, 2, 3)))
-    assert len({result.said for result in results}) == 1
+    assert len({result.text_preview for result in results}) == 1
     assert len({result.attempt for result in results}) == 1
     assert len(await table.messages()) == 2
 
@@ -58,17 +58,17 @@ async def test_a_turn_recorded_as_failed_keeps_what_was_said_after_all(table: Ta
     assert (kept.outcome, kept.seq) == ("spoke", 2)
     assert kept.usage == spoken.usage
     failed = await table.silence(2, "Ben", seq=2)
-    assert (failed.outcome, failed.said, failed.seq) == ("failed", "(no answer)", 2)
+    assert (failed.outcome, failed.text_preview, failed.seq) == ("failed", "(no answer)", 2)
 
 
 async def test_the_termination_token_is_noticed(table: Table) -> None:
     result = await table.take_turn(1, "Ana", seq=1, tokens=("DONE!", "the"))
-    assert result.tokens_said == ("the",)
+    assert result.tokens_found == ("the",)
 
 
 async def test_the_preview_is_bounded_and_can_be_off(table: Table) -> None:
-    assert len((await table.take_turn(1, "Ana", seq=1, preview_chars=12)).said) <= 12
-    assert (await table.take_turn(2, "Ben", seq=2, preview_chars=0)).said == ""
+    assert len((await table.take_turn(1, "Ana", seq=1, preview_chars=12)).text_preview) <= 12
+    assert (await table.take_turn(2, "Ben", seq=2, preview_chars=0)).text_preview == ""
 
 
 @pytest.mark.parametrize("kind", ["rate_limit", "server_error", "garbage", "empty", "disconnect"])
@@ -82,7 +82,7 @@ async def test_a_models_failure_is_retried_until_the_attempts_are_spent(table: T
     turn = await find_turn(table.database, table.conversation, 1)
     assert turn is not None
     assert (turn.outcome, turn.error, turn.attempt) == ("failed", errors[-1].message, 3)
-    assert result.said == f"({turn.error})"
+    assert result.text_preview == f"({turn.error})"
     assert turn.model_calls == result.usage.model_calls == 3
 
 
@@ -99,7 +99,7 @@ async def test_a_request_that_the_provider_refuses_is_not_tried_again(table: Tab
     await save_agent(table.database, DEFAULT_ORGANISATION, agent.model_copy(update={"model": nonsense}))
     result = await table.take_turn(1, "Ana", seq=1)
     assert (result.outcome, result.usage.model_calls) == ("failed", 1)
-    assert "the model's provider answered 4" in result.trouble
+    assert "the model's provider answered 4" in result.error
 
 
 async def test_a_hanging_model_is_given_up_in_time(table: Table) -> None:
@@ -112,7 +112,7 @@ async def test_a_speech_longer_than_the_limit_is_cut(table: Table) -> None:
     await table.model.behave(Fault(kind="oversize", size=500_000))
     result = await table.take_turn(1, "Ana", seq=1, max_message_chars=300)
     assert len((await table.messages())[1].text) == 300
-    assert len(result.said) <= 500
+    assert len(result.text_preview) <= 500
 
 
 async def test_an_agent_that_is_gone_is_named(table: Table) -> None:

@@ -243,7 +243,7 @@ async def test_a_fault_has_the_same_outcome_whether_or_not_somebody_listens(
             result, errors = await table.insist_on_turn(
                 turn, "Ana", seq=1, timeout_seconds=0.5 if kind == "hang" else 10
             )
-        outcomes.append((result.outcome, result.usage, result.trouble, [(one.type, one.message) for one in errors]))
+        outcomes.append((result.outcome, result.usage, result.error, [(one.type, one.message) for one in errors]))
     assert outcomes[0] == outcomes[1]
 
 

@@ -87,7 +87,7 @@ async def test_what_was_there_before_the_step_can_be_read_after_it(new_database:
         spoken, failed = [await find_turn(database, TALK, turn) for turn in (1, 2)]
         assert spoken is not None
         assert failed is not None
-        assert (spoken.outcome, spoken.fallback, spoken.model_calls, spoken.prompt_tokens) == ("spoke", 0, 1, 7)
+        assert (spoken.outcome, spoken.fallback_index, spoken.model_calls, spoken.prompt_tokens) == ("spoke", 0, 1, 7)
         assert (failed.outcome, failed.error) == ("failed", "down")
         chosen = await find_selection(
             database, SelectionKey(conversation_id=TALK, round=1, turn=1, manager_id=AgentId(""))

@@ -180,7 +180,7 @@ async def test_which_model_answered_and_what_failed_before_are_kept(salon: Salon
     await salon.commit(record, "words")
     turn = await find_turn(salon.database, salon.conversation_id, 1)
     assert turn is not None
-    assert (turn.outcome, turn.model, turn.fallback, turn.model_calls, turn.error) == (
+    assert (turn.outcome, turn.model, turn.fallback_index, turn.model_calls, turn.error) == (
         "spoke",
         "spare",
         2,

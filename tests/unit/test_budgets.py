@@ -201,7 +201,7 @@ def test_a_budget_is_exceeded_by_one_turn_and_its_choice_and_by_the_conclusion_a
     over = world.spent.model_calls - limit
     # One turn, for which up to three managers were asked, and the conclusion.
     assert over <= 3 + 1 + 1
-    closing = [taken for taken in world.took if taken.chosen.closing]
+    closing = [taken for taken in world.took if taken.chosen.closes_conversation]
     assert len(closing) <= (1 if on_reached == "conclude" else 0)
 
 

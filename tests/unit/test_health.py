@@ -93,15 +93,15 @@ def test_without_a_cool_down_an_isolation_has_no_end_of_its_own() -> None:
 
 def test_one_that_answers_with_a_fallback_model_is_suspect_and_goes_on_with_that_model() -> None:
     rescued = health_after_success(HEALTHY, at(3), 1, "main: 500")
-    assert (rescued.state, rescued.model, rescued.failures, rescued.reason) == ("suspect", 1, 0, "main: 500")
+    assert (rescued.state, rescued.fallback_index, rescued.failures, rescued.reason) == ("suspect", 1, 0, "main: 500")
     assert health_after_success(rescued, at(5), 1, "") == rescued, "its cool-down runs from the first such turn"
-    assert health_after_success(rescued, at(5), 2, "spare: 500").model == 2
-    assert start_probation(rescued, at(7), "x").model == 0, "it is tried with its own model"
+    assert health_after_success(rescued, at(5), 2, "spare: 500").fallback_index == 2
+    assert start_probation(rescued, at(7), "x").fallback_index == 0, "it is tried with its own model"
 
 
 def test_a_failed_turn_of_one_with_a_fallback_model_begins_with_its_own_model_again() -> None:
     failed = health_after_failure(health_after_success(HEALTHY, at(1), 2, "x"), RULES, at(2), "all down")
-    assert (failed.state, failed.model, failed.failures) == ("suspect", 0, 1)
+    assert (failed.state, failed.fallback_index, failed.failures) == ("suspect", 0, 1)
 
 
 def test_the_way_of_a_member_that_fails_and_recovers() -> None:
@@ -155,7 +155,7 @@ def test_a_fallback_model_is_asked_first_until_the_cool_down_is_over() -> None:
     )
     world.post("m")
     world.run()
-    assert [(one.first_model, one.trial) for one in world.took if one.chosen.member == ref(0)] == [
+    assert [(one.first_fallback_index, one.trial) for one in world.took if one.chosen.member == ref(0)] == [
         (0, False),
         (1, False),
         (0, True),

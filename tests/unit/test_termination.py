@@ -50,7 +50,7 @@ def ended(world: World) -> tuple[int, str | None]:
             {"conversation_tokens": 10},
         ),
         (TimeBudget(seconds=1.5), {"seconds": 1.4}, {"seconds": 1.5}),
-        (TerminationToken(token="STOP"), {"tokens_said": ("stop",)}, {"tokens_said": ("x", "STOP")}),
+        (TerminationToken(token="STOP"), {"tokens_found": ("stop",)}, {"tokens_found": ("x", "STOP")}),
     ],
 )
 def test_a_condition_holds_from_its_limit_on(

@@ -291,7 +291,7 @@ class World:
         return ConversationLoaded(at=self.now, group_id=GroupId("g"), **self._group())
 
     def _reload(self) -> GroupLoaded | GroupDeleted:
-        assert self.state.told_revision > 1, "the group is read anew only when it has changed"
+        assert self.state.notified_revision > 1, "the group is read anew only when it has changed"
         return GroupDeleted(at=self.now) if self.group_is_gone else GroupLoaded(at=self.now, **self._group())
 
     def _group(self) -> dict[str, Any]:
@@ -323,15 +323,17 @@ class World:
 
     def _record(self, decision: RecordPosts) -> PostsRecorded:
         assert decision.posts, "an empty record is no progress"
-        if decision.begins:
+        if decision.round_start:
             assert self.state.round is None, "a round begins when the one before has ended"
-            self._tell(decision.begins)
+            self._tell(decision.round_start)
         assert decision.first_seq == len(self.transcript) + 1, "seq has no gaps"
         for post in decision.posts:
             assert post.message_id not in self.recorded(), "a message is recorded once"
             self.transcript.append(Line(len(self.transcript) + 1, post.text, message_id=post.message_id))
-        begins = decision.begins is not None
-        return PostsRecorded(at=self.now, count=len(decision.posts), last_seq=len(self.transcript), begins=begins)
+        starts_round = decision.round_start is not None
+        return PostsRecorded(
+            at=self.now, count=len(decision.posts), last_seq=len(self.transcript), starts_round=starts_round
+        )
 
     def _manage(self, decision: AskManager) -> SpeakerChosen | SelectionFailed | ManagerFinished:
         assert decision.candidates, "a manager has somebody to choose"
@@ -365,15 +367,15 @@ class World:
             turn=decision.turn,
             speaker=decision.chosen.member,
             outcome="spoke" if outcome in ("done", "rescued") else outcome,
-            said=f"turn {decision.turn}",
+            text_preview=f"turn {decision.turn}",
             seq=len(self.transcript),
             chosen_by=decision.chosen.chosen_by,
             reason=decision.chosen.reason,
-            tokens_said=termination_tokens(self.state) if outcome == "done" else (),
+            tokens_found=termination_tokens(self.state) if outcome == "done" else (),
             usage=usage,
             seconds=self.seconds_per_event,
-            model=1 if outcome == "rescued" else decision.first_model,
-            trouble={"failed": "the model is down", "rescued": "the own model is down"}.get(outcome, ""),
+            fallback_index=1 if outcome == "rescued" else decision.first_fallback_index,
+            error={"failed": "the model is down", "rescued": "the own model is down"}.get(outcome, ""),
         )
         self.spent += usage
         self.turns.append(completed)

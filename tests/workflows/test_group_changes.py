@@ -88,7 +88,7 @@ async def test_settings_that_the_group_changes_count_and_those_of_the_conversati
     await patch(salon, group.id, settings={"context_messages": 5}, manager_config={"termination_token": "BASTA"})
     await salon.client.conversations.handle(talk).post("Once more.")
     await salon.until_idle(talk, rounds=2)
-    said = [turn.said for turn in await salon.client.conversations.handle(talk).recent_turns()]
+    said = [turn.text_preview for turn in await salon.client.conversations.handle(talk).recent_turns()]
     assert len(said) == 3, "the round of the second message has one turn, as its conversation was told"
     assert len(said[-1]) <= 8
 
