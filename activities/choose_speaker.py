@@ -6,10 +6,11 @@ from typing import Literal
 from pydantic import BaseModel, JsonValue, ValidationError
 from temporalio import activity
 
+from tertulia.activities.completions import Completion
 from tertulia.activities.errors import ModelError
 from tertulia.activities.failpoints import Failpoint, hold_if_armed
 from tertulia.activities.model_retries import ModelsExhausted, RetryState, raise_next_attempt
-from tertulia.activities.provider import Completion, ModelProvider
+from tertulia.activities.provider import ModelProvider
 from tertulia.core.activity_contracts import ActivityName, ChooseSpeakerInput, ChooseSpeakerResult
 from tertulia.core.context_window import compute_window
 from tertulia.core.errors import NotFound, truncate

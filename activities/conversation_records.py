@@ -28,6 +28,7 @@ from tertulia.core.agents import Agent
 from tertulia.core.errors import InvalidDefinition, NotFound
 from tertulia.core.group import Group, check_members
 from tertulia.core.ids import AgentId, OrganisationId
+from tertulia.core.records import TurnRecord
 from tertulia.core.roster import MemberRef
 from tertulia.core.state import Fork
 from tertulia.store.agents import agents_of, find_agent
@@ -38,7 +39,7 @@ from tertulia.store.groups import find_group
 from tertulia.store.membership import apply_changes, read_members
 from tertulia.store.rounds import RoundRecord, announce_phase, close_round
 from tertulia.store.transcript import record_posts
-from tertulia.store.turns import TurnRecord, commit_turn
+from tertulia.store.turns import commit_turn
 
 
 class ConversationRecordActivities:

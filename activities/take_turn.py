@@ -7,21 +7,23 @@ from datetime import UTC, datetime
 from pydantic import JsonValue
 from temporalio import activity
 
+from tertulia.activities.completions import Completion
 from tertulia.activities.errors import ModelError
 from tertulia.activities.failpoints import Failpoint, hold_if_armed
 from tertulia.activities.live_text import LiveTextPublisher, StreamPreview
 from tertulia.activities.model_retries import ModelsExhausted, RetryState, raise_next_attempt
-from tertulia.activities.provider import Completion, ModelProvider
+from tertulia.activities.provider import ModelProvider
 from tertulia.activities.turn_results import base_record_fields, build_turn_result, read_committed_result, turn_usage
 from tertulia.core.activity_contracts import ActivityName, TakeTurnInput, TurnResult
 from tertulia.core.agents import ModelChoice
 from tertulia.core.context_window import compute_window
 from tertulia.core.errors import NotFound
 from tertulia.core.prompt import ChatMessage, build_member_prompt
+from tertulia.core.records import FinishedTurn, TurnRecord
 from tertulia.core.text import clean_text, is_pass, strip_own_name
 from tertulia.store.database import Database
 from tertulia.store.transcript import read_window
-from tertulia.store.turns import FinishedTurn, Table, TurnRecord, begin_turn, charge_turn, commit_turn, read_table
+from tertulia.store.turns import Table, begin_turn, charge_turn, commit_turn, read_table
 
 
 class TurnActivities:

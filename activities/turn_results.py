@@ -6,12 +6,13 @@ Law: a turn that is read back from the database gives the same result as when it
 from typing import Any
 
 from tertulia.core.activity_contracts import TakeTurnInput, TurnResult
+from tertulia.core.records import TurnRecord
 from tertulia.core.termination import find_tokens
 from tertulia.core.text import make_preview
 from tertulia.core.usage import Usage
 from tertulia.store.database import Database
 from tertulia.store.transcript import text_of
-from tertulia.store.turns import TurnRecord, find_turn
+from tertulia.store.turns import find_turn
 
 
 def base_record_fields(work: TakeTurnInput) -> dict[str, Any]:

@@ -3,9 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tertulia.store.membership import MembershipChange
-from tertulia.store.transcript import Message
-from tertulia.store.turns import FinishedTurn
+from tertulia.core.records import FinishedTurn, MembershipChange, Message
 from tertulia.testing import DirectClient
 
 Line = tuple[int, int | None, str, str, str]

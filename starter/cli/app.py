@@ -1,4 +1,4 @@
-"""The command `tertulia`: its commands, and how it ends. Exit codes: 0 done, 1 failed, 2 wrong usage."""
+"""The command `tertulia`: its commands and its exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
 
 import os
 import sys
@@ -8,16 +8,16 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from tertulia.starter.cli import apply, conversations, encryption, keys, members, reading, stack, steering
+from tertulia.starter.cli import apply, conversations, definitions, encryption, keys, members, stack, transcript
 from tertulia.starter.cli.options import help_without_command
-from tertulia.starter.cli.session import in_words
+from tertulia.starter.cli.session import format_error
 from tertulia.starter.cli.terminal import safe
 
 _EXAMPLES = """
 \b
 Examples:
-  tertulia demo                             see it all, in a minute
-  tertulia up                               and then, in another terminal:
+  tertulia demo                             a demonstration of one minute
+  tertulia up                               the whole stack; then, in another terminal:
   tertulia apply examples/*.yaml
   tertulia start "The long table" "Should our town close its main square to cars?" --follow --why
   tertulia list
@@ -26,15 +26,18 @@ Examples:
   tertulia watch CONVERSATION --why
 
 \b
-With TERTULIA_URL, and a key in TERTULIA_API_KEY, those that define, talk, read and steer work through the API there;
-else with the servers that are configured, or the stack of this folder.
+With TERTULIA_URL and a key in TERTULIA_API_KEY, commands use the API at that address; otherwise they use the
+configured Temporal and Postgres, or the embedded stack of this folder.
+
+\b
+Shell completion: tertulia --install-completion
 """
 
 app = typer.Typer(
     name="tertulia",
-    help="Group conversations between AI agents that nothing can interrupt.",
+    help="Durable group conversations between AI agents.",
     epilog=_EXAMPLES,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -42,8 +45,8 @@ for register in (
     stack.register,
     apply.register,
     conversations.register,
-    reading.register,
-    steering.register,
+    transcript.register,
+    definitions.register,
     keys.register,
 ):
     register(app)
@@ -51,8 +54,8 @@ app.add_typer(members.app, name="members")
 app.add_typer(encryption.app, name="encryption")
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
         print(f"tertulia {version('tertulia')}")
         raise typer.Exit
 
@@ -64,7 +67,7 @@ def root(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Group conversations between AI agents that nothing can interrupt."""
+    """Durable group conversations between AI agents."""
     help_without_command(context)
 
 
@@ -76,29 +79,29 @@ def main() -> NoReturn:
             stream.flush()
         except BrokenPipeError:
             code = code or 1
-    # Temporal's client has threads that may call into Python while it shuts down, which aborts the process (with codes
-    # 134 or 139, about one run in four; temporalio/sdk-python issue 300). All is written: leave without a shutdown.
+    # Temporal's client has threads that may call into Python while it shuts down, which aborts the process with code
+    # 134 or 139 in about one run of four (temporalio/sdk-python issue 300). All output is written: skip the shutdown.
     os._exit(code)
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command; the exit code. An error is one line on standard error."""
+    """Run one command and return its exit code. An error is one line on standard error."""
     try:
-        ended = app(arguments, prog_name="tertulia", standalone_mode=False)
+        result = app(arguments, prog_name="tertulia", standalone_mode=False)
     except TyperException as error:
         context: typer.Context | None = getattr(error, "ctx", None)
         path = context.command_path if context else "tertulia"
-        return _fail(f"{error.format_message()} `{path} --help` shows how it is used.", error.exit_code)
+        return _fail(f"{error.format_message()} `{path} --help` shows the usage.", error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         return 130
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     except Exception as error:
-        message = in_words(error)
+        message = format_error(error)
         if message is None:
             raise
         return _fail(message, 1)
-    return ended if isinstance(ended, int) else 0
+    return result if isinstance(result, int) else 0
 
 
 def _fail(message: str, code: int) -> int:

@@ -1,11 +1,11 @@
-"""`apply`: agents and groups from YAML files."""
+"""`apply`: create or update agents and groups from YAML files."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tertulia.starter.cli.options import Data, Json
+from tertulia.starter.cli.options import DataFolder, Json
 from tertulia.starter.cli.session import with_client
 from tertulia.starter.cli.terminal import console, one_line, print_json
 
@@ -23,20 +23,20 @@ def register(app: typer.Typer) -> None:
 
 def apply(
     files: Annotated[list[Path], typer.Argument(metavar="FILE.yaml", help="Files of agents and groups.")],
-    data: Data = None,
+    data: DataFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Create or update agents and groups; what is as written already stays as it is.
+    """Create or update agents and groups. Entries that are up to date stay unchanged.
 
     Example: tertulia apply examples/*.yaml
     """
     from tertulia.client.manifest import read_manifest
 
-    # All are read before the first is applied: a mistake in one changes nothing.
-    definitions = [read_manifest(path) for path in files]
+    # All files are read before the first is applied, so that a mistake in one changes nothing.
+    manifests = [read_manifest(path) for path in files]
 
     async def apply_all(client: "Tertulia") -> "list[ApplyResult]":
-        return [line for one in definitions for line in await client.apply(one)]
+        return [line for manifest in manifests for line in await client.apply(manifest)]
 
     applied = with_client(data, apply_all)
     if as_json:

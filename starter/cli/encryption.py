@@ -1,4 +1,4 @@
-"""`encryption`: the keys under which Temporal holds what is said."""
+"""`encryption`: keys that encrypt what Temporal stores."""
 
 import secrets
 from base64 import b64encode
@@ -14,17 +14,18 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.callback(invoke_without_command=True)
 def root(context: typer.Context) -> None:
-    """Keys for encrypting what Temporal holds (TERTULIA_ENCRYPTION_KEYS)."""
+    """Keys that encrypt what Temporal stores (TERTULIA_ENCRYPTION_KEYS)."""
     help_without_command(context)
 
 
 @app.command("new-key")
 def new_key(
     key_id: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="The key's id; by default the day, with something random.")
+        str | None,
+        typer.Option("--id", metavar="ID", help="The key's id; by default today's date and four random digits."),
     ] = None,
 ) -> None:
-    """Make a key and print it, ready for TERTULIA_ENCRYPTION_KEYS. It is stored nowhere."""
+    """Create a key and print it, ready for TERTULIA_ENCRYPTION_KEYS. It is stored nowhere."""
     from tertulia.configuration import ENCRYPTION_KEY_BYTES, KEY_ID_PATTERN
 
     if key_id is None:

@@ -1,4 +1,4 @@
-"""Following a conversation from the source to the screen, or to JSON lines, until it closes or its round ends."""
+"""Follow a conversation on the screen, or as JSON lines, until it closes or its round ends."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,84 +17,102 @@ from tertulia.client.timeline import (
 )
 from tertulia.client.watch import StatusSeen, Waiting, WatchItem, watch
 from tertulia.core.status import ConversationStatus, is_round_over
-from tertulia.starter.cli.live_view import Scene
+from tertulia.starter.cli.live_view import LiveView
 from tertulia.starter.cli.terminal import console, print_json_line
 
 Until = Callable[[ConversationStatus], bool]
 
 
 def is_closed(status: ConversationStatus) -> bool:
-    """When `watch` ends."""
+    """Return whether a watch ends."""
     return status.phase == "closed"
+
+
+async def follow_round(conversation: Conversation, after: int, *, why: bool, as_json: bool) -> None:
+    """Show everything after event `after` until no round runs; say so if the conversation is paused."""
+    status = await follow(conversation, after, until=is_round_over, why=why, as_json=as_json)
+    if status is not None and status.phase == "paused":
+        pending = status.pending.messages
+        waiting = f"; {pending} {'message waits' if pending == 1 else 'messages wait'}" if pending else ""
+        reason = f" ({status.paused_because})" if status.paused_because else ""
+        hint = f"paused{reason}{waiting}: tertulia resume {conversation.id} continues it"
+        console(stderr=True).print(hint, style="yellow", soft_wrap=True)
 
 
 async def follow(
     conversation: Conversation,
     after: int,
     *,
-    until: Until = is_round_over,
+    until: Until,
     why: bool = False,
+    times: bool = False,
     as_json: bool = False,
-) -> None:
-    """Show everything behind the event `after` until the conversation is as `until` wants it, or Ctrl-C."""
+) -> ConversationStatus | None:
+    """Show everything after event `after` until the status satisfies `until`, or Ctrl-C.
+
+    Returns:
+        That status; None after Ctrl-C, which ends the watch and not the conversation.
+    """
     try:
         if as_json:
-            await _print_lines(conversation, after, until)
-        else:
-            members = await conversation.members.list()
-            names = {member.agent_id: member.name for member in members}
-            await _show(conversation, after, until, Scene(console(), why=why, names=names))
+            return await _print_lines(conversation, after, until)
+        members = await conversation.members.list()
+        names = {member.agent_id: member.name for member in members}
+        view = LiveView(console(), why=why, times=times, names=names)
+        return await _show(conversation, after, until, view)
     except asyncio.CancelledError:
-        # Ctrl-C ends the watching, not the conversation.
         hint = f"the conversation goes on; tertulia watch {conversation.id} shows it again"
         console(stderr=True).print(hint, style="dim", soft_wrap=True)
+        return None
 
 
-async def _show(conversation: Conversation, after: int, until: Until, scene: Scene) -> None:
-    with scene.live():
-        async with aclosing(watch(conversation, after, deltas=scene.is_live)) as sightings:
-            async for sighting in sightings:
-                show(scene, sighting)
-                if isinstance(sighting, StatusSeen) and until(sighting.status):
-                    return
+async def _show(conversation: Conversation, after: int, until: Until, view: LiveView) -> ConversationStatus:
+    with view.live():
+        async with aclosing(watch(conversation, after, deltas=view.is_live)) as items:
+            async for item in items:
+                show_item(view, item)
+                if isinstance(item, StatusSeen) and until(item.status):
+                    return item.status
+    raise AssertionError("a watch does not end by itself")
 
 
-def show(scene: Scene, sighting: WatchItem) -> None:
-    """Put one sighting on the screen."""
-    match sighting:
+def show_item(view: LiveView, item: WatchItem) -> None:
+    """Show one item on the screen."""
+    match item:
         case MessageAdded():
-            scene.said(sighting)
+            view.add_message(item)
         case TurnWithoutMessage():
-            scene.silent(sighting)
+            view.add_turn_without_message(item)
         case RosterChanged():
-            scene.changed(sighting)
+            view.add_roster_change(item)
         case PhaseNotice():
-            scene.told(sighting)
+            view.add_phase_notice(item)
         case TurnStarted():
-            scene.begins(sighting)
+            view.show_turn_start(item)
         case TextDelta(delta=delta):
-            scene.overhears(delta)
+            view.show_text(delta)
         case Waiting(reason=reason):
-            scene.wait(reason)
+            view.show_waiting(reason)
         case StatusSeen(status=status):
-            scene.stand(status)
+            view.show_status(status)
 
 
-async def _print_lines(conversation: Conversation, after: int, until: Until) -> None:
-    async with aclosing(watch(conversation, after)) as sightings:
-        async for sighting in sightings:
-            match sighting:
+async def _print_lines(conversation: Conversation, after: int, until: Until) -> ConversationStatus:
+    async with aclosing(watch(conversation, after)) as items:
+        async for item in items:
+            match item:
                 case StatusSeen(status=status):
                     if until(status):
-                        return
+                        return status
                 case TurnStarted() | TextDelta():
                     pass
                 case _:
-                    print_json_line(_flat(sighting))
+                    print_json_line(_flatten(item))
+    raise AssertionError("a watch does not end by itself")
 
 
-def _flat(sighting: MessageAdded | TurnWithoutMessage | RosterChanged | PhaseNotice | Waiting) -> dict[str, JsonValue]:
-    match sighting:
+def _flatten(item: MessageAdded | TurnWithoutMessage | RosterChanged | PhaseNotice | Waiting) -> dict[str, JsonValue]:
+    match item:
         case MessageAdded(message=message, turn=turn):
             why = {"chosen_by": turn.chosen_by, "reason": turn.reason} if turn else {}
             return {"event": "message", **message.model_dump(mode="json"), **why}

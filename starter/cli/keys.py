@@ -1,4 +1,4 @@
-"""`keys` and `organisations`: who may use the API, and whose rows they see. Organisations are made on the database."""
+"""`keys` and `organisations`: API keys, and the organisations that they belong to."""
 
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 
 from tertulia.core.errors import CommandRefused
-from tertulia.starter.cli.options import Data, Json, help_without_command
+from tertulia.starter.cli.options import DataFolder, Json, help_without_command
 from tertulia.starter.cli.session import configured, with_client, with_operator
 from tertulia.starter.cli.terminal import console, one_line, print_json
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from tertulia.client.operator import Operator
     from tertulia.core.records import KeyRow
 
-keys = typer.Typer(help="Keys for the API.", rich_markup_mode=None)
-organisations = typer.Typer(help="Organisations, whose rows are kept apart.", rich_markup_mode=None)
+keys = typer.Typer(help="API keys: create, list, revoke.", rich_markup_mode=None)
+organisations = typer.Typer(help="Organisations: create, list.", rich_markup_mode=None)
 
 Organisation = Annotated[
     str | None,
     typer.Option(
         "--organisation",
         metavar="ID",
-        help="Whose; `tertulia organisations list` names them. Else `local`, or with TERTULIA_URL that of your key.",
+        help="The organisation; by default TERTULIA_ORGANISATION, or with TERTULIA_URL that of your key.",
     ),
 ]
 
@@ -49,30 +49,33 @@ def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the key is for.")],
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="read, post, operate or admin, each with those before it; operate where none is named."),
+        typer.Option(
+            metavar="SCOPE", help="read, post, operate or admin; each includes those before it. Default: operate."
+        ),
     ] = None,
     organisation: Organisation = None,
-    data: Data = None,
+    data: DataFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Make a key and print it. It is shown this once: what is kept cannot be read back.
+    """Create a key and print it. It is shown this once: only its hash is stored.
 
     Example: tertulia keys create "night shift" --scope post
     """
-    made = _with_keys(data, organisation, lambda keys: keys.create(name, scopes=scope or ("operate",)))
+    created = _with_keys(data, organisation, lambda keys: keys.create(name, scopes=scope or ("operate",)))
     if as_json:
-        print_json({**_as_json(made.key), "key": made.secret})
+        print_json({**_as_json(created.key), "key": created.secret})
         return
-    print(made.secret)
-    scopes = ", ".join(made.key.scopes)
+    print(created.secret)
+    scopes = ", ".join(created.key.scopes)
     console(stderr=True).print(
-        f"{made.key.id} may {scopes} in {made.key.organisation_id!r}. The key is shown this once.", soft_wrap=True
+        f"{created.key.id} may {scopes} in {created.key.organisation_id!r}. This key is shown only once.",
+        soft_wrap=True,
     )
 
 
 @keys.command("list")
-def list_(organisation: Organisation = None, data: Data = None, as_json: Json = False) -> None:
-    """Show an organisation's keys, the oldest first, and when each was last used."""
+def list_(organisation: Organisation = None, data: DataFolder = None, as_json: Json = False) -> None:
+    """List the keys of an organisation, the oldest first, with their last use."""
     rows = _with_keys(data, organisation, lambda keys: keys.list())
     if as_json:
         print_json([_as_json(row) for row in rows])
@@ -91,10 +94,10 @@ def list_(organisation: Organisation = None, data: Data = None, as_json: Json = 
 def revoke(
     key: Annotated[str, typer.Argument(metavar="ID", help="The key's id, which `tertulia keys list` shows.")],
     organisation: Organisation = None,
-    data: Data = None,
+    data: DataFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Make a key invalid, at once and for ever."""
+    """Revoke a key at once and for good."""
     row = _with_keys(data, organisation, lambda keys: keys.delete(key))
     if as_json:
         print_json(_as_json(row))
@@ -104,25 +107,25 @@ def revoke(
 
 @organisations.command("create")
 def create_organisation(
-    organisation: Annotated[str, typer.Argument(metavar="ID", help="A short id, which never changes.")],
-    name: Annotated[str | None, typer.Option(help="Its name in full; the id where there is none.")] = None,
-    data: Data = None,
+    organisation: Annotated[str, typer.Argument(metavar="ID", help="A short id that never changes.")],
+    name: Annotated[str | None, typer.Option(metavar="TEXT", help="Its full name; by default the id.")] = None,
+    data: DataFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Make an organisation, which sees nothing of the others'.
+    """Create an organisation. Organisations cannot see each other's data.
 
     Example: tertulia organisations create acme && tertulia keys create acme-bot --organisation acme
     """
-    made = with_operator(data, lambda operator: operator.organisations.create(organisation, name=name))
+    created = with_operator(data, lambda operator: operator.organisations.create(organisation, name=name))
     if as_json:
-        print_json(made.model_dump(mode="json"))
+        print_json(created.model_dump(mode="json"))
     else:
-        print(f"made the organisation {made.id}")
+        print(f"created the organisation {created.id}")
 
 
 @organisations.command("list")
-def list_of_organisations(data: Data = None, as_json: Json = False) -> None:
-    """Show all organisations."""
+def list_of_organisations(data: DataFolder = None, as_json: Json = False) -> None:
+    """List all organisations."""
     found = with_operator(data, lambda operator: operator.organisations.list())
     if as_json:
         print_json([one.model_dump(mode="json") for one in found])
@@ -131,7 +134,7 @@ def list_of_organisations(data: Data = None, as_json: Json = False) -> None:
         print(one.id if one.name == one.id else f"{one.id} ({one_line(one.name)})")
 
 
-def _with_keys(data: Data, organisation: str | None, work: "Callable[[Keys], Awaitable[T]]") -> T:
+def _with_keys(data: DataFolder, organisation: str | None, work: "Callable[[Keys], Awaitable[T]]") -> T:
     """Do `work` with the keys of an organisation, by default the client's own."""
     if organisation is None:
         return with_client(data, lambda client: work(client.keys))

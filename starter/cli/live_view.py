@@ -1,4 +1,4 @@
-"""Showing a conversation as it happens: lines for what has happened, and below them one that tells what goes on now."""
+"""Show a conversation as it happens: lines for what has happened, and one moving line for what goes on now."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from tertulia.client.timeline import MessageAdded, PhaseNotice, RosterChanged, T
 from tertulia.core.records import FinishedTurn, LiveDelta, MembershipChange, Message
 from tertulia.core.roster_changes import AnyRosterChange, MembersReordered
 from tertulia.core.status import ConversationStatus
-from tertulia.starter.cli.terminal import Colours, last_lines, one_line, print_words
+from tertulia.starter.cli.terminal import Colours, format_time, last_lines, one_line, print_text
 
 _CHANGE: TypeAdapter[AnyRosterChange] = TypeAdapter(AnyRosterChange)
 _CHANGE_STYLES = {
@@ -27,9 +27,9 @@ _CHANGE_STYLES = {
     "health": "yellow",
     "manager_health": "yellow",
 }
-_SOON_SECONDS = 0.4
-_OVERHEARD_LINES = 6
-"""How much of what is being said is shown."""
+_SELECTION_DELAY_SECONDS = 0.4
+"""A selection that takes less time is not shown: the line would only flicker."""
+_LIVE_TEXT_LINES = 6
 _CHOSEN_BY = {
     "manager": "the manager",
     "round_robin": "the rotation",
@@ -42,69 +42,72 @@ _CHOSEN_BY = {
 }
 
 
-def headline(line: MembershipChange, names: Mapping[str, str]) -> str:
-    """A change of members in a few words; `names` by agent id give the new order."""
+def describe_change(line: MembershipChange, names: Mapping[str, str]) -> str:
+    """Return a roster change in a few words; `names` by agent id name the members of a new order."""
     change = _CHANGE.validate_python({"kind": line.kind, "command_id": line.command_id, **line.detail})
     if isinstance(change, MembersReordered) and all(agent_id in names for agent_id in change.order):
         return f"a new order: {', '.join(names[agent_id] for agent_id in change.order)}"
     return change.describe()
 
 
-def speaker_line(message: Message, colours: Colours) -> Text:
-    """What stands above a message: the speaker, and where in the conversation it was said."""
+def speaker_line(message: Message, colours: Colours, *, times: bool = False) -> Text:
+    """Return the line above a message: sender, number, turn and, on request, time."""
     name = (one_line(message.sender), colours.of(message.sender, outside=message.role == "user"))
     turn = f" · turn {message.turn}" if message.turn is not None else ""
-    return Text.assemble(name, (f"  #{message.seq}{turn}", "dim"))
+    time = f" · {format_time(message.created_at)}" if times else ""
+    return Text.assemble(name, (f"  #{message.seq}{turn}{time}", "dim"))
 
 
-def chosen_by(turn: FinishedTurn | TurnNote) -> str:
-    """Who chose the speaker, and why."""
+def describe_selection(turn: FinishedTurn | TurnNote) -> str:
+    """Return who selected the speaker, and why."""
     return f"{_CHOSEN_BY.get(turn.chosen_by, turn.chosen_by)}: {turn.reason}"
 
 
-class Scene:
-    """The screen on which one conversation is shown.
+class LiveView:
+    """One conversation on one console.
 
     Args:
-        console: where to.
-        why: whether to tell why each speaker was chosen.
-        names: members' names by agent id, those who left included.
+        console: where to print.
+        why: show why each speaker was selected.
+        times: show the time of each message.
+        names: members' names by agent id, former members included.
     """
 
-    def __init__(self, console: Console, *, why: bool, names: Mapping[str, str]) -> None:
+    def __init__(self, console: Console, *, why: bool, names: Mapping[str, str], times: bool = False) -> None:
         self._console = console
         self._why = why
+        self._times = times
         self._colours = Colours()
         self._names = dict(names)
-        self._progress = Progress()
+        self._progress = ProgressLine()
 
     @property
     def is_live(self) -> bool:
-        """Whether somebody can see what moves."""
+        """Whether the console can show the moving line."""
         return self._console.is_terminal
 
     @contextmanager
     def live(self) -> Iterator[None]:
-        """While the block runs, the last line of a terminal tells what goes on."""
+        """Show the moving line until the block ends."""
         if not self.is_live:
             yield
             return
         with Live(self._progress, console=self._console, refresh_per_second=8, transient=True):
             yield
 
-    def said(self, happening: MessageAdded) -> None:
-        """A message: who, when, why, and the words."""
-        message, turn = happening.message, happening.turn
-        again = f" · attempt {turn.attempt}" if turn is not None and turn.attempt > 1 else ""
-        again += f" · {one_line(turn.error)}" if turn is not None and turn.error else ""
-        line = speaker_line(message, self._colours).append(again, "yellow")
-        self._progress.settle(message.turn)
-        self._print(line.append_text(self._because(turn)))
-        print_words(self._console, message.text)
+    def add_message(self, item: MessageAdded) -> None:
+        """Print a message under its speaker."""
+        message, turn = item.message, item.turn
+        notes = f" · attempt {turn.attempt}" if turn is not None and turn.attempt > 1 else ""
+        notes += f" · {one_line(turn.error)}" if turn is not None and turn.error else ""
+        line = speaker_line(message, self._colours, times=self._times).append(notes, "yellow")
+        self._progress.finish_turn(message.turn)
+        self._print(line.append_text(self._reason_line(turn)))
+        print_text(self._console, message.text)
 
-    def silent(self, happening: TurnWithoutMessage) -> None:
-        """A turn without a message."""
-        turn = happening.turn
+    def add_turn_without_message(self, item: TurnWithoutMessage) -> None:
+        """Print why a turn has no message."""
+        turn = item.turn
         name = (one_line(turn.speaker), self._colours.of(turn.speaker))
         if turn.outcome == "passed":
             line = Text.assemble(name, (f" passes  turn {turn.turn}", "dim"))
@@ -112,121 +115,120 @@ class Scene:
             line = Text.assemble(name, (f" was removed while speaking  turn {turn.turn}: {turn.outcome}", "yellow"))
         else:
             line = Text.assemble(name, (f" could not speak  turn {turn.turn}: {one_line(turn.error or '')}", "red"))
-        self._progress.settle(turn.turn)
-        self._print(line.append_text(self._because(turn)).append("\n"))
+        self._progress.finish_turn(turn.turn)
+        self._print(line.append_text(self._reason_line(turn)).append("\n"))
 
-    def changed(self, happening: RosterChanged) -> None:
-        """Somebody joins, leaves, is muted, or the order changes."""
-        change = happening.change
-        words = one_line(headline(change, self._names))
-        self.note(words, _CHANGE_STYLES.get(change.kind, "cyan"))
+    def add_roster_change(self, item: RosterChanged) -> None:
+        """Print a change of members."""
+        change = item.change
+        self.add_note(one_line(describe_change(change, self._names)), _CHANGE_STYLES.get(change.kind, "cyan"))
 
-    def told(self, news: PhaseNotice) -> None:
-        """A phase that matters has begun."""
-        why = f" ({one_line(news.explanation)})" if news.explanation else ""
-        reason = one_line(news.reason)
-        match news.kind:
+    def add_phase_notice(self, notice: PhaseNotice) -> None:
+        """Print a change of phase."""
+        explanation = f" ({one_line(notice.explanation)})" if notice.explanation else ""
+        reason = one_line(notice.reason)
+        match notice.kind:
             case "paused":
-                self.note(f"paused: {reason}", "yellow")
+                self.add_note(f"paused: {reason}", "yellow")
             case "resumed":
-                self.note("the conversation goes on", "green")
+                self.add_note("the conversation goes on", "green")
             case "round_ended":
-                self.note(f"round {news.round} ended: {reason}{why}", "cyan")
+                self.add_note(f"round {notice.round} ended: {reason}{explanation}", "cyan")
             case "closed":
-                self.note(f"closed: {reason}{why}", "cyan")
+                self.add_note(f"closed: {reason}{explanation}", "cyan")
 
-    def begins(self, floor: TurnStarted) -> None:
-        """Somebody has the floor."""
-        self._progress.show(f"turn {floor.turn} · {one_line(floor.speaker)} is speaking…")
+    def add_note(self, text: str, style: str) -> None:
+        """Print a line that is no member's message."""
+        self._print(Text.assemble((f"── {text}", style), "\n"))
 
-    def overhears(self, delta: LiveDelta) -> None:
-        """Words as they are said."""
-        self._progress.hear(delta)
+    def show_turn_start(self, item: TurnStarted) -> None:
+        """Show who speaks now."""
+        self._progress.show(f"turn {item.turn} · {one_line(item.speaker)} is speaking…")
 
-    def note(self, words: str, style: str) -> None:
-        """A line of the narrator's."""
-        self._print(Text.assemble((f"── {words}", style), "\n"))
+    def show_text(self, delta: LiveDelta) -> None:
+        """Show the text that the model produces now."""
+        self._progress.add_text(delta)
 
-    def stand(self, status: ConversationStatus) -> None:
-        """What goes on now."""
+    def show_status(self, status: ConversationStatus) -> None:
+        """Show what the conversation does now."""
         self._names.update({member.agent_id: member.name for member in status.roster.members})
-        self._progress.show(_at_work(status))
+        self._progress.show(_describe_activity(status))
 
-    def wait(self, reason: str) -> None:
-        """Something that is needed does not answer."""
-        self.note(f"{one_line(reason)}; waiting", "red")
-        self._progress.wait(one_line(reason))
+    def show_waiting(self, reason: str) -> None:
+        """Print that something the conversation needs does not answer."""
+        self.add_note(f"{one_line(reason)}; waiting", "red")
+        self._progress.show_waiting(one_line(reason))
 
-    def _because(self, turn: FinishedTurn | TurnNote | None) -> Text:
+    def _reason_line(self, turn: FinishedTurn | TurnNote | None) -> Text:
         if turn is None or not self._why:
             return Text()
-        return Text(f"\n  ↳ {one_line(chosen_by(turn))}", "dim italic")
+        return Text(f"\n  ↳ {one_line(describe_selection(turn))}", "dim italic")
 
     def _print(self, line: Text) -> None:
         self._console.print(line, soft_wrap=True)
 
 
-class Progress:
-    """What moves: who speaks, in which turn, for how long, and the last of the words."""
+class ProgressLine:
+    """The moving line: who speaks, in which turn, for how long, and the end of the text so far."""
 
     def __init__(self) -> None:
         self._spinner = Spinner("dots", style="dim")
-        self._words = ""
+        self._label = ""
         self._since: float | None = None
-        self._overheard = Overhearing()
+        self._text = LiveText()
 
-    def show(self, words: str) -> None:
-        """Tell what the conversation is at; time runs from when that was first told."""
-        self._since = monotonic() if words != self._words else self._since
-        self._words = words
+    def show(self, label: str) -> None:
+        """Show what goes on; the time runs from the first call with this label."""
+        self._since = monotonic() if label != self._label else self._since
+        self._label = label
 
-    def hear(self, delta: LiveDelta) -> None:
-        """Somebody says this."""
-        self._overheard.hear(delta)
+    def add_text(self, delta: LiveDelta) -> None:
+        """Append text of the present turn."""
+        self._text.add(delta)
 
-    def wait(self, reason: str) -> None:
-        """Tell that something does not answer."""
-        self._words, self._since = f"{reason}; waiting", monotonic()
+    def show_waiting(self, reason: str) -> None:
+        """Show that something does not answer."""
+        self._label, self._since = f"{reason}; waiting", monotonic()
 
-    def settle(self, turn: int | None) -> None:
-        """A turn is over, or somebody outside has spoken. If nobody speaks soon, somebody is being chosen."""
-        self._words = "" if turn is None else f"turn {turn + 1} · who speaks next?"
-        self._since = monotonic() + _SOON_SECONDS
-        self._overheard = Overhearing()
+    def finish_turn(self, turn: int | None) -> None:
+        """Clear the line after a turn, or after a message from outside; then a speaker is selected."""
+        self._label = "" if turn is None else f"turn {turn + 1} · who speaks next?"
+        self._since = monotonic() + _SELECTION_DELAY_SECONDS
+        self._text = LiveText()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        if not self._words or self._since is None or self._since > monotonic():
+        if not self._label or self._since is None or self._since > monotonic():
             yield Text("")
             return
         seconds = int(monotonic() - self._since)
-        self._spinner.update(text=Text(f"{self._words} {seconds} s", "dim"))
+        self._spinner.update(text=Text(f"{self._label} {seconds} s", "dim"))
         yield self._spinner
-        if self._overheard.text:
-            yield Text("\n").join(last_lines(console, self._overheard.text, _OVERHEARD_LINES))
+        if self._text.text:
+            yield Text("\n").join(last_lines(console, self._text.text, _LIVE_TEXT_LINES))
 
 
-class Overhearing:
-    """The words of one attempt at one turn, as far as they were heard."""
+class LiveText:
+    """The text of one attempt at one turn, as far as it arrived."""
 
     def __init__(self) -> None:
         self.text = ""
-        self._place = (0, 0)
+        self._attempt = (0, 0)
 
-    def hear(self, delta: LiveDelta) -> None:
-        """A turn that is begun anew is heard from its beginning; what was missed in between is left out."""
-        place = (delta.turn, delta.attempt)
-        if place < self._place:
+    def add(self, delta: LiveDelta) -> None:
+        """Append a delta. A new attempt starts from empty text; a gap shows as an ellipsis."""
+        attempt = (delta.turn, delta.attempt)
+        if attempt < self._attempt:
             return
-        if place > self._place:
-            self.text, self._place = "", place
+        if attempt > self._attempt:
+            self.text, self._attempt = "", attempt
         gap = "… " if delta.offset and not self.text else ""
         self.text += gap + delta.text
 
 
-def _at_work(status: ConversationStatus) -> str:
+def _describe_activity(status: ConversationStatus) -> str:
     match status.phase:
         case "executing":
-            return f"turn {status.turn + 1} · {one_line(status.speaking or 'somebody')} is speaking…"
+            return f"turn {status.turn + 1} · {one_line(status.speaking or 'a member')} is speaking…"
         case "choosing_speaker":
             return f"turn {status.turn + 1} · who speaks next?"
         case "ready":

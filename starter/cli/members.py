@@ -1,4 +1,4 @@
-"""`members`: who is in a conversation, and changing that while it runs."""
+"""`members`: list the members of a conversation, and change them while it runs."""
 
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
@@ -8,20 +8,22 @@ import typer
 
 from tertulia.core.commands import Receipt
 from tertulia.starter.cli.options import (
-    Agents,
-    CatchUpOption,
-    CommandIdOption,
-    Conversation,
-    Data,
+    AgentNames,
+    CatchUp,
+    CommandId,
+    ConversationId,
+    DataFolder,
     Json,
+    Times,
     help_without_command,
 )
-from tertulia.starter.cli.receipts import show_receipts
-from tertulia.starter.cli.session import with_client
+from tertulia.starter.cli.session import with_conversation
+from tertulia.starter.cli.tables import print_receipts
 from tertulia.starter.cli.terminal import print_json
 
 if TYPE_CHECKING:
-    from tertulia.client.client import Tertulia
+    from tertulia.client.conversation import Conversation
+    from tertulia.client.members import Members
     from tertulia.core.records import MemberRow, MembershipChange
 
 app = typer.Typer(rich_markup_mode=None)
@@ -29,12 +31,12 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.callback(invoke_without_command=True)
 def root(context: typer.Context) -> None:
-    """See who is in a conversation, and change it while it runs."""
+    """List the members of a conversation, and change them while it runs."""
     help_without_command(context)
 
 
 class JoiningState(StrEnum):
-    """How one may join."""
+    """The state of a new member."""
 
     ACTIVE = "active"
     MUTED = "muted"
@@ -42,7 +44,7 @@ class JoiningState(StrEnum):
 
 
 class InFlightPolicy(StrEnum):
-    """What becomes of the turn of one that is removed while it speaks."""
+    """What happens to the running turn of a member that is removed."""
 
     FINISH = "finish"
     DISCARD = "discard"
@@ -53,161 +55,156 @@ InFlightOption = Annotated[
     InFlightPolicy | None,
     typer.Option(
         "--in-flight",
-        help="If it speaks just now: its words stand, are dropped, or the call is cancelled; else as the group has it.",
+        help="If it is speaking: keep the message, discard it, or cancel the model call. Default: the group's setting.",
     ),
 ]
 
 
 @app.command("list")
-def list_members(conversation: Conversation, data: Data = None, as_json: Json = False) -> None:
-    """Who is here, who was, and every change so far."""
-    from tertulia.starter.cli.tables import members_table, print_changes
+def list_members(
+    conversation: ConversationId, times: Times = False, data: DataFolder = None, as_json: Json = False
+) -> None:
+    """List present and former members with their usage, and every change so far."""
+    from tertulia.starter.cli.tables import print_changes, print_members
 
-    async def read(client: "Tertulia") -> "tuple[list[MemberRow], list[MembershipChange]]":
-        await client.conversations.handle(conversation).retrieve()
-        return await client.conversations.handle(conversation).members.list(), await client.conversations.handle(
-            conversation
-        ).members.changes()
+    async def read(found: "Conversation") -> "tuple[str, list[MemberRow], list[MembershipChange]]":
+        return found.id, await found.members.list(), await found.members.changes()
 
-    members, changes = with_client(data, read)
+    conversation_id, members, changes = with_conversation(data, conversation, read)
     if as_json:
         print_json(
             {
-                "conversation_id": conversation,
+                "conversation_id": conversation_id,
                 "members": [member.model_dump(mode="json") for member in members],
                 "changes": [change.model_dump(mode="json") for change in changes],
             }
         )
         return
-    members_table(members)
-    print_changes(changes, {member.agent_id: member.name for member in members})
+    print_members(members)
+    print_changes(changes, {member.agent_id: member.name for member in members}, times=times)
 
 
 @app.command()
 def add(
-    conversation: Conversation,
-    agents: Agents,
+    conversation: ConversationId,
+    agents: AgentNames,
     position: Annotated[
-        int | None, typer.Option("--position", min=0, metavar="N", help="Place in the order, 0 = first; else last.")
+        int | None, typer.Option("--position", min=0, metavar="N", help="Place in the order, 0 = first. Default: last.")
     ] = None,
-    catch_up: CatchUpOption = None,
-    state: Annotated[JoiningState, typer.Option("--state", help="How it joins.")] = JoiningState.ACTIVE,
+    catch_up: CatchUp = None,
+    state: Annotated[JoiningState, typer.Option("--state", help="State of the new member.")] = JoiningState.ACTIVE,
     stands_in_for: Annotated[
-        str | None, typer.Option("--for", metavar="MEMBER", help="On standby for this member alone; else for any.")
+        str | None, typer.Option("--for", metavar="MEMBER", help="With standby: replace only this member.")
     ] = None,
-    id: CommandIdOption = None,
-    data: Data = None,
+    id: CommandId = None,
+    data: DataFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Let agents join.
+    """Add agents to a conversation.
 
     Example: tertulia members add CONVERSATION Iris --catch-up last:5
     """
 
-    def join(client: "Tertulia", agent: str, index: int) -> Awaitable[Receipt]:
-        place = None if position is None else position + index
-        return client.conversations.handle(conversation).members.add(
+    def send(members: "Members", agent: str, index: int) -> Awaitable[Receipt]:
+        return members.add(
             agent,
-            position=place,
+            position=None if position is None else position + index,
             state=state.value,
             catch_up=catch_up,
             stands_in_for=stands_in_for,
             command_id=id,
         )
 
-    _one_by_one(agents, id, data, as_json, join)
+    _send_each(conversation, agents, id, data, as_json, send)
 
 
 @app.command()
 def remove(
-    conversation: Conversation,
-    agents: Agents,
+    conversation: ConversationId,
+    agents: AgentNames,
     in_flight: InFlightOption = None,
-    id: CommandIdOption = None,
-    data: Data = None,
+    id: CommandId = None,
+    data: DataFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Let members leave. They keep their state, should they come back."""
+    """Remove members. A member that is added again continues where it stopped reading."""
 
-    def leave(client: "Tertulia", agent: str, _: int) -> Awaitable[Receipt]:
-        return client.conversations.handle(conversation).members.remove(
-            agent, in_flight=_policy(in_flight), command_id=id
-        )
+    def send(members: "Members", agent: str, _: int) -> Awaitable[Receipt]:
+        return members.remove(agent, in_flight=_policy(in_flight), command_id=id)
 
-    _one_by_one(agents, id, data, as_json, leave)
+    _send_each(conversation, agents, id, data, as_json, send)
 
 
 @app.command()
 def replace(
-    conversation: Conversation,
-    agent: Annotated[str, typer.Argument(metavar="MEMBER", help="Who leaves.")],
-    replacement: Annotated[str, typer.Argument(metavar="AGENT", help="Who takes the place.")],
-    catch_up: CatchUpOption = None,
+    conversation: ConversationId,
+    agent: Annotated[str, typer.Argument(metavar="MEMBER", help="The member to replace.")],
+    replacement: Annotated[str, typer.Argument(metavar="AGENT", help="The agent that takes the place.")],
+    catch_up: CatchUp = None,
     in_flight: InFlightOption = None,
-    id: CommandIdOption = None,
-    data: Data = None,
+    id: CommandId = None,
+    data: DataFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Let another agent take a member's place in the order."""
-    receipt = with_client(
+    """Put another agent in a member's place in the order."""
+    receipt = with_conversation(
         data,
-        lambda client: client.conversations.handle(conversation).members.replace(
+        conversation,
+        lambda found: found.members.replace(
             agent, replacement, catch_up=catch_up, in_flight=_policy(in_flight), command_id=id
         ),
     )
-    show_receipts([receipt], as_json=as_json)
+    print_receipts([receipt], as_json=as_json)
 
 
 @app.command()
 def reorder(
-    conversation: Conversation, agents: Agents, id: CommandIdOption = None, data: Data = None, as_json: Json = False
+    conversation: ConversationId,
+    agents: AgentNames,
+    id: CommandId = None,
+    data: DataFolder = None,
+    as_json: Json = False,
 ) -> None:
-    """Give the members a new order: name every member once."""
-    receipt = with_client(
-        data, lambda client: client.conversations.handle(conversation).members.reorder(agents, command_id=id)
-    )
-    show_receipts([receipt], as_json=as_json)
+    """Set a new speaking order: name every member once."""
+    receipt = with_conversation(data, conversation, lambda found: found.members.reorder(agents, command_id=id))
+    print_receipts([receipt], as_json=as_json)
 
 
 @app.command()
 def mute(
-    conversation: Conversation, agents: Agents, id: CommandIdOption = None, data: Data = None, as_json: Json = False
+    conversation: ConversationId,
+    agents: AgentNames,
+    id: CommandId = None,
+    data: DataFolder = None,
+    as_json: Json = False,
 ) -> None:
-    """Let members stay and read, but not speak."""
-    _one_by_one(
-        agents,
-        id,
-        data,
-        as_json,
-        lambda client, agent, _: client.conversations.handle(conversation).members.mute(agent, command_id=id),
-    )
+    """Mute members: they keep reading and do not speak."""
+    _send_each(conversation, agents, id, data, as_json, lambda members, agent, _: members.mute(agent, command_id=id))
 
 
 @app.command()
 def unmute(
-    conversation: Conversation, agents: Agents, id: CommandIdOption = None, data: Data = None, as_json: Json = False
+    conversation: ConversationId,
+    agents: AgentNames,
+    id: CommandId = None,
+    data: DataFolder = None,
+    as_json: Json = False,
 ) -> None:
-    """Let muted members speak again, or those on standby speak for themselves."""
-    _one_by_one(
-        agents,
-        id,
-        data,
-        as_json,
-        lambda client, agent, _: client.conversations.handle(conversation).members.unmute(agent, command_id=id),
-    )
+    """Make muted members, or members on standby, active speakers."""
+    _send_each(conversation, agents, id, data, as_json, lambda members, agent, _: members.unmute(agent, command_id=id))
 
 
 @app.command()
 def reinstate(
-    conversation: Conversation, agents: Agents, id: CommandIdOption = None, data: Data = None, as_json: Json = False
+    conversation: ConversationId,
+    agents: AgentNames,
+    id: CommandId = None,
+    data: DataFolder = None,
+    as_json: Json = False,
 ) -> None:
-    """Take isolated members, or managers, for healthy at once."""
-    _one_by_one(
-        agents,
-        id,
-        data,
-        as_json,
-        lambda client, agent, _: client.conversations.handle(conversation).members.reinstate(agent, command_id=id),
+    """Treat isolated members or managers as healthy from now on."""
+    _send_each(
+        conversation, agents, id, data, as_json, lambda members, agent, _: members.reinstate(agent, command_id=id)
     )
 
 
@@ -215,24 +212,25 @@ def _policy(in_flight: InFlightPolicy | None) -> str | None:
     return None if in_flight is None else in_flight.value
 
 
-def _one_by_one(
+def _send_each(
+    conversation: str,
     agents: list[str],
     command_id: str | None,
-    data: "Data",
+    data: DataFolder,
     as_json: bool,
-    send: Callable[["Tertulia", str, int], Awaitable[Receipt]],
+    send: Callable[["Members", str, int], Awaitable[Receipt]],
 ) -> None:
-    """Send one command for each agent, in order; the receipts of those before a refusal are printed."""
+    """Send one command per agent, in order; after a refusal, the receipts of the commands before it are printed."""
     if command_id is not None and len(agents) > 1:
         raise typer.BadParameter("one id is for one command: name one agent", param_hint="--id")
     receipts: list[Receipt] = []
 
-    async def send_all(client: "Tertulia") -> None:
+    async def send_all(found: "Conversation") -> None:
         for index, agent in enumerate(agents):
-            receipts.append(await send(client, agent, index))
+            receipts.append(await send(found.members, agent, index))
 
     try:
-        with_client(data, send_all)
+        with_conversation(data, conversation, send_all)
     finally:
         if receipts:
-            show_receipts(receipts, as_json=as_json)
+            print_receipts(receipts, as_json=as_json)

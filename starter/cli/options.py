@@ -1,33 +1,37 @@
-"""The arguments and options that commands share."""
+"""Arguments and options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Conversation = Annotated[str, typer.Argument(metavar="CONVERSATION", help="The conversation's id.")]
-Agents = Annotated[list[str], typer.Argument(metavar="AGENT", help="Agents by id or unique name.")]
+ConversationId = Annotated[
+    str, typer.Argument(metavar="CONVERSATION", help="The conversation's id, or an unambiguous beginning of it.")
+]
+FullConversationId = Annotated[str, typer.Argument(metavar="CONVERSATION", help="The conversation's full id.")]
+AgentNames = Annotated[list[str], typer.Argument(metavar="AGENT", help="Agents by id or name.")]
 
-Data = Annotated[
+DataFolder = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", help="The embedded stack's folder (TERTULIA_DATA, or else .tertulia)."),
+    typer.Option("--data", metavar="DIR", help="Folder of the embedded stack (TERTULIA_DATA; default .tertulia)."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
-CommandIdOption = Annotated[
+CommandId = Annotated[
     str | None,
-    typer.Option("--id", metavar="ID", help="The command's id: sent again with the same id, it counts once."),
+    typer.Option("--id", metavar="ID", help="Id of this command: sent again with the same id, it counts once."),
 ]
-Sender = Annotated[str, typer.Option("--sender", metavar="NAME", help="The name that stands before the words.")]
-Follow = Annotated[bool, typer.Option("--follow", help="Show what is said until the round ends.")]
-Why = Annotated[bool, typer.Option("--why", help="Show why each speaker was chosen.")]
-CatchUpOption = Annotated[
+Sender = Annotated[str, typer.Option("--sender", metavar="NAME", help="Name of the message's sender.")]
+Follow = Annotated[bool, typer.Option("--follow", help="Show the round until it ends.")]
+Why = Annotated[bool, typer.Option("--why", help="Show why each speaker was selected.")]
+Times = Annotated[bool, typer.Option("--times", help="Show times in full (local time, ISO 8601).")]
+CatchUp = Annotated[
     str | None,
-    typer.Option("--catch-up", metavar="full|none|last:N", help="What it gets to read of what was said before."),
+    typer.Option("--catch-up", metavar="full|none|last:N", help="The part of the transcript that it reads first."),
 ]
 
 
 def help_without_command(context: typer.Context) -> None:
-    """A group of commands that is called without one shows its help, which is still wrong usage."""
+    """Print the help of a command group that was called without a command; the exit code is that of wrong usage."""
     if context.invoked_subcommand is None:
         print(context.get_help())
         raise typer.Exit(2)

@@ -1,4 +1,4 @@
-"""Running one command: connect, do the work, and turn what goes wrong into one line and an exit code."""
+"""Run one command: connect, do the work, and turn an error into one line."""
 
 import asyncio
 import logging
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from tertulia.client.client import Tertulia
+    from tertulia.client.conversation import Conversation
     from tertulia.client.operator import Operator
     from tertulia.configuration import Configuration
 
@@ -20,7 +21,7 @@ _LIBRARIES = ("psycopg", "sqlalchemy", "temporalio")
 
 
 def configured(data: Path | None) -> "Configuration":
-    """The configuration, with `--data` before the environment.
+    """Read the configuration; `--data` goes before the environment.
 
     Raises:
         ConfigurationError: a setting is malformed.
@@ -33,89 +34,89 @@ def configured(data: Path | None) -> "Configuration":
 
 
 def with_client(data: Path | None, work: Callable[["Tertulia"], Awaitable[T]]) -> T:
-    """Do `work` with a client of the API that `TERTULIA_URL` names or, without it, with one of the servers themselves.
+    """Run `work` with a client of the API that `TERTULIA_URL` names or, without it, of the servers themselves.
 
     Raises:
         ConfigurationError: two different systems are named, or none.
     """
+    # Imported here: `--help` and wrong usage need no client, and a client of the API needs neither Temporal nor SQL.
+    from tertulia.client.client import Tertulia
     from tertulia.configuration import ConfigurationError
 
     configuration = configured(data)
-    if configuration.api_url is None:
-        return _directly(configuration, work)
-    if data is not None:
-        raise ConfigurationError("--data names a stack of this machine, and TERTULIA_URL an API: leave one of them out")
-    return _remotely(configuration, work)
+    if configuration.api_url is not None and data is not None:
+        raise ConfigurationError("--data names a stack on this machine, and TERTULIA_URL an API: leave one of them out")
+
+    async def over_http() -> T:
+        key = configuration.api_key.get_secret_value() if configuration.api_key else None
+        async with Tertulia.connect_http(configuration.api_url, key) as client:
+            return await work(client)
+
+    async def directly() -> T:
+        async with Tertulia.connect(configuration, organisation=configuration.organisation, is_lazy=True) as client:
+            return await work(client)
+
+    if configuration.api_url is not None:
+        return asyncio.run(over_http())
+    quieten_libraries()
+    return asyncio.run(directly())
+
+
+def with_conversation(data: Path | None, prefix: str, work: Callable[["Conversation"], Awaitable[T]]) -> T:
+    """Run `work` with the conversation whose id is `prefix` or, failing that, the only one whose id starts with it.
+
+    Raises:
+        NotFound: no id starts with `prefix`.
+        CommandRefused: several ids do.
+    """
+
+    async def find(client: "Tertulia") -> T:
+        return await work(await client.conversations.find(prefix))
+
+    return with_client(data, find)
 
 
 def with_operator(data: Path | None, work: Callable[["Operator"], Awaitable[T]]) -> T:
-    """Do `work` with the operator's client, which the API does not offer.
+    """Run `work` with the operator's client, which the API does not offer.
 
     Raises:
         ConfigurationError: an API is configured.
     """
+    from tertulia.client.client import Tertulia
     from tertulia.configuration import ConfigurationError
 
     configuration = configured(data)
     if configuration.api_url is not None and data is None:
         raise ConfigurationError("organisations are not managed through TERTULIA_URL: do this where the database is")
-    from tertulia.client.client import Tertulia
-
     quieten_libraries()
 
-    async def connected() -> T:
+    async def directly() -> T:
         async with Tertulia.connect_operator(configuration) as operator:
             return await work(operator)
 
-    return asyncio.run(connected())
-
-
-def _directly(configuration: "Configuration", work: Callable[["Tertulia"], Awaitable[T]]) -> T:
-    # Imported here: `--help` and wrong usage need no Temporal and no database, and neither does the API's client.
-    from tertulia.client.client import Tertulia
-
-    quieten_libraries()
-
-    async def connected() -> T:
-        async with Tertulia.connect(configuration, organisation=configuration.organisation, is_lazy=True) as client:
-            return await work(client)
-
-    return asyncio.run(connected())
-
-
-def _remotely(configuration: "Configuration", work: Callable[["Tertulia"], Awaitable[T]]) -> T:
-    from tertulia.client.client import Tertulia
-
-    key = configuration.api_key.get_secret_value() if configuration.api_key else None
-
-    async def connected() -> T:
-        async with Tertulia.connect_http(configuration.api_url, key) as client:
-            return await work(client)
-
-    return asyncio.run(connected())
+    return asyncio.run(directly())
 
 
 @cache
 def quieten_libraries() -> None:
-    """What libraries log is not for the terminal of a user, least of all on standard output, where Temporal's core
-    writes: what matters of it comes as an error.
-    """
+    """Keep libraries from logging to the terminal; what matters of it is raised as an error."""
     from temporalio.runtime import Runtime, TelemetryConfig
 
     for name in _LIBRARIES:
         logging.getLogger(name).addHandler(logging.NullHandler())
+    # Temporal's core logs on standard output, which belongs to the command's own output.
     Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=None)), error_if_already_set=False)
 
 
-def in_words(error: Exception) -> str | None:
-    """One line for an error that is meant to be read; None for one that is a fault of this program."""
+def format_error(error: Exception) -> str | None:
+    """Return one line for an error that is meant for people; None for a fault of this program."""
     from tertulia.configuration import ConfigurationError
     from tertulia.core.errors import TertuliaError
     from tertulia.devstack.errors import StackError
 
     if isinstance(error, ConfigurationError | StackError | TertuliaError):
         return str(error)
-    # What was never imported has raised nothing.
+    # A library that was never imported has raised nothing.
     if "sqlalchemy" in sys.modules:
         from sqlalchemy.exc import DBAPIError
 

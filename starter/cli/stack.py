@@ -1,4 +1,4 @@
-"""`up`, `api`, `migrate`, `worker` and `demo`: what runs, rather than what is said."""
+"""`up`, `api`, `migrate`, `worker` and `demo`: run processes and migrate the database."""
 
 import asyncio
 import shlex
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from tertulia.starter.cli.options import Data
+from tertulia.starter.cli.options import DataFolder
 from tertulia.starter.cli.session import configured, quieten_libraries
 from tertulia.starter.cli.terminal import console
 
@@ -26,17 +26,25 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
-    data: Data = None,
-    temporal_port: Annotated[int, typer.Option(min=0, max=65535, help="Temporal's port; 0 = any free one.")] = 7233,
-    ui_port: Annotated[int, typer.Option(min=0, max=65535, help="The port of Temporal's UI; 0 = any.")] = 8233,
-    model_port: Annotated[int, typer.Option(min=0, max=65535, help="The offline model's port; 0 = any.")] = 8234,
-    api_port: Annotated[int, typer.Option(min=0, max=65535, help="The API's port; 0 = any.")] = 8230,
-    workers: Annotated[int, typer.Option(min=0, max=64, help="How many worker processes.")] = 1,
+    data: DataFolder = None,
+    temporal_port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="Temporal's port; 0 = any free one.")
+    ] = 7233,
+    ui_port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="The port of Temporal's UI; 0 = any free one.")
+    ] = 8233,
+    model_port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="The offline model's port; 0 = any free one.")
+    ] = 8234,
+    api_port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="The API's port; 0 = any free one.")
+    ] = 8230,
+    workers: Annotated[int, typer.Option(min=0, max=64, metavar="N", help="How many worker processes.")] = 1,
 ) -> None:
-    """Run the whole stack in the foreground; Ctrl-C stops all of it.
+    """Run the whole stack in the foreground until Ctrl-C.
 
-    Its state is in the data folder: a second `up` on it resumes everything. What the environment configures elsewhere
-    (DATABASE_URL, TEMPORAL_ADDRESS, OPENAI_BASE_URL…) is used, not started.
+    Its state is in the data folder: the next `up` on the same folder resumes everything. Servers that the environment
+    configures (DATABASE_URL, TEMPORAL_ADDRESS, OPENAI_BASE_URL, …) are used instead of embedded ones.
     """
     from tertulia.devstack.stack import StackOptions
 
@@ -66,7 +74,7 @@ async def _run_stack(options: "StackOptions") -> None:
 
 
 async def bring_up_to_date(stack: "Stack") -> None:
-    """Migrate the stack's database, and see that there is a local key."""
+    """Migrate the stack's database and make sure that a local API key exists."""
     from tertulia.devstack.local_key import local_key
     from tertulia.store.migrate import upgrade_async
 
@@ -107,14 +115,13 @@ def _print_banner(out: Console, stack: "Stack") -> None:
 
 def demo(
     wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="On a terminal, keep the stack up at the end until Enter.")
+        bool, typer.Option("--wait/--no-wait", help="On a terminal, keep the stack running at the end until Enter.")
     ] = True,
-    data: Data = None,
+    data: DataFolder = None,
 ) -> None:
-    """Show it all in a minute: a live conversation, a join, a leave, a killed worker, and the proof.
+    """Run a demonstration of one minute: a join, a leave, a killed worker, and the proof.
 
-    Everything runs in a folder of its own, on free ports, with the offline model, and is gone at the end; a folder
-    named with --data stays.
+    It runs in a temporary folder, on free ports, with the offline model. A folder given with --data is kept.
     """
     from tertulia.starter.demo import run_demo
 
@@ -127,8 +134,8 @@ def demo(
         raise typer.Exit(1)
 
 
-def migrate(data: Data = None) -> None:
-    """Bring the database up to date."""
+def migrate(data: DataFolder = None) -> None:
+    """Migrate the database to this version."""
     from tertulia.store.migrate import current, upgrade
 
     url = configured(data).database_url
@@ -137,10 +144,10 @@ def migrate(data: Data = None) -> None:
     if before == after:
         print(f"the database is up to date ({after})")
     else:
-        print(f"the database was brought up to date: {before or 'empty'} -> {after}")
+        print(f"the database was migrated: {before or 'empty'} -> {after}")
 
 
-def worker(data: Data = None) -> None:
+def worker(data: DataFolder = None) -> None:
     """Run a worker in the foreground, as `python worker.py` does."""
     configured(data)
     from tertulia import worker as worker_process
@@ -150,12 +157,18 @@ def worker(data: Data = None) -> None:
 
 def api(
     host: Annotated[
-        str | None, typer.Option(help="The address to listen on (TERTULIA_API_HOST, or else 127.0.0.1).")
+        str | None, typer.Option(metavar="ADDRESS", help="Address to listen on (TERTULIA_API_HOST; default 127.0.0.1).")
     ] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="0 = any free one (TERTULIA_API_PORT, or else 8230).")
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            metavar="PORT",
+            help="Port to listen on, 0 = any free one (TERTULIA_API_PORT; default 8230).",
+        ),
     ] = None,
-    data: Data = None,
+    data: DataFolder = None,
 ) -> None:
     """Serve the API in the foreground, as `python -m tertulia.api` does."""
     configured(data)

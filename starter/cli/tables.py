@@ -1,36 +1,56 @@
-"""What is read back, laid out for people."""
+"""Print what was read, laid out for people."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from tertulia.core.agents import StoredAgent
+from tertulia.core.blocks import Block
+from tertulia.core.commands import Receipt
+from tertulia.core.group import StoredGroup
 from tertulia.core.records import ConversationRow, FinishedTurn, MemberRow, MembershipChange, Message
 from tertulia.core.status import ConversationStatus, ManagerStatus, MemberStatus
-from tertulia.starter.cli.live_view import headline, speaker_line
-from tertulia.starter.cli.terminal import Colours, console, one_line, print_words
+from tertulia.starter.cli.live_view import describe_change, speaker_line
+from tertulia.starter.cli.terminal import Colours, console, format_time, one_line, print_json, print_text
 
 _STATE_STYLES = {"active": "green", "muted": "yellow", "standby": "cyan", "isolated": "red", "removed": "dim"}
-_NUMBERS = frozenset({"turn", "turns", "messages", "tokens", "time", "attempt", "epoch", "after turn"})
+_NUMBERS = frozenset(
+    {"turn", "turns", "messages", "tokens", "calls", "time", "attempt", "epoch", "after turn", "members", "chars"}
+)
+_IDS = frozenset({"conversation", "id", "agent"})
+"""Columns that are never broken over lines or cut, so that they can be copied; other columns shrink."""
 
 
-def print_transcript(messages: Sequence[Message]) -> None:
-    """Every message under its number, turn and speaker."""
+def print_receipts(receipts: Sequence[Receipt], *, as_json: bool) -> None:
+    """Print the receipts of one invocation: a line each; in JSON one object, or a list of several."""
+    if as_json:
+        dumped = [receipt.model_dump(mode="json") for receipt in receipts]
+        print_json(dumped[0] if len(dumped) == 1 else dumped)
+        return
+    for receipt in receipts:
+        console().print(f"{receipt.command}: {one_line(receipt.detail)}", soft_wrap=True)
+
+
+def print_transcript(messages: Sequence[Message], *, times: bool = False) -> None:
+    """Print every message under its sender, number and turn."""
     out, colours = console(), Colours()
     for message in messages:
-        out.print(speaker_line(message, colours), soft_wrap=True)
-        print_words(out, message.text)
+        out.print(speaker_line(message, colours, times=times), soft_wrap=True)
+        print_text(out, message.text)
 
 
-def print_turns(turns: Sequence[FinishedTurn]) -> None:
-    """One line a turn: who, chosen by whom and why, what came of it, tokens, seconds."""
+def print_turns(turns: Sequence[FinishedTurn], *, times: bool = False) -> None:
+    """Print one line per turn: speaker, outcome, selection, tokens, seconds."""
     colours = Colours()
-    table = _table("turn", "speaker", "outcome", "chosen by", "why", "tokens", "time", "attempt")
+    started = ("started",) if times else ()
+    table = _table("turn", *started, "speaker", "outcome", "chosen by", "why", "tokens", "time", "attempt")
     for turn in turns:
         table.add_row(
             str(turn.turn),
+            *((format_time(turn.started_at),) if times else ()),
             Text(one_line(turn.speaker), colours.of(turn.speaker)),
             Text(turn.outcome, "" if turn.outcome == "spoke" else "yellow"),
             turn.chosen_by,
@@ -43,12 +63,11 @@ def print_turns(turns: Sequence[FinishedTurn]) -> None:
 
 
 def print_status(status: ConversationStatus) -> None:
-    """Where a conversation stands."""
+    """Print a status, one labelled line per aspect."""
     usage, pending = status.usage, status.pending
     speaking = f"{status.speaking}: {status.speaking_because or ''}" if status.speaking else ""
     waiting = f"{pending.messages} messages, {pending.commands} changes of members"
-    out = console()
-    for label, words in (
+    _print_labelled(
         ("conversation", status.conversation_id),
         ("group", f"{status.group} ({status.group_id})"),
         ("phase", status.phase + (f": {status.paused_because}" if status.paused_because else "")),
@@ -57,19 +76,24 @@ def print_status(status: ConversationStatus) -> None:
         ("last speaker", status.last_speaker or ""),
         ("tokens", f"{usage.total_tokens} ({usage.prompt_tokens} in, {usage.completion_tokens} out)"),
         ("model calls", str(usage.model_calls)),
-        ("ended because", _because(status)),
+        ("ended because", _stop_reason(status)),
         ("waiting", waiting if pending.messages or pending.commands else ""),
         ("members", ", ".join(_member(member) for member in status.roster.members) or "nobody"),
         ("managers", ", ".join(_manager(manager) for manager in status.roster.managers)),
-        *(("health", line) for line in _unwell(status)),
+        *(("health", line) for line in _health_lines(status)),
         ("next try", f"{status.next_probe_at:%H:%M:%S} UTC" if status.next_probe_at else ""),
         *(("refused", f"{refusal.command}: {refusal.reason}") for refusal in status.rejected),
-    ):
-        if words:
-            out.print(Text.assemble((f"{label:<14}", "dim"), one_line(words)), soft_wrap=True)
+    )
 
 
-def _because(status: ConversationStatus) -> str:
+def _print_labelled(*lines: tuple[str, str]) -> None:
+    out = console()
+    for label, text in lines:
+        if text:
+            out.print(Text.assemble((f"{label:<14}", "dim"), one_line(text)), soft_wrap=True)
+
+
+def _stop_reason(status: ConversationStatus) -> str:
     if not status.stop_reason:
         return ""
     return status.stop_reason + (f" ({status.stop_explanation})" if status.stop_explanation else "")
@@ -85,7 +109,7 @@ def _manager(manager: ManagerStatus) -> str:
     return manager.name if manager.health.state == "healthy" else f"{manager.name} ({manager.health.state})"
 
 
-def _unwell(status: ConversationStatus) -> Iterator[str]:
+def _health_lines(status: ConversationStatus) -> Iterator[str]:
     everyone: tuple[MemberStatus | ManagerStatus, ...] = (*status.roster.members, *status.roster.managers)
     for one in everyone:
         health = one.health
@@ -93,45 +117,144 @@ def _unwell(status: ConversationStatus) -> Iterator[str]:
             yield f"{one.name} is {health.state} since turn {health.since_turn}: {health.reason}"
 
 
-def print_conversations(rows: Sequence[ConversationRow]) -> None:
-    """One line a conversation, newest first."""
-    table = _table("conversation", "group", "phase", "turns", "messages", "begun", "ended because")
+def print_conversations(rows: Sequence[ConversationRow], *, times: bool = False) -> None:
+    """Print one line per conversation."""
+    table = _table("conversation", "group", "phase", "turns", "messages", "started", "ended because")
+    when = _time_format(times=times)
     for row in rows:
         numbers = str(row.last_turn), str(row.last_seq)
-        group, reason = one_line(row.group), row.stop_reason or ""
-        table.add_row(row.conversation_id, group, row.phase, *numbers, _ago(row.created_at), reason)
+        table.add_row(
+            row.conversation_id, one_line(row.group), row.phase, *numbers, when(row.created_at), row.stop_reason or ""
+        )
     console().print(table)
 
 
-def members_table(members: Sequence[MemberRow]) -> None:
-    """Who is here in order, then who was."""
-    table = _table("member", "state", "has read up to", "agent")
+def print_members(members: Sequence[MemberRow]) -> None:
+    """Print present members in speaking order, then former ones, with their usage."""
+    table = _table("member", "state", "turns", "tokens", "calls", "read up to", "agent")
     for member in members:
-        state = Text(member.state, _STATE_STYLES[member.state])
-        table.add_row(one_line(member.name), state, f"#{member.cursor}", member.agent_id)
+        table.add_row(
+            one_line(member.name),
+            Text(member.state, _STATE_STYLES[member.state]),
+            str(member.turns),
+            str(member.prompt_tokens + member.completion_tokens),
+            str(member.model_calls),
+            f"#{member.cursor}",
+            member.agent_id,
+        )
     console().print(table)
 
 
-def print_changes(changes: Sequence[MembershipChange], names: Mapping[str, str]) -> None:
-    """The audit, oldest first."""
+def print_changes(changes: Sequence[MembershipChange], names: Mapping[str, str], *, times: bool = False) -> None:
+    """Print the changes of a roster, the oldest first."""
     if not changes:
         return
     table = _table("epoch", "change", "after turn", "when", "command")
+    when = _time_format(times=times)
     for change in changes:
-        words = one_line(headline(change, names))
+        described = one_line(describe_change(change, names))
         after = str(change.after_turn)
-        table.add_row(str(change.epoch), words, after, _ago(change.created_at), one_line(change.command_id))
+        table.add_row(str(change.epoch), described, after, when(change.created_at), one_line(change.command_id))
     console().print(table)
+
+
+def print_agents(agents: Sequence[StoredAgent]) -> None:
+    """Print one line per agent."""
+    table = _table("agent", "name", "model", "tags", "description")
+    for agent in agents:
+        tags = ", ".join(map(one_line, agent.tags))
+        table.add_row(agent.id, one_line(agent.name), agent.model.model or "", tags, one_line(agent.description))
+    console().print(table)
+
+
+def print_agent(agent: StoredAgent) -> None:
+    """Print everything about one agent."""
+    _print_labelled(
+        ("agent", agent.id),
+        ("name", agent.name),
+        ("description", agent.description),
+        ("tags", ", ".join(agent.tags)),
+        ("model", agent.model.model_dump_json(exclude_defaults=True) if agent.model.model else "the worker's default"),
+        ("instructions", agent.instructions),
+        *((f"block {block.label}"[:14], block.value) for block in agent.blocks),
+        ("revision", str(agent.revision)),
+        ("updated", format_time(agent.updated_at)),
+    )
+
+
+def print_groups(groups: Sequence[StoredGroup]) -> None:
+    """Print one line per group."""
+    table = _table("id", "name", "manager", "members", "description")
+    for stored in groups:
+        group = stored.group
+        table.add_row(
+            group.id,
+            one_line(group.name),
+            group.manager_config.manager_type,
+            str(len(group.agent_ids)),
+            one_line(group.description),
+        )
+    console().print(table)
+
+
+def print_group(stored: StoredGroup, names: Mapping[str, str]) -> None:
+    """Print everything about one group; `names` by agent id name its members."""
+    group = stored.group
+    standby = ", ".join(names.get(one.agent_id, one.agent_id) for one in group.standby)
+    _print_labelled(
+        ("group", group.id),
+        ("name", group.name),
+        ("description", group.description),
+        ("members", ", ".join(names.get(agent_id, agent_id) for agent_id in group.agent_ids) or "nobody"),
+        ("standby", standby),
+        ("manager", group.manager_config.model_dump_json(exclude_unset=True)),
+        ("settings", group.settings.model_dump_json(exclude_unset=True)),
+        ("blocks", ", ".join(group.shared_block_ids)),
+        ("conversation", stored.default_conversation_id or ""),
+        ("revision", str(group.revision)),
+        ("updated", format_time(stored.updated_at)),
+    )
+
+
+def print_blocks(blocks: Sequence[Block]) -> None:
+    """Print one line per memory block."""
+    table = _table("id", "label", "chars", "value")
+    for block in blocks:
+        table.add_row(block.id, one_line(block.label), str(len(block.value)), one_line(block.value))
+    console().print(table)
+
+
+def print_block(block: Block) -> None:
+    """Print everything about one memory block."""
+    _print_labelled(
+        ("block", block.id),
+        ("label", block.label),
+        ("description", block.description),
+        ("limit", f"{len(block.value)} of {block.limit} characters"),
+        ("version", str(block.version)),
+        ("updated", format_time(block.updated_at)),
+    )
+    print_text(console(), block.value)
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False)
     for name in columns:
-        table.add_column(name, overflow="fold", justify="right" if name in _NUMBERS else "left")
+        is_id = name in _IDS
+        table.add_column(
+            name,
+            overflow="ignore" if is_id else "fold",
+            no_wrap=is_id,
+            justify="right" if name in _NUMBERS else "left",
+        )
     return table
 
 
-def _ago(moment: datetime) -> str:
+def _time_format(*, times: bool) -> Callable[[datetime], str]:
+    return format_time if times else _format_age
+
+
+def _format_age(moment: datetime) -> str:
     seconds = max(int((datetime.now(UTC) - moment).total_seconds()), 0)
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= size:

@@ -1,9 +1,10 @@
-"""What reaches the terminal: words exactly as they were said, but never its control characters."""
+"""Print to the terminal. Invariant: text is printed verbatim, except that control characters become visible signs."""
 
 import json
 import re
 import sys
 import zlib
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -31,23 +32,28 @@ _UNESCAPED_CONTROLS = re.compile(r"[\x7f-\x9f]")
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that prints words as they are: no markup, no emoji codes, no highlighting; no wrapping into a pipe."""
+    """Return a console without markup, emoji codes and highlighting, and without wrapping into a pipe."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _PIPE_WIDTH
     return Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
 
 
 def safe(text: str) -> str:
-    """`text` without what would steer a terminal: each control character becomes its visible picture."""
-    return _CONTROLS.sub(_picture, text.replace("\r\n", "\n"))
+    """Return `text` with each control character replaced by a visible sign."""
+    return _CONTROLS.sub(_visible_sign, text.replace("\r\n", "\n"))
 
 
 def one_line(text: str) -> str:
-    """`text` on one line, safe to print."""
+    """Return `text` on one line, safe to print."""
     return safe(" ".join(text.split()))
 
 
-def _picture(match: re.Match[str]) -> str:
+def format_time(moment: datetime) -> str:
+    """Return a time in the local zone, ISO 8601 to the second."""
+    return moment.astimezone().isoformat(timespec="seconds")
+
+
+def _visible_sign(match: re.Match[str]) -> str:
     code = ord(match.group())
     if code == 0x7F:
         return "␡"
@@ -55,28 +61,28 @@ def _picture(match: re.Match[str]) -> str:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output."""
-    print(_dumped(value, indent=2))
+    """Print one JSON document."""
+    print(_dump(value, indent=2))
 
 
 def print_json_line(value: Any) -> None:
-    """One JSON object on one line, at once."""
-    print(_dumped(value, indent=None), flush=True)
+    """Print one JSON object on one line, and flush."""
+    print(_dump(value, indent=None), flush=True)
 
 
-def _dumped(value: Any, indent: int | None) -> str:
+def _dump(value: Any, indent: int | None) -> str:
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     return _UNESCAPED_CONTROLS.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
 class Colours:
-    """A colour for each speaker, the same in every command; two speakers share one only when there are no more."""
+    """A colour per speaker, the same in every command. Two speakers share a colour only when all are taken."""
 
     def __init__(self) -> None:
         self._taken: dict[str, str] = {}
 
     def of(self, name: str, *, outside: bool = False) -> str:
-        """The style for a speaker's name."""
+        """Return the style of a speaker's name."""
         if outside:
             return _OUTSIDE_COLOUR
         if name not in self._taken:
@@ -91,22 +97,22 @@ class Colours:
         )
 
 
-def print_words(to: Console, text: str) -> None:
-    """What somebody said, and a blank line: indented and wrapped on a terminal, verbatim anywhere else."""
-    words = safe(text)
+def print_text(to: Console, text: str) -> None:
+    """Print a message's text and a blank line: indented and wrapped on a terminal, verbatim elsewhere."""
+    printable = safe(text)
     if to.is_terminal:
-        to.print(Text("\n").join(_wrapped(to, words)), soft_wrap=True)
+        to.print(Text("\n").join(_wrapped(to, printable)), soft_wrap=True)
         to.print()
     else:
-        to.file.write(f"{words}\n\n")
+        to.file.write(f"{printable}\n\n")
         to.file.flush()
 
 
 def last_lines(to: Console, text: str, count: int) -> list[Text]:
-    """The end of what somebody is saying, as `print_words` will show it."""
+    """Return the last `count` lines of `text`, as `print_text` will show them."""
     return _wrapped(to, safe(text), "dim")[-count:]
 
 
-def _wrapped(to: Console, words: str, style: str = "") -> list[Text]:
+def _wrapped(to: Console, text: str, style: str = "") -> list[Text]:
     width = max(min(to.width, _TEXT_WIDTH) - 4, 20)
-    return [Text("  ").append_text(line) for line in Text(words, style).wrap(to, width)]
+    return [Text("  ").append_text(line) for line in Text(text, style).wrap(to, width)]

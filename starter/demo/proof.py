@@ -4,11 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from tertulia.core.records import FinishedTurn, MembershipChange, Message
 from tertulia.core.status import ConversationStatus
 from tertulia.devstack.offline_model.call_log import Calls
-from tertulia.store.membership import MembershipChange
-from tertulia.store.transcript import Message
-from tertulia.store.turns import FinishedTurn
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from tertulia.devstack.events import StackEvent
 from tertulia.devstack.offline_model.control import OfflineModelControl
 from tertulia.devstack.offline_model.faults import Fault, Match
 from tertulia.devstack.stack import Stack, StackOptions
-from tertulia.starter.cli.follow import is_closed, show
-from tertulia.starter.cli.live_view import Scene
+from tertulia.starter.cli.follow import is_closed, show_item
+from tertulia.starter.cli.live_view import LiveView
 from tertulia.starter.cli.stack import bring_up_to_date
 from tertulia.starter.cli.tables import print_transcript, print_turns
 from tertulia.starter.cli.terminal import console
@@ -74,11 +74,11 @@ async def _until_interrupted(folder: Path, wait: bool) -> bool:
 
 async def _play(folder: Path, wait: bool) -> bool:
     out = console()
-    scene = Scene(out, why=True, names={})
+    scene = LiveView(out, why=True, names={})
     out.print(Text("Tertulia: a demonstration. A stack of its own comes up; nothing has to be set up.\n", "bold"))
     async with _stack(folder, scene) as stack, DirectClient.open(stack.configuration) as client:
         url = f"{stack.addresses.temporal_ui_url}/namespaces/default/workflows/{CONVERSATION}"
-        scene.note(f"the conversation in Temporal's UI: {url}", "cyan")
+        scene.add_note(f"the conversation in Temporal's UI: {url}", "cyan")
         await _slow_down(stack)
         evidence = await _converse(stack, client, scene)
         print_conclusion(out, evidence)
@@ -91,13 +91,13 @@ async def _play(folder: Path, wait: bool) -> bool:
 
 
 @asynccontextmanager
-async def _stack(folder: Path, scene: Scene) -> AsyncIterator[Stack]:
+async def _stack(folder: Path, scene: LiveView) -> AsyncIterator[Stack]:
     """A stack that takes nothing from the environment: it shows the same thing everywhere."""
     options = StackOptions(data=folder, temporal_port=0, ui_port=0, model_port=0, environment=_environment(os.environ))
 
     def report(event: StackEvent) -> None:
         if event.program.startswith("worker") or event.program == "stack":
-            scene.note(str(event), "red" if event.kind == "ended" else "green")
+            scene.add_note(str(event), "red" if event.kind == "ended" else "green")
 
     async with Stack(options, prepare=bring_up_to_date, report=report) as stack:
         yield stack
@@ -114,7 +114,7 @@ async def _slow_down(stack: Stack) -> None:
     await OfflineModelControl(stack.addresses.model_base_url or "").behave(choosing, delay_ms=_SPEAKING_MS)
 
 
-async def _converse(stack: Stack, client: DirectClient, scene: Scene) -> Evidence:
+async def _converse(stack: Stack, client: DirectClient, scene: LiveView) -> Evidence:
     cues = Cues()
     script = Script(stack, scene, cues)
     await script.command("apply", str(_GROUP_FILE))
@@ -131,12 +131,12 @@ async def _converse(stack: Stack, client: DirectClient, scene: Scene) -> Evidenc
     return await _collect(stack, client, status, playing.result())
 
 
-async def _watch(client: DirectClient, scene: Scene, cues: Cues) -> ConversationStatus:
+async def _watch(client: DirectClient, scene: LiveView, cues: Cues) -> ConversationStatus:
     """Show the conversation until it is closed."""
     with scene.live():
         async with aclosing(watch(client.conversations.handle(CONVERSATION), 0, deltas=scene.is_live)) as sightings:
             async for sighting in sightings:
-                show(scene, sighting)
+                show_item(scene, sighting)
                 await cues.saw(sighting)
                 if isinstance(sighting, StatusSeen) and is_closed(sighting.status):
                     return sighting.status

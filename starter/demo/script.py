@@ -10,7 +10,7 @@ from tertulia.core.errors import TertuliaError
 from tertulia.core.status import is_round_over
 from tertulia.devstack.offline_model.control import OfflineModelControl
 from tertulia.devstack.stack import Stack
-from tertulia.starter.cli.live_view import Scene
+from tertulia.starter.cli.live_view import LiveView
 from tertulia.starter.demo.proof import Killing
 
 CONVERSATION = "demo"
@@ -79,7 +79,7 @@ class Cues:
 class Script:
     """Acts on a running stack while the audience watches."""
 
-    def __init__(self, stack: Stack, scene: Scene, cues: Cues) -> None:
+    def __init__(self, stack: Stack, scene: LiveView, cues: Cues) -> None:
         self._stack = stack
         self._scene = scene
         self._cues = cues
@@ -118,7 +118,7 @@ class Script:
         """
         shown = " ".join(f'"{word}"' if " " in word else word for word in arguments)
         self.awaits = f"tertulia {shown}"
-        self._scene.note(f"$ tertulia {shown}", "bold")
+        self._scene.add_note(f"$ tertulia {shown}", "bold")
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tertulia.starter.cli", *arguments),
             env=self._stack.environment,
@@ -151,7 +151,9 @@ class Script:
         pid = self._stack.worker_pids[0]
         speaker = speakers.pop()
         await self._stack.kill_worker(0)
-        self._scene.note(f"$ kill -KILL {pid}   (the worker, while {speaker}'s model call is in flight)", "bold red")
+        self._scene.add_note(
+            f"$ kill -KILL {pid}   (the worker, while {speaker}'s model call is in flight)", "bold red"
+        )
         return Killing(pid, calls.in_flight, await self._unanswered(), speaker)
 
     async def _unanswered(self) -> int:

@@ -8,8 +8,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from tertulia.core.phases import PublicPhase
-from tertulia.store.event_log import EventKind
-from tertulia.store.membership import MembershipChange
+from tertulia.core.records import EventKind, MembershipChange
 
 
 class _EventData(BaseModel):

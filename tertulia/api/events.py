@@ -12,12 +12,12 @@ from tertulia.api.dependencies import ReadScope, SharedListener
 from tertulia.api.event_shapes import EventStreamText
 from tertulia.api.security import Reader
 from tertulia.api.sse import EventStream, OpenStreams
-from tertulia.core.records import Interrupted, StreamEvent
+from tertulia.core.records import Interrupted, LiveDelta, StreamEvent
 from tertulia.service.conversation_events import has_more_events
 from tertulia.service.conversations import ConversationService
 from tertulia.store.database import Database
 from tertulia.store.keys import is_valid
-from tertulia.store.notifications import Listener, LiveDelta
+from tertulia.store.notifications import Listener
 
 RETRY_MILLISECONDS = 1_000
 """After how long a reader that was cut off shall come back."""

@@ -103,6 +103,11 @@ class MemberRow(Record):
     state: MemberState | Literal["removed"]
     visible_from: int
     cursor: int
+    turns: int = 0
+    """Turns it has taken in this conversation."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    model_calls: int = 0
 
 
 EventKind = Literal[

@@ -12,9 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from tertulia.core.errors import InvalidDefinition
-from tertulia.core.records import ConversationEvent
-from tertulia.core.records import Interrupted as Interrupted
-from tertulia.core.records import StreamEvent as StreamEvent
+from tertulia.core.records import ConversationEvent, Interrupted, StreamEvent
 from tertulia.store.database import Database
 from tertulia.store.events import read_events
 from tertulia.store.notifications import Listener, Subscription

@@ -41,7 +41,7 @@ from tertulia.store.conversations import (
 from tertulia.store.definition_rows import unknown
 from tertulia.store.forks import fork_at
 from tertulia.store.groups import find_group
-from tertulia.store.membership import read_changes, read_members
+from tertulia.store.membership import read_changes, read_members_with_usage
 from tertulia.store.notifications import Listener
 from tertulia.store.transcript import read_messages
 from tertulia.store.turns import read_turns
@@ -153,9 +153,9 @@ class ConversationService:
         return await read_turns(self._database, conversation_id, after_turn=after, limit=limit)
 
     async def members(self, conversation_id: str) -> builtins.list[MemberRow]:
-        """Return every present and former member, with the last message each has read."""
+        """Return every present and former member, with usage and the last message each has read."""
         await self._scope.check_conversation(conversation_id)
-        return await read_members(self._database, conversation_id)
+        return await read_members_with_usage(self._database, conversation_id)
 
     async def membership_changes(
         self, conversation_id: str, *, after: int = 0, limit: int

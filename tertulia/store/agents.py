@@ -12,11 +12,11 @@ from tertulia.core.blocks import NewBlock
 from tertulia.core.errors import Conflict, InvalidDefinition, NotFound
 from tertulia.core.ids import AgentId, BlockId, GroupId, OrganisationId
 from tertulia.core.paging import Page
+from tertulia.core.records import SaveOutcome
 from tertulia.store.block_attachments import AGENT, TEXT_FIELDS, attach, blocks_of, write_memory
 from tertulia.store.blocks import insert_block
 from tertulia.store.database import Database
 from tertulia.store.definition_rows import (
-    SaveOutcome,
     by_id_or_name,
     counted,
     living,

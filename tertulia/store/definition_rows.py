@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tertulia.core.errors import Conflict
 from tertulia.core.ids import OrganisationId
-from tertulia.core.records import SaveOutcome as SaveOutcome
+from tertulia.core.records import SaveOutcome
 
 
 def living(table: Table, organisation_id: OrganisationId | BindParameter[str]) -> ColumnElement[bool]:

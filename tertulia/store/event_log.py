@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tertulia.core.base import Record
 from tertulia.core.ids import ConversationId
-from tertulia.core.records import EventKind as EventKind
+from tertulia.core.records import EventKind
 from tertulia.store.tables import conversations, events
 
 EVENTS_CHANNEL = "tertulia_events"

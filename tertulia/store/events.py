@@ -5,13 +5,10 @@ from typing import Any
 from pydantic import JsonValue
 from sqlalchemy import Row, Table, and_, bindparam, case, func, select
 
-from tertulia.core.records import ConversationEvent
+from tertulia.core.records import ConversationEvent, EventKind, FinishedTurn, MembershipChange, Message
 from tertulia.store.database import Database
-from tertulia.store.event_log import EVENTS_CHANNEL, EVENTS_OF_BEGINNING, TURN_BEGUN, EventKind
-from tertulia.store.membership import MembershipChange
+from tertulia.store.event_log import EVENTS_CHANNEL, EVENTS_OF_BEGINNING, TURN_BEGUN
 from tertulia.store.tables import conversations, events, membership_changes, messages, turns
-from tertulia.store.transcript import Message
-from tertulia.store.turns import FinishedTurn
 
 __all__ = ["EVENTS_CHANNEL", "ConversationEvent", "EventKind", "read_events"]
 

@@ -12,10 +12,11 @@ from tertulia.core.errors import NotFound
 from tertulia.core.group import Group, GroupFilter, Standby, StoredGroup, check_members
 from tertulia.core.ids import AgentId, BlockId, GroupId, OrganisationId
 from tertulia.core.paging import Page
+from tertulia.core.records import SaveOutcome
 from tertulia.store.agents import AGENT_COLUMNS, agent_of, in_group
 from tertulia.store.block_attachments import GROUP, attach, blocks_of, write_memory, write_texts
 from tertulia.store.database import Database
-from tertulia.store.definition_rows import SaveOutcome, by_id_or_name, living, refuse_taken, touch, unknown, write_row
+from tertulia.store.definition_rows import by_id_or_name, living, refuse_taken, touch, unknown, write_row
 from tertulia.store.paging import count, read_page
 from tertulia.store.tables import agents, group_members, groups
 

@@ -3,19 +3,18 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import case, select, update
+from sqlalchemy import case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tertulia.core.group import catch_up_start
 from tertulia.core.ids import ConversationId
-from tertulia.core.records import MemberRow as MemberRow
-from tertulia.core.records import MembershipChange as MembershipChange
+from tertulia.core.records import MemberRow, MembershipChange
 from tertulia.core.roster import MemberRef, Roster
 from tertulia.core.roster_changes import AnyRosterChange, MemberAdded, MemberReplaced
 from tertulia.store.database import Database
 from tertulia.store.event_log import Telling, tell
-from tertulia.store.tables import conversations, members, membership_changes
+from tertulia.store.tables import conversations, members, membership_changes, turns
 
 
 async def apply_changes(
@@ -123,9 +122,32 @@ async def read_changes(
     return [MembershipChange.model_validate(dict(row._mapping)) for row in rows]
 
 
+_MEMBER_COLUMNS = tuple(members.c[name] for name in ("agent_id", "name", "state", "visible_from", "cursor"))
+
+
 async def read_members(database: Database, conversation_id: str) -> list[MemberRow]:
-    """Everyone who is or was in the conversation, in the roster's order, those who left last."""
-    columns = (members.c[name] for name in MemberRow.model_fields)
+    """Return present members in the roster's order, then former ones. Their usage is left at 0."""
     order = (members.c.state == "removed", members.c.position, members.c.agent_id)
-    rows = await database.rows(select(*columns).where(members.c.conversation_id == conversation_id).order_by(*order))
+    own = members.c.conversation_id == conversation_id
+    rows = await database.rows(select(*_MEMBER_COLUMNS).where(own).order_by(*order))
     return [MemberRow.model_validate(dict(row._mapping)) for row in rows]
+
+
+async def read_members_with_usage(database: Database, conversation_id: str) -> list[MemberRow]:
+    """Return present members in the roster's order, then former ones, each with the usage of its turns."""
+    usage = (
+        select(
+            turns.c.speaker_id,
+            func.count().label("turns"),
+            func.sum(turns.c.prompt_tokens).label("prompt_tokens"),
+            func.sum(turns.c.completion_tokens).label("completion_tokens"),
+            func.sum(turns.c.model_calls).label("model_calls"),
+        )
+        .where(turns.c.conversation_id == conversation_id)
+        .group_by(turns.c.speaker_id)
+    )
+    by_speaker = {row.speaker_id: row._mapping for row in await database.rows(usage)}
+    return [
+        MemberRow.model_validate({**dict(member), **by_speaker.get(member.agent_id, {})})
+        for member in await read_members(database, conversation_id)
+    ]

@@ -19,7 +19,7 @@ from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from tertulia.core.errors import error_location
-from tertulia.core.records import LiveDelta as LiveDelta
+from tertulia.core.records import LiveDelta
 from tertulia.store.database import Database
 from tertulia.store.event_log import EVENTS_CHANNEL, PHASE_MARK
 from tertulia.store.tables import conversations

@@ -8,9 +8,9 @@ from sqlalchemy import select
 from tertulia.core.base import Record
 from tertulia.core.ids import ConversationId
 from tertulia.core.paging import DEFAULT_PAGE, Order
+from tertulia.core.records import Message
 from tertulia.store.database import Database
 from tertulia.store.tables import messages
-from tertulia.store.transcript import Message
 
 
 class Span(Record):

@@ -13,7 +13,7 @@ from tertulia.core.errors import NotFound
 from tertulia.core.ids import ConversationId
 from tertulia.core.phases import PhaseChange
 from tertulia.core.prompt import TranscriptMessage
-from tertulia.core.records import Message as Message
+from tertulia.core.records import Message
 from tertulia.core.state import Post
 from tertulia.store.database import Database
 from tertulia.store.event_log import EVENTS_CHANNEL, PHASE_MARK

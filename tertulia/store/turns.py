@@ -14,8 +14,7 @@ from tertulia.core.agents import Agent
 from tertulia.core.base import Record, wire_names
 from tertulia.core.ids import AgentId, ConversationId
 from tertulia.core.prompt import GroupContext
-from tertulia.core.records import FinishedTurn as FinishedTurn
-from tertulia.core.records import TurnRecord as TurnRecord
+from tertulia.core.records import FinishedTurn, TurnRecord
 from tertulia.core.usage import Usage
 from tertulia.store.agents import AGENT_COLUMNS, agent_of
 from tertulia.store.block_attachments import GROUP, TEXT_FIELDS, blocks_of

@@ -28,6 +28,7 @@ from tertulia.core.activity_contracts import (
 from tertulia.core.agents import ModelChoice, ModelSettings
 from tertulia.core.commands import DEFAULT_SENDER
 from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, CommandId, ConversationId
+from tertulia.core.records import Message
 from tertulia.core.roster import MemberRef
 from tertulia.core.state import Post
 from tertulia.devstack.offline_model import OfflineModelControl
@@ -36,7 +37,7 @@ from tertulia.service.scope import OrganisationScope
 from tertulia.store.agents import find_agent, save_agent
 from tertulia.store.database import Database
 from tertulia.store.selections import SelectionKey
-from tertulia.store.transcript import Message, read_messages
+from tertulia.store.transcript import read_messages
 
 MOST_ATTEMPTS = 50
 LIMITS = ContextLimits(messages=20, tokens=4_000)

@@ -5,10 +5,11 @@ import pytest
 from tertulia.core.agents import ModelSettings
 from tertulia.core.errors import ErrorType
 from tertulia.core.ids import DEFAULT_ORGANISATION
+from tertulia.core.records import FinishedTurn
 from tertulia.devstack.offline_model import Fault
 from tertulia.store.agents import find_agent, save_agent
 from tertulia.store.notifications import mark_watched
-from tertulia.store.turns import FinishedTurn, find_turn
+from tertulia.store.turns import find_turn
 from tests.activities.table import Table
 
 

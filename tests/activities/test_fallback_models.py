@@ -8,11 +8,12 @@ from temporalio.exceptions import ApplicationError
 from tertulia.activities.model_retries import RetryState
 from tertulia.core.errors import ErrorType
 from tertulia.core.ids import DEFAULT_ORGANISATION
+from tertulia.core.records import FinishedTurn
 from tertulia.core.usage import Usage
 from tertulia.devstack.offline_model import Fault, FaultKind, Match
 from tertulia.store.agents import find_agent, save_agent
 from tertulia.store.selections import find_selection
-from tertulia.store.turns import FinishedTurn, find_turn
+from tertulia.store.turns import find_turn
 from tests.activities.table import Table
 
 
@@ -106,7 +107,9 @@ async def test_without_the_step_no_fallback_is_asked(table: Table) -> None:
 async def test_a_turn_can_begin_with_a_fallback_and_has_those_after_it(table: Table) -> None:
     await table.models("Ana", "own", "spare", "last")
     await table.model.behave(*down("spare"))
-    result, _ = await table.insist_on_turn(1, "Ana", seq=1, model_attempts=1, use_fallbacks=True, first_fallback_index=1)
+    result, _ = await table.insist_on_turn(
+        1, "Ana", seq=1, model_attempts=1, use_fallbacks=True, first_fallback_index=1
+    )
     assert (await asked(table), result.fallback_index) == ({"spare": 1, "last": 1}, 2)
 
 

@@ -8,18 +8,19 @@ import pytest
 from sqlalchemy import text
 from temporalio.exceptions import ApplicationError
 
-from tertulia.activities.completions import MAX_RESPONSE_BYTES, MAX_STREAM_BYTES
+from tertulia.activities.completions import MAX_RESPONSE_BYTES, MAX_STREAM_BYTES, Completion
 from tertulia.activities.errors import ModelError
 from tertulia.activities.live_text import LiveTextPublisher, StreamPreview
-from tertulia.activities.provider import Completion, ModelProvider
+from tertulia.activities.provider import ModelProvider
 from tertulia.core.agents import ModelChoice
 from tertulia.core.ids import DEFAULT_ORGANISATION
 from tertulia.core.prompt import ChatMessage
+from tertulia.core.records import LiveDelta
 from tertulia.devstack.offline_model import Fault, FaultKind, OfflineModelControl
 from tertulia.devstack.stack import Stack
 from tertulia.store import notifications
 from tertulia.store.agents import find_agent, save_agent
-from tertulia.store.notifications import Listener, LiveDelta, Subscription
+from tertulia.store.notifications import Listener, Subscription
 from tests.activities.endpoint import DONE, USAGE, Endpoint, asked_by, chunk
 from tests.activities.table import Table
 from tests.eventually import eventually

@@ -7,6 +7,7 @@ from uuid import uuid4
 from tertulia.core.agents import Agent
 from tertulia.core.group import Group, GroupSettings
 from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, CommandId, ConversationId, GroupId
+from tertulia.core.records import FinishedTurn, MemberRow, Message, TurnRecord
 from tertulia.core.roster import Member, MemberRef, Roster
 from tertulia.core.roster_changes import AnyRosterChange, apply_roster_change
 from tertulia.core.state import Post
@@ -14,10 +15,10 @@ from tertulia.store.agents import save_agent
 from tertulia.store.conversations import Opening, open_conversation
 from tertulia.store.database import Database
 from tertulia.store.groups import save_group
-from tertulia.store.membership import MemberRow, apply_changes, read_members
+from tertulia.store.membership import apply_changes, read_members
 from tertulia.store.selections import SelectionKey
-from tertulia.store.transcript import Message, read_messages, record_posts
-from tertulia.store.turns import FinishedTurn, TurnRecord, commit_turn
+from tertulia.store.transcript import read_messages, record_posts
+from tertulia.store.turns import commit_turn
 
 
 def unique(prefix: str) -> str:

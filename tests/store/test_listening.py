@@ -10,10 +10,11 @@ import pytest
 from sqlalchemy import func, select, text
 
 from tertulia.core.ids import ConversationId
+from tertulia.core.records import LiveDelta
 from tertulia.store import notifications
 from tertulia.store.conversations import Opening, open_conversation
 from tertulia.store.database import Database
-from tertulia.store.notifications import LIVE_CHANNEL, MAX_DELTAS, Listener, LiveDelta, Subscription
+from tertulia.store.notifications import LIVE_CHANNEL, MAX_DELTAS, Listener, Subscription
 from tertulia.store.tables import conversations
 from tests.eventually import eventually
 from tests.store.salon import Salon, opened, post, unique

@@ -154,8 +154,8 @@ def test_keys_are_those_of_ones_own_organisation(remote: Remote) -> None:
     assert [one["id"] for one in listed] == [one["id"] for one in parsed(remote.tertulia("keys", "list", "--json"))]
     assert listed[0].keys() == made.keys() - {"key"}
     weak = {"TERTULIA_API_KEY": made["key"]}
-    remote("list", **weak)
-    assert "TERTULIA_API_KEY: this needs a key with the scope 'operate'" in remote.refused("pause", "talk", **weak)
+    present = parsed(remote("list", "--json", **weak))[0]["conversation_id"]
+    assert "TERTULIA_API_KEY: this needs a key with the scope 'operate'" in remote.refused("pause", present, **weak)
     assert parsed(remote("keys", "revoke", made["id"], "--json"))["revoked_at"]
     gone = remote.refused("list", **weak)
     assert "TERTULIA_API_KEY: the API at " in gone and "revoked" in gone and made["key"] not in gone
@@ -165,9 +165,8 @@ def test_keys_are_those_of_ones_own_organisation(remote: Remote) -> None:
 
 def test_what_stands_in_the_way_is_one_line_with_the_address(remote: Remote) -> None:
     away = {"TERTULIA_URL": "http://127.0.0.1:9"}
-    for command in (["list"], ["watch", "talk"], ["keys", "list"], ["show", "talk"]):
+    for command in (["list"], ["watch", "talk"], ["keys", "list"], ["say", "talk", "Hello?"]):
         assert "http://127.0.0.1:9 does not answer; is it running" in remote.refused(*command, **away)
-    assert "same id, --id knock: it counts once" in remote.refused("say", "talk", "Hello?", "--id", "knock", **away)
     assert "`tertulia status new` shows" in remote.refused("start", "group", "Hello?", "--id", "new", **away)
     assert "TERTULIA_API_KEY is not set" in remote.refused("list", TERTULIA_API_KEY="")
     assert "TERTULIA_URL: " in remote.refused("list", TERTULIA_URL=f"{remote.url}/elsewhere")

@@ -8,20 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from tertulia.starter.cli.terminal import Colours, one_line, print_json_line, print_words, safe
+from tertulia.starter.cli.terminal import Colours, one_line, print_json_line, print_text, safe
 
 WORDS = "[bold]a[/bold] :smile:\tb  c\n\n  " + "long " * 60 + "end"
 
 
 def test_words_go_into_a_pipe_verbatim() -> None:
     stream = io.StringIO()
-    print_words(Console(file=stream, markup=False, emoji=False), WORDS)
+    print_text(Console(file=stream, markup=False, emoji=False), WORDS)
     assert stream.getvalue() == f"{WORDS}\n\n"
 
 
 def test_words_on_a_terminal_are_wrapped_and_lose_nothing_but_spaces() -> None:
     stream = io.StringIO()
-    print_words(Console(file=stream, markup=False, emoji=False, force_terminal=True, width=60, no_color=True), WORDS)
+    print_text(Console(file=stream, markup=False, emoji=False, force_terminal=True, width=60, no_color=True), WORDS)
     shown = stream.getvalue()
     assert shown.split() == WORDS.split()
     assert max(len(line) for line in shown.splitlines()) <= 60

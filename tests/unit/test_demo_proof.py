@@ -7,12 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tertulia.core.ids import AgentId, ConversationId, GroupId
+from tertulia.core.records import FinishedTurn, MembershipChange, Message
 from tertulia.core.status import ConversationStatus, PendingStatus, RosterStatus, UsageStatus
 from tertulia.devstack.offline_model.call_log import Calls
 from tertulia.starter.demo.proof import Evidence, Killing, checks
-from tertulia.store.membership import MembershipChange
-from tertulia.store.transcript import Message
-from tertulia.store.turns import FinishedTurn
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SPEAKERS = ("Velma", "Otto", "Velma", "Iris")

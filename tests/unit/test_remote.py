@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 
 from tertulia.api.events import encode
 from tertulia.client import sse
+from tertulia.client.http_backend import HttpBackend
 from tertulia.client.http_connection import HttpConnection, parse_api_url
 from tertulia.client.http_errors import ApiUnavailable, Unauthorized, WrongAddress, error_from_response
 from tertulia.client.sse import ServerSentEventDecoder, read_event_stream
 from tertulia.configuration import ConfigurationError
+from tertulia.core.commands import Pause, with_command_id
 from tertulia.core.errors import (
     CommandRefused,
     Conflict,
@@ -240,3 +242,10 @@ async def test_a_refusal_ends_the_reading() -> None:
     async with asyncio.timeout(30), connected(Server([0], status="404 Not Found")) as connection:
         with pytest.raises(WrongAddress):
             await followed(connection)
+
+
+async def test_unanswered_command_names_its_id() -> None:
+    async with HttpConnection.open("http://127.0.0.1:9") as connection:
+        command = with_command_id(Pause(), "knock")
+        with pytest.raises(Unavailable, match="same id, --id knock: it counts once"):
+            await HttpBackend(connection).conversations.send("talk", command)

@@ -36,8 +36,8 @@ from tertulia.core.blocks import Block
 from tertulia.core.errors import NotFound
 from tertulia.core.group import DynamicConfig, Group, StoredGroup
 from tertulia.core.ids import AgentId, BlockId, ConversationId, GroupId
+from tertulia.core.records import Message
 from tertulia.core.usage import Usage
-from tertulia.store.transcript import Message
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NOT_SENT = {"self", "request_options", "agent_id", "block_id", "group_id", "block_label"}

@@ -26,6 +26,7 @@ from tertulia.core.phases import PublicPhase
 from tertulia.core.records import (
     NO_DATABASE,
     ConversationEvent,
+    EventKind,
     FinishedTurn,
     Interrupted,
     LiveDelta,
@@ -35,8 +36,7 @@ from tertulia.core.records import (
 )
 from tertulia.core.state import Phase
 from tertulia.core.status import ConversationStatus, PendingStatus, RosterStatus, UsageStatus, is_round_over
-from tertulia.starter.cli.live_view import Overhearing
-from tertulia.store.event_log import EventKind
+from tertulia.starter.cli.live_view import LiveText
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -330,7 +330,7 @@ async def test_words_are_told_as_they_come(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_turn_that_is_begun_anew_is_heard_from_its_beginning() -> None:
-    heard = Overhearing()
+    heard = LiveText()
     for turn, attempt, offset, text in (
         (1, 1, 0, "Well, "),
         (1, 1, 6, "yes"),
@@ -338,9 +338,9 @@ def test_a_turn_that_is_begun_anew_is_heard_from_its_beginning() -> None:
         (1, 1, 9, " late"),
         (1, 2, 8, "."),
     ):
-        heard.hear(LiveDelta(turn=turn, attempt=attempt, offset=offset, text=text))
+        heard.add(LiveDelta(turn=turn, attempt=attempt, offset=offset, text=text))
     assert heard.text == "Well, no."
-    heard.hear(LiveDelta(turn=2, attempt=1, offset=40, text="the end"))
+    heard.add(LiveDelta(turn=2, attempt=1, offset=40, text="the end"))
     assert heard.text == "… the end"
 
 

@@ -9,12 +9,11 @@ from tertulia.activities.provider import ModelProvider
 from tertulia.activities.worker_liveness import WorkerLivenessMonitor
 from tertulia.client.manifest import AgentSpec, GroupSpec, Manifest
 from tertulia.configuration import Configuration
+from tertulia.core.records import FinishedTurn, Message
 from tertulia.core.status import ConversationStatus
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
 from tertulia.store.database import Database
-from tertulia.store.transcript import Message
-from tertulia.store.turns import FinishedTurn
 from tertulia.testing import DirectClient
 from tertulia.worker import build_workers
 from tests.eventually import eventually

@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import func, select, text, update
 
 from tertulia.core.errors import InvalidDefinition
-from tertulia.core.records import Interrupted, StreamEvent
+from tertulia.core.records import ConversationEvent, Interrupted, LiveDelta, StreamEvent
 from tertulia.service import conversation_events
 from tertulia.service.conversation_events import has_more_events, read_event_stream
 from tertulia.store import notifications
-from tertulia.store.events import ConversationEvent, read_events
-from tertulia.store.notifications import LIVE_CHANNEL, Listener, LiveDelta
+from tertulia.store.events import read_events
+from tertulia.store.notifications import LIVE_CHANNEL, Listener
 from tertulia.store.tables import conversations
 from tertulia.store.tables import events as events_table
 from tests.eventually import eventually

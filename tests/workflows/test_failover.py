@@ -3,9 +3,9 @@
 from itertools import pairwise
 
 from tertulia.core.events import TurnOutcome
+from tertulia.core.records import FinishedTurn
 from tertulia.core.status import ConversationStatus, MemberStatus
 from tertulia.devstack.offline_model import Fault, Match
-from tertulia.store.turns import FinishedTurn
 from tests.workflows.salon import Salon
 
 

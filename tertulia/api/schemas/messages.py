@@ -10,8 +10,8 @@ from tertulia.core.commands import DEFAULT_SENDER, PostMessage
 from tertulia.core.errors import NotFound
 from tertulia.core.ids import ConversationId
 from tertulia.core.names import DisplayName
+from tertulia.core.records import Message
 from tertulia.core.usage import Usage
-from tertulia.store.transcript import Message
 
 _MAX_MESSAGES = 50
 _SYSTEM_SENDER = "System"
