@@ -46,7 +46,7 @@ chaos: .venv/installed ## everything killed at every step, transcripts compared;
 	$(BIN)/python -m chaos matrix
 
 fuzz: .venv/installed ## the API against its own document, with many more requests than the tests send
-	TERTULIA_FUZZ_EXAMPLES=100 $(BIN)/pytest -s tests/system/test_openapi.py
+	TERTULIA_FUZZ_EXAMPLES=100 $(BIN)/pytest -s tests/api/test_openapi.py
 
 soak: .venv/installed ## twenty conversations for half an hour, a fault every 20 seconds
 	$(BIN)/python -m chaos soak

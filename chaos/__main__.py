@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from chaos.faults import FAULTS
-from chaos.house import open_house
+from chaos.killable_stack import open_killable_stack
 from chaos.matrix import Cell, run_cells, run_undisturbed
 from chaos.moments import MOMENTS
 from chaos.report import print_matrix, write_matrix, write_soak
@@ -53,9 +53,9 @@ async def _matrix(plan: list[tuple[str, str]]) -> list[Cell]:
     cells = []
     with _progress() as progress:
         task = progress.add_task("the undisturbed run", total=len(plan))
-        async with open_house() as house:
-            undisturbed = await run_undisturbed(house)
-            async for cell in run_cells(house, plan, undisturbed):
+        async with open_killable_stack() as killable:
+            undisturbed = await run_undisturbed(killable)
+            async for cell in run_cells(killable, plan, undisturbed):
                 cells.append(cell)
                 progress.advance(task)
                 done = "ok" if cell.green else f"WRONG: {cell.wrong[0][:200]}"

@@ -2,36 +2,36 @@
 
 from collections.abc import Awaitable, Callable
 
-from chaos.house import House
+from chaos.killable_stack import KillableStack
 from tertulia.core.ids import ConversationId
 from tertulia.devstack.offline_model import Fault
 
-Inject = Callable[[House, ConversationId], Awaitable[None]]
+Inject = Callable[[KillableStack, ConversationId], Awaitable[None]]
 
 
-async def _kill_workers(house: House, _: ConversationId) -> None:
-    await house.kill_workers()
+async def _kill_workers(killable: KillableStack, _: ConversationId) -> None:
+    await killable.kill_workers()
 
 
-async def _kill_one(house: House, conversation: ConversationId) -> None:
-    await house.kill_holder(conversation)
+async def _kill_one(killable: KillableStack, conversation: ConversationId) -> None:
+    await killable.kill_holder(conversation)
 
 
 def _kill(program: str) -> Inject:
-    async def inject(house: House, _: ConversationId) -> None:
-        await house.kill(program)
+    async def inject(killable: KillableStack, _: ConversationId) -> None:
+        await killable.kill(program)
 
     return inject
 
 
-async def _cut(house: House, _: ConversationId) -> None:
-    await house.cut_connections()
+async def _cut(killable: KillableStack, _: ConversationId) -> None:
+    await killable.cut_connections()
 
 
 def _misbehave(fault: Fault) -> Inject:
-    async def inject(house: House, _: ConversationId) -> None:
-        delay = (await house.model.behaviour()).delay_ms
-        await house.model.behave(fault, delay_ms=delay)
+    async def inject(killable: KillableStack, _: ConversationId) -> None:
+        delay = (await killable.model.behaviour()).delay_ms
+        await killable.model.behave(fault, delay_ms=delay)
 
     return inject
 

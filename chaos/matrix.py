@@ -9,7 +9,7 @@ from uuid import uuid4
 from sqlalchemy import func, select
 
 from chaos.faults import FAULTS
-from chaos.house import House, persist, until
+from chaos.killable_stack import KillableStack, persist, until
 from chaos.moments import MOMENTS, PASSING
 from chaos.play import Disturbance, perform
 from chaos.record import Record, faults_of, recorded
@@ -46,31 +46,33 @@ class Undisturbed:
     calls: int
 
 
-async def run_undisturbed(house: House) -> Undisturbed:
+async def run_undisturbed(killable: KillableStack) -> Undisturbed:
     """Play it without a fault."""
     conversation = _new_id()
-    await house.settle()
-    await house.model.zero()
-    await perform(house, conversation, None)
-    return Undisturbed(await recorded(house.client, conversation), (await house.model.calls()).total)
+    await killable.settle()
+    await killable.model.zero()
+    await perform(killable, conversation, None)
+    return Undisturbed(await recorded(killable.client, conversation), (await killable.model.calls()).total)
 
 
-async def run_cells(house: House, cells: Sequence[tuple[str, str]], undisturbed: Undisturbed) -> AsyncIterator[Cell]:
+async def run_cells(
+    killable: KillableStack, cells: Sequence[tuple[str, str]], undisturbed: Undisturbed
+) -> AsyncIterator[Cell]:
     """Play each, one after the other; what one does to the house is made good before the next."""
     for fault, moment in cells:
-        yield await _run(house, Cell(fault, moment), undisturbed)
-        await house.settle()
+        yield await _run(killable, Cell(fault, moment), undisturbed)
+        await killable.settle()
 
 
-async def _run(house: House, cell: Cell, undisturbed: Undisturbed) -> Cell:
+async def _run(killable: KillableStack, cell: Cell, undisturbed: Undisturbed) -> Cell:
     conversation = _new_id()
-    trial = _Trial(house, cell)
-    await house.model.zero()
+    trial = _Trial(killable, cell)
+    await killable.model.zero()
     try:
-        await perform(house, conversation, trial.disturbance)
-        found = await persist(lambda: recorded(house.client, conversation))
+        await perform(killable, conversation, trial.disturbance)
+        found = await persist(lambda: recorded(killable.client, conversation))
         cell.wrong.extend(faults_of(found, undisturbed.record))
-        calls = trial.calls_before + (await persist(house.model.calls)).total
+        calls = trial.calls_before + (await persist(killable.model.calls)).total
         cell.repeated_calls = calls - undisturbed.calls
         if cell.recovery_seconds is None:
             cell.wrong.append("the moment was never reached")
@@ -82,8 +84,8 @@ async def _run(house: House, cell: Cell, undisturbed: Undisturbed) -> Cell:
 class _Trial:
     """The fault of one cell, and the clock that runs from it."""
 
-    def __init__(self, house: House, cell: Cell) -> None:
-        self._house = house
+    def __init__(self, killable: KillableStack, cell: Cell) -> None:
+        self._house = killable
         self._cell = cell
         self._moment = MOMENTS[cell.moment]
         self.calls_before = 0
@@ -94,27 +96,27 @@ class _Trial:
         await self._moment.prepare(self._house)
 
     async def _disturb(self, conversation: ConversationId) -> None:
-        house, cell = self._house, self._cell
-        await self._moment.reach(house, conversation)
+        killable, cell = self._house, self._cell
+        await self._moment.reach(killable, conversation)
         if cell.moment not in PASSING:
             await asyncio.sleep(_HELD_SECONDS)
-        before = await persist(lambda: progress_of(house, conversation))
+        before = await persist(lambda: progress_of(killable, conversation))
         if cell.fault == "model killed":
-            self.calls_before = (await house.model.calls()).total
+            self.calls_before = (await killable.model.calls()).total
         began = monotonic()
-        await FAULTS[cell.fault](house, conversation)
-        house.release()
-        await until(lambda: progress_of(house, conversation), lambda now: now != before, _PATIENCE_SECONDS)
+        await FAULTS[cell.fault](killable, conversation)
+        killable.release()
+        await until(lambda: progress_of(killable, conversation), lambda now: now != before, _PATIENCE_SECONDS)
         cell.recovery_seconds = monotonic() - began
 
 
-async def progress_of(house: House, conversation: ConversationId) -> tuple[object, ...]:
+async def progress_of(killable: KillableStack, conversation: ConversationId) -> tuple[object, ...]:
     """Changes with every step that a conversation takes."""
     table = conversations
     own = table.c.id == conversation
     choices = select(func.count()).where(selections.c.conversation_id == conversation).scalar_subquery()
     changes = select(func.count()).where(membership_changes.c.conversation_id == conversation).scalar_subquery()
-    row = await house.client.scope.database.row(
+    row = await killable.client.scope.database.row(
         select(table.c.last_turn, table.c.last_seq, table.c.closed_at, choices, changes).where(own)
     )
     return tuple(row) if row else ()

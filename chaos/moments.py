@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from chaos.house import House, until
+from chaos.killable_stack import KillableStack, until
 from chaos.play import Scene
 from tertulia.activities.failpoints import Failpoint
 from tertulia.core.ids import ConversationId
@@ -16,56 +16,56 @@ class Moment:
     """A step of the play."""
 
     scene: Scene
-    prepare: Callable[[House], Awaitable[None]]
+    prepare: Callable[[KillableStack], Awaitable[None]]
     """Before the scene begins."""
-    reach: Callable[[House, ConversationId], Awaitable[None]]
+    reach: Callable[[KillableStack, ConversationId], Awaitable[None]]
     """Returns when the moment has come; what is held is held until it is released."""
 
 
 def _at(failpoint: Failpoint, scene: Scene = Scene.ROUND) -> Moment:
-    async def prepare(house: House) -> None:
-        house.arm(failpoint)
+    async def prepare(killable: KillableStack) -> None:
+        killable.arm(failpoint)
 
-    async def reach(house: House, _: ConversationId) -> None:
+    async def reach(killable: KillableStack, _: ConversationId) -> None:
         async def is_hit() -> bool:
-            return house.is_hit(failpoint)
+            return killable.is_hit(failpoint)
 
         await until(is_hit, bool, _PATIENCE_SECONDS)
 
     return Moment(scene, prepare, reach)
 
 
-async def _nothing(house: House) -> None:
+async def _nothing(killable: KillableStack) -> None:
     """No preparation."""
 
 
-async def _turn_in_call(house: House, conversation: ConversationId) -> None:
+async def _turn_in_call(killable: KillableStack, conversation: ConversationId) -> None:
     await until(
-        lambda: house.client.conversations.handle(conversation).status(live=True),
+        lambda: killable.client.conversations.handle(conversation).status(live=True),
         lambda status: status.speaking is not None,
         _PATIENCE_SECONDS,
     )
-    await until(house.model.calls, lambda calls: calls.in_flight > 0, _PATIENCE_SECONDS)
+    await until(killable.model.calls, lambda calls: calls.in_flight > 0, _PATIENCE_SECONDS)
 
 
-async def _manager_in_call(house: House, conversation: ConversationId) -> None:
+async def _manager_in_call(killable: KillableStack, conversation: ConversationId) -> None:
     await until(
-        lambda: house.client.conversations.handle(conversation).status(live=True),
+        lambda: killable.client.conversations.handle(conversation).status(live=True),
         lambda status: status.phase == "choosing_speaker",
         _PATIENCE_SECONDS,
     )
-    await until(house.model.calls, lambda calls: calls.in_flight > 0, _PATIENCE_SECONDS)
+    await until(killable.model.calls, lambda calls: calls.in_flight > 0, _PATIENCE_SECONDS)
 
 
-async def _new_run(house: House, conversation: ConversationId) -> None:
+async def _new_run(killable: KillableStack, conversation: ConversationId) -> None:
     async def run_id() -> str | None:
-        return (await house.client.scope.workflow_handle(conversation).describe()).run_id
+        return (await killable.client.scope.workflow_handle(conversation).describe()).run_id
 
     before = await run_id()
     await until(run_id, lambda now: now != before, _PATIENCE_SECONDS)
 
 
-async def _now(house: House, _: ConversationId) -> None:
+async def _now(killable: KillableStack, _: ConversationId) -> None:
     """The scene itself is the moment."""
 
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from types import TracebackType
 
 from chaos.company import JOINER, LEAVER, LED
-from chaos.house import House, persist, until
+from chaos.killable_stack import KillableStack, persist, until
 from tertulia.core.ids import ConversationId
 from tertulia.core.status import ConversationStatus
 
@@ -40,13 +40,13 @@ class Disturbance:
     disturb: Disturb
 
 
-async def perform(house: House, conversation: ConversationId, disturbance: Disturbance | None) -> None:
+async def perform(killable: KillableStack, conversation: ConversationId, disturbance: Disturbance | None) -> None:
     """Play it to its end.
 
     Raises:
         OutOfPatience: something did not happen in time.
     """
-    client = house.client
+    client = killable.client
     await persist(
         lambda: client.conversations.create(
             LED,
@@ -55,22 +55,22 @@ async def perform(house: House, conversation: ConversationId, disturbance: Distu
             continue_as_new_after_turns=CONTINUE_AS_NEW_AFTER,
         )
     )
-    await _rest(house, conversation, rounds=1)
+    await _rest(killable, conversation, rounds=1)
     async with _Beside(disturbance, Scene.JOINING, conversation):
         await persist(lambda: client.conversations.handle(conversation).members.add(JOINER, command_id="join"))
-        await _until(house, conversation, lambda status: status.roster.epoch == 2)
+        await _until(killable, conversation, lambda status: status.roster.epoch == 2)
     async with _Beside(disturbance, Scene.ROUND, conversation):
         await persist(lambda: client.conversations.handle(conversation).post("And at night?", message_id="two"))
-        await _rest(house, conversation, rounds=2)
+        await _rest(killable, conversation, rounds=2)
     async with _Beside(disturbance, Scene.REST, conversation):
         await asyncio.sleep(_REST_SECONDS)
         await persist(lambda: client.conversations.handle(conversation).members.remove(LEAVER, command_id="leave"))
-        await _until(house, conversation, lambda status: status.roster.epoch == 3)
+        await _until(killable, conversation, lambda status: status.roster.epoch == 3)
     await persist(lambda: client.conversations.handle(conversation).post("And in winter?", message_id="three"))
-    await _rest(house, conversation, rounds=3)
+    await _rest(killable, conversation, rounds=3)
     async with _Beside(disturbance, Scene.CLOSING, conversation):
         await persist(lambda: client.conversations.handle(conversation).stop(command_id="end"))
-        await _until(house, conversation, lambda status: status.phase == "closed")
+        await _until(killable, conversation, lambda status: status.phase == "closed")
 
 
 class _Beside:
@@ -95,17 +95,17 @@ class _Beside:
             await asyncio.gather(self._running, return_exceptions=error is not None)
 
 
-async def _rest(house: House, conversation: ConversationId, rounds: int) -> None:
+async def _rest(killable: KillableStack, conversation: ConversationId, rounds: int) -> None:
     await _until(
-        house,
+        killable,
         conversation,
         lambda status: status.phase == "ready" and status.round == rounds and status.stop_reason is not None,
     )
 
 
 async def _until(
-    house: House, conversation: ConversationId, holds: Callable[[ConversationStatus], bool]
+    killable: KillableStack, conversation: ConversationId, holds: Callable[[ConversationStatus], bool]
 ) -> ConversationStatus:
     return await until(
-        lambda: house.client.conversations.handle(conversation).status(live=True), holds, _PATIENCE_SECONDS
+        lambda: killable.client.conversations.handle(conversation).status(live=True), holds, _PATIENCE_SECONDS
     )

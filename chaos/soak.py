@@ -18,7 +18,7 @@ from sqlalchemy import bindparam, func, select
 
 from chaos.company import JOINER, SOAKED
 from chaos.faults import FAULTS
-from chaos.house import House, OutOfPatience, open_house, persist, until
+from chaos.killable_stack import KillableStack, OutOfPatience, open_killable_stack, persist, until
 from tertulia.core.errors import CommandRefused, TertuliaError
 from tertulia.core.ids import ConversationId
 from tertulia.core.status import ConversationStatus
@@ -99,26 +99,28 @@ async def soak(plan: Plan, tell: Callable[[str], None]) -> Outcome:
     outcome = Outcome(plan)
     talks = [Talk(ConversationId(f"soak-{uuid4()}")) for _ in range(plan.conversations)]
     # A cache that is full after the warm-up: what grows from then on would grow for ever.
-    async with open_house(workers=2, TERTULIA_MAX_CACHED_CONVERSATIONS=str(2 * plan.conversations)) as house:
+    async with open_killable_stack(
+        workers=2, TERTULIA_MAX_CACHED_CONVERSATIONS=str(2 * plan.conversations)
+    ) as killable:
         over = asyncio.Event()
-        talking = [asyncio.create_task(_watched_talk(house, talk, over)) for talk in talks]
-        watching = asyncio.create_task(_watch_memory(house, outcome, over))
-        await _trouble(house, plan, outcome, tell)
+        talking = [asyncio.create_task(_watched_talk(killable, talk, over)) for talk in talks]
+        watching = asyncio.create_task(_watch_memory(killable, outcome, over))
+        await _trouble(killable, plan, outcome, tell)
         over.set()
-        await house.settle()
+        await killable.settle()
         for talk, result in zip(talks, await asyncio.gather(*talking, return_exceptions=True), strict=True):
             if isinstance(result, BaseException):
                 outcome.wrong.append(f"{talk.id}: {type(result).__name__}: {result}")
         await watching
         for talk in talks:
-            await _count(house, talk, outcome)
+            await _count(killable, talk, outcome)
     _, _, early, _, late = outcome.memory()
     if plan.minutes >= 5 and late - early > max(_GROWTH_LIMIT_MB, early * _GROWTH_LIMIT):
         outcome.wrong.append(f"a worker's memory grows: {early:.0f} MB, then {late:.0f} MB")
     return outcome
 
 
-async def _trouble(house: House, plan: Plan, outcome: Outcome, tell: Callable[[str], None]) -> None:
+async def _trouble(killable: KillableStack, plan: Plan, outcome: Outcome, tell: Callable[[str], None]) -> None:
     dice = random.Random(plan.seed)
     names = [name for name in FAULTS if name not in (_KILLS_EVERY_WORKER, "one of two workers killed")]
     names += ["a worker killed", "the model fails for 5 s"]
@@ -128,26 +130,26 @@ async def _trouble(house: House, plan: Plan, outcome: Outcome, tell: Callable[[s
         name = dice.choice(names)
         outcome.faults.append(name)
         tell(f"{number + 1} of {plan.faults}: {name}")
-        await _strike(house, name)
+        await _strike(killable, name)
 
 
-async def _strike(house: House, name: str) -> None:
+async def _strike(killable: KillableStack, name: str) -> None:
     if name == "a worker killed":
-        await house.kill(f"worker-{_SPARED + 1}")
+        await killable.kill(f"worker-{_SPARED + 1}")
     elif name == "the model fails for 5 s":
-        await persist(lambda: house.model.behave(_FAILING))
+        await persist(lambda: killable.model.behave(_FAILING))
         await asyncio.sleep(5)
-        await persist(house.model.reset)
+        await persist(killable.model.reset)
     else:
-        await persist(lambda: FAULTS[name](house, ConversationId("")))
+        await persist(lambda: FAULTS[name](killable, ConversationId("")))
 
 
-async def _watched_talk(house: House, talk: Talk, over: asyncio.Event) -> None:
+async def _watched_talk(killable: KillableStack, talk: Talk, over: asyncio.Event) -> None:
     """As `_talk`; one that comes to a stand is looked at while it does."""
     try:
-        await _talk(house, talk, over)
+        await _talk(killable, talk, over)
     except (OutOfPatience, TertuliaError) as error:
-        described = (await persist(house.client.scope.workflow_handle(talk.id).describe)).raw_description
+        described = (await persist(killable.client.scope.workflow_handle(talk.id).describe)).raw_description
         pending = [described.pending_workflow_task, *described.pending_activities]
         stand = "; ".join(" ".join(str(one).split()) for one in pending)
         raise OutOfPatience(
@@ -155,9 +157,9 @@ async def _watched_talk(house: House, talk: Talk, over: asyncio.Event) -> None:
         ) from None
 
 
-async def _talk(house: House, talk: Talk, over: asyncio.Event) -> None:
+async def _talk(killable: KillableStack, talk: Talk, over: asyncio.Event) -> None:
     """Say something whenever the round is over; now and then somebody joins or leaves."""
-    client = house.client
+    client = killable.client
     first = f"{talk.id}:start"
     await persist(lambda: client.conversations.create(SOAKED, f"What of {first}?", id=talk.id))
     talk.accepted.append(first)
@@ -167,9 +169,9 @@ async def _talk(house: House, talk: Talk, over: asyncio.Event) -> None:
             lambda: client.conversations.handle(talk.id).status(live=True), _is_resting, _SETTLE_SECONDS
         )
         number += 1
-        await _say(house, talk, f"message-{number}")
+        await _say(killable, talk, f"message-{number}")
         if number % 3 == 0:
-            await _change_members(house, talk, status, number)
+            await _change_members(killable, talk, status, number)
         await asyncio.sleep(_REST_SECONDS)
     await until(lambda: client.conversations.handle(talk.id).status(live=True), _is_resting, _SETTLE_SECONDS)
     await persist(lambda: client.conversations.handle(talk.id).stop(command_id="end"))
@@ -180,15 +182,15 @@ async def _talk(house: House, talk: Talk, over: asyncio.Event) -> None:
     )
 
 
-async def _say(house: House, talk: Talk, message: str) -> None:
+async def _say(killable: KillableStack, talk: Talk, message: str) -> None:
     with suppress(CommandRefused):
-        await persist(lambda: house.client.conversations.handle(talk.id).post(f"And {message}?", message_id=message))
+        await persist(lambda: killable.client.conversations.handle(talk.id).post(f"And {message}?", message_id=message))
         talk.accepted.append(message)
 
 
-async def _change_members(house: House, talk: Talk, status: ConversationStatus, number: int) -> None:
+async def _change_members(killable: KillableStack, talk: Talk, status: ConversationStatus, number: int) -> None:
     here = JOINER in {member.name for member in status.roster.members}
-    members = house.client.conversations.handle(talk.id).members
+    members = killable.client.conversations.handle(talk.id).members
     change = members.remove if here else members.add
     with suppress(CommandRefused):
         await persist(lambda: change(JOINER, command_id=f"change-{number}"))
@@ -198,16 +200,16 @@ def _is_resting(status: ConversationStatus) -> bool:
     return status.phase == "ready" and status.stop_reason is not None and not status.pending.messages
 
 
-async def _watch_memory(house: House, outcome: Outcome, over: asyncio.Event) -> None:
-    pid = house.stack.worker_pids[_SPARED - 1]
+async def _watch_memory(killable: KillableStack, outcome: Outcome, over: asyncio.Event) -> None:
+    pid = killable.stack.worker_pids[_SPARED - 1]
     while not over.is_set():
         outcome.memory_mb.append(psutil.Process(pid).memory_info().rss / 2**20)
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(over.wait(), _SAMPLE_SECONDS)
 
 
-async def _count(house: House, talk: Talk, outcome: Outcome) -> None:
-    client = house.client
+async def _count(killable: KillableStack, talk: Talk, outcome: Outcome) -> None:
+    client = killable.client
     try:
         status = await persist(lambda: client.conversations.handle(talk.id).status(live=True))
         said = [message async for message in client.conversations.handle(talk.id).transcript()]

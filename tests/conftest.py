@@ -12,6 +12,8 @@ from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack, StackOptions
 from tertulia.store.migrate import upgrade_async
 
+pytest_plugins = ["tests.harness.command_line", "tests.harness.hypothesis_profiles"]
+
 _CONFIGURING = ("TEMPORAL_", "OPENAI_", "TERTULIA_", "DATABASE_URL")
 
 

@@ -11,20 +11,32 @@ from tertulia.activities.take_turn import TurnActivities
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
 from tertulia.store.database import Database
-from tests.activities.table import Table
+from tests.activities.harness import ActivityHarness
+from tests.harness.workflow_harness import WorkflowHarness, open_workflow_harness
 
 
 @pytest.fixture
-async def table(stack: Stack, model: OfflineModelControl) -> AsyncIterator[Table]:
+async def harness(stack: Stack, model: OfflineModelControl) -> AsyncIterator[ActivityHarness]:
     """A conversation of Ana, Ben and Cleo, led by Host, with one message in its transcript."""
     configuration = stack.configuration
     endpoint = configuration.model_endpoint
     provider = ModelProvider(endpoint.base_url, endpoint.api_key, configuration.default_model)
     async with Database(configuration.database_url) as database:
-        keeping = ConversationRecordActivities(database)
-        opened = Table(
-            database, keeping, TurnActivities(database, provider), SpeakerSelectionActivities(database, provider), model
+        record_activities = ConversationRecordActivities(database)
+        opened = ActivityHarness(
+            database,
+            record_activities,
+            TurnActivities(database, provider),
+            SpeakerSelectionActivities(database, provider),
+            model,
         )
         await opened.open()
         yield opened
     await provider.close()
+
+
+@pytest.fixture
+async def workflow_harness(stack: Stack, model: OfflineModelControl) -> AsyncIterator[WorkflowHarness]:
+    """A client of a running worker."""
+    async with open_workflow_harness(stack, model) as opened:
+        yield opened

@@ -13,8 +13,8 @@ from temporalio.client import Client
 
 from tertulia.devstack.stack import Stack
 from tertulia.workflows.plugin import TertuliaPlugin
-from tests.activities.attempts import Trying, trying_worker
-from tests.eventually import eventually
+from tests.activities.retry_worker import RetryWorkflow, retry_worker
+from tests.harness.polling import eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,32 +25,40 @@ async def client(stack: Stack) -> Client:
 
 
 @pytest.fixture
-def queue() -> str:
+def task_queue() -> str:
     return f"trying-{uuid.uuid4().hex[:8]}"
 
 
-async def result_of(client: Client, queue: str, activity: str) -> JsonValue:
-    async with trying_worker(client, queue):
-        result: JsonValue = await client.execute_workflow(Trying.run, activity, id=queue, task_queue=queue)
+async def run_activity(client: Client, task_queue: str, activity: str) -> JsonValue:
+    async with retry_worker(client, task_queue):
+        result: JsonValue = await client.execute_workflow(
+            RetryWorkflow.run, activity, id=task_queue, task_queue=task_queue
+        )
         return result
 
 
-async def test_a_value_survives_an_attempt_that_carries_it_and_fails_at_once(client: Client, queue: str) -> None:
-    assert await result_of(client, queue, "counts_its_failures") == [1, 2, 3]
+async def test_details_survive_immediate_failure(client: Client, task_queue: str) -> None:
+    assert await run_activity(client, task_queue, "count_failures") == [1, 2, 3]
 
 
-async def test_heartbeats_of_later_attempts_repeat_what_was_carried(client: Client, queue: str) -> None:
-    assert await result_of(client, queue, "beats_after_carrying") == "from the first"
+async def test_details_are_repeated_by_later_attempts(client: Client, task_queue: str) -> None:
+    assert await run_activity(client, task_queue, "heartbeat_after_save") == "from the first"
 
 
-async def test_an_activity_that_waits_for_long_keeps_its_first_attempt(client: Client, queue: str) -> None:
-    assert await result_of(client, queue, "outlives_its_heartbeat_timeout") == 1
+async def test_long_wait_keeps_first_attempt(client: Client, task_queue: str) -> None:
+    assert await run_activity(client, task_queue, "wait_past_heartbeat_timeout") == 1
 
 
 @asynccontextmanager
-async def process_at_work(client: Client, queue: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def worker_process(client: Client, task_queue: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """A worker in a process of its own."""
-    command = (sys.executable, "-m", "tests.activities.attempts", client.service_client.config.target_host, queue)
+    command = (
+        sys.executable,
+        "-m",
+        "tests.activities.retry_worker",
+        client.service_client.config.target_host,
+        task_queue,
+    )
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT)
     try:
         yield process
@@ -60,14 +68,16 @@ async def process_at_work(client: Client, queue: str) -> AsyncIterator[asyncio.s
         await process.wait()
 
 
-async def test_a_value_survives_the_death_of_its_worker(client: Client, queue: str) -> None:
-    async def flushed() -> bool:
+async def test_details_survive_worker_death(client: Client, task_queue: str) -> None:
+    async def are_details_recorded() -> bool:
         pending = (await handle.describe()).raw_description.pending_activities
         return bool(pending and pending[0].heartbeat_details.payloads)
 
-    async with process_at_work(client, queue) as process:
-        handle = await client.start_workflow(Trying.run, "hangs_at_first", id=queue, task_queue=queue)
-        await eventually(flushed, bool, seconds=30)
+    async with worker_process(client, task_queue) as process:
+        handle = await client.start_workflow(
+            RetryWorkflow.run, "hang_first_attempt", id=task_queue, task_queue=task_queue
+        )
+        await eventually(are_details_recorded, bool, seconds=30)
         process.kill()
-    async with trying_worker(client, queue):
+    async with retry_worker(client, task_queue):
         assert await handle.result() == "from one who was killed"

@@ -11,16 +11,16 @@ from tertulia.core.ids import DEFAULT_ORGANISATION
 from tertulia.devstack.offline_model import Fault, Match
 from tertulia.store.groups import find_group
 from tertulia.workflows.group_change import GroupChange
-from tests.workflows.salon import Salon
+from tests.harness.workflow_harness import WorkflowHarness
 
 
-async def round_robin_with_changes(salon: Salon) -> str:
+async def round_robin_with_changes(harness: WorkflowHarness) -> str:
     """Every command, as update and as signal, some refused; two rounds, a pause, a stop."""
-    await salon.agents("Dora", "Ed")
-    group = await salon.group("Ana", "Ben", "Cleo")
-    conversation = (await salon.client.conversations.create(group, "Shall the library open at night?")).id
-    await salon.until_idle(conversation)
-    client, name, handle = salon.client, salon.name, salon.client.scope.workflow_handle(conversation)
+    await harness.agents("Dora", "Ed")
+    group = await harness.group("Ana", "Ben", "Cleo")
+    conversation = (await harness.client.conversations.create(group, "Shall the library open at night?")).id
+    await harness.wait_until_idle(conversation)
+    client, name, handle = harness.client, harness.name, harness.client.scope.workflow_handle(conversation)
     await client.conversations.handle(conversation).pause("to change the company")
     await client.conversations.handle(conversation).members.add(name("Dora"), position=0)
     await client.conversations.handle(conversation).members.replace(name("Ben"), name("Ed"))
@@ -34,129 +34,129 @@ async def round_robin_with_changes(salon: Salon) -> str:
     await client.conversations.handle(conversation).update_settings({"max_turns": 2})
     await client.conversations.handle(conversation).post("Who keeps the keys?")
     await client.conversations.handle(conversation).resume()
-    await change_of_group(salon, group)
-    await salon.until_idle(conversation, rounds=2)
+    await change_of_group(harness, group)
+    await harness.wait_until_idle(conversation, rounds=2)
     await client.conversations.handle(conversation).stop("recorded")
     return conversation
 
 
-async def change_of_group(salon: Salon, group: str) -> str:
+async def change_of_group(harness: WorkflowHarness, group: str) -> str:
     """Another order and another description; the id of the workflow that makes the change."""
-    found = await find_group(salon.client.scope.database, DEFAULT_ORGANISATION, group)
+    found = await find_group(harness.client.scope.database, DEFAULT_ORGANISATION, group)
     fields: dict[str, JsonValue] = {"agent_ids": [*reversed(found.agent_ids)], "description": "A table outside."}
     change = PatchGroup(group_id=found.id, fields=fields)
     change_id = f"group-change-{uuid.uuid4()}"
-    await salon.client.scope.temporal.execute_workflow(
+    await harness.client.scope.temporal.execute_workflow(
         GroupChange.run,
         GroupChangeInput(organisation_id=DEFAULT_ORGANISATION, change=change),
         id=change_id,
-        task_queue=salon.client.scope.connection.task_queue,
+        task_queue=harness.client.scope.connection.task_queue,
     )
     return change_id
 
 
-async def dynamic_with_failures(salon: Salon) -> str:
+async def dynamic_with_failures(harness: WorkflowHarness) -> str:
     """A manager that chooses, errs and fails; a speaker that fails; a finish; continue-as-new."""
-    await salon.agents("Host", instructions="Finish after 5 turns.")
-    manager = {"manager_type": "dynamic", "manager_agent_id": salon.name("Host"), "max_turns": 20}
-    group = await salon.group("Ana", "Ben", "Cleo", manager=manager)
-    await salon.model.behave(
+    await harness.agents("Host", instructions="Finish after 5 turns.")
+    manager = {"manager_type": "dynamic", "manager_agent_id": harness.name("Host"), "max_turns": 20}
+    group = await harness.group("Ana", "Ben", "Cleo", manager=manager)
+    await harness.model.behave(
         Fault(kind="bad_choice", times=1, match=Match(tool="choose_next_participant")),
-        Fault(kind="server_error", times=2, match=Match(speaker=salon.name("Ben"))),
+        Fault(kind="server_error", times=2, match=Match(speaker=harness.name("Ben"))),
     )
     conversation = (
-        await salon.client.conversations.create(group, "What is a fair rent?", continue_as_new_after_turns=4)
+        await harness.client.conversations.create(group, "What is a fair rent?", continue_as_new_after_turns=4)
     ).id
-    await salon.until_idle(conversation)
-    await salon.model.behave(Fault(kind="server_error", match=Match(tool="choose_next_participant")))
-    await salon.client.conversations.handle(conversation).update_settings({"max_turns": 3})
-    await salon.client.conversations.handle(conversation).post("And for a shop?")
-    await salon.until_idle(conversation, rounds=2)
-    await salon.client.conversations.handle(conversation).stop()
+    await harness.wait_until_idle(conversation)
+    await harness.model.behave(Fault(kind="server_error", match=Match(tool="choose_next_participant")))
+    await harness.client.conversations.handle(conversation).update_settings({"max_turns": 3})
+    await harness.client.conversations.handle(conversation).post("And for a shop?")
+    await harness.wait_until_idle(conversation, rounds=2)
+    await harness.client.conversations.handle(conversation).stop()
     return conversation
 
 
-async def dynamic_without_max_turns(salon: Salon) -> str:
+async def dynamic_without_max_turns(harness: WorkflowHarness) -> str:
     """A dynamic group that sets no `max_turns`: its limit is the default of the rules it was started under."""
-    await salon.agents("Host", instructions="Finish after 30 turns.")
-    manager = {"manager_type": "dynamic", "manager_agent_id": salon.name("Host")}
-    group = await salon.group("Ana", "Ben", "Cleo", manager=manager)
-    conversation = (await salon.client.conversations.create(group, "What is a fair price for water?")).id
-    await salon.until_idle(conversation)
-    await salon.client.conversations.handle(conversation).stop()
+    await harness.agents("Host", instructions="Finish after 30 turns.")
+    manager = {"manager_type": "dynamic", "manager_agent_id": harness.name("Host")}
+    group = await harness.group("Ana", "Ben", "Cleo", manager=manager)
+    conversation = (await harness.client.conversations.create(group, "What is a fair price for water?")).id
+    await harness.wait_until_idle(conversation)
+    await harness.client.conversations.handle(conversation).stop()
     return conversation
 
 
-async def parts_that_fail_and_return(salon: Salon) -> str:
+async def parts_that_fail_and_return(harness: WorkflowHarness) -> str:
     """A stand-in, an outage that is probed, a reinstatement; a fallback manager; a budget that concludes."""
-    await salon.agents("Host", "Deputy")
-    host = salon.name("Host")
-    group = await salon.group(
+    await harness.agents("Host", "Deputy")
+    host = harness.name("Host")
+    group = await harness.group(
         "Ana", "Ben",
         standby=["Sam"],
         manager={
             "manager_type": "dynamic",
             "manager_agent_id": host,
-            "fallback_manager_ids": [salon.name("Deputy")],
+            "fallback_manager_ids": [harness.name("Deputy")],
             "max_turns": 5,
         },
         probe_initial_seconds=1,
         isolate_after_failures=1,
         cool_down_turns=50,
     )  # fmt: skip
-    ben = salon.name("Ben")
-    await salon.model.behave(
+    ben = harness.name("Ben")
+    await harness.model.behave(
         Fault(kind="server_error", times=2, match=Match(speaker=ben)),
         Fault(kind="server_error", times=2, match=Match(speaker=host)),
     )
-    conversation = (await salon.client.conversations.create(group, "Who waters the plants?")).id
-    await salon.until_idle(conversation)
-    await salon.model.behave(Fault(kind="server_error"))
-    await salon.client.conversations.handle(conversation).post("And in August?")
-    await salon.until(conversation, lambda status: status.phase == "paused")
-    await salon.client.conversations.handle(conversation).members.reinstate(ben)
-    resting = await salon.until(conversation, lambda status: status.phase == "paused" and status.turn > 9)
-    await salon.until(conversation, lambda status: status.turn >= resting.turn + 2)
-    await salon.model.reset()
-    await salon.until_idle(conversation, rounds=2)
-    await salon.client.conversations.handle(conversation).update_settings({"budgets": [{"model_calls": 1}]})
-    await salon.client.conversations.handle(conversation).post("Then who?")
+    conversation = (await harness.client.conversations.create(group, "Who waters the plants?")).id
+    await harness.wait_until_idle(conversation)
+    await harness.model.behave(Fault(kind="server_error"))
+    await harness.client.conversations.handle(conversation).post("And in August?")
+    await harness.wait_until(conversation, lambda status: status.phase == "paused")
+    await harness.client.conversations.handle(conversation).members.reinstate(ben)
+    resting = await harness.wait_until(conversation, lambda status: status.phase == "paused" and status.turn > 9)
+    await harness.wait_until(conversation, lambda status: status.turn >= resting.turn + 2)
+    await harness.model.reset()
+    await harness.wait_until_idle(conversation, rounds=2)
+    await harness.client.conversations.handle(conversation).update_settings({"budgets": [{"model_calls": 1}]})
+    await harness.client.conversations.handle(conversation).post("Then who?")
     return conversation
 
 
-async def removed_while_speaking(salon: Salon) -> str:
+async def removed_while_speaking(harness: WorkflowHarness) -> str:
     """One whose words are dropped, one whose call is cancelled."""
-    group = await salon.group("Ana", "Ben", "Cleo")
-    await salon.model.behave(delay_ms=700)
-    conversation = (await salon.client.conversations.create(group, "Shall we sell the piano?")).id
+    group = await harness.group("Ana", "Ben", "Cleo")
+    await harness.model.behave(delay_ms=700)
+    conversation = (await harness.client.conversations.create(group, "Shall we sell the piano?")).id
     for short, policy in (("Ana", "discard"), ("Ben", "cancel")):
-        name = salon.name(short)
-        await salon.until(conversation, lambda status, name=name: status.speaking == name)  # type: ignore[misc]
-        await salon.client.conversations.handle(conversation).members.remove(name, in_flight=policy)
-    await salon.model.behave(delay_ms=0)
-    await salon.until_idle(conversation)
-    await salon.client.conversations.handle(conversation).stop()
+        name = harness.name(short)
+        await harness.wait_until(conversation, lambda status, name=name: status.speaking == name)  # type: ignore[misc]
+        await harness.client.conversations.handle(conversation).members.remove(name, in_flight=policy)
+    await harness.model.behave(delay_ms=0)
+    await harness.wait_until_idle(conversation)
+    await harness.client.conversations.handle(conversation).stop()
     return conversation
 
 
-async def closes_by_itself(salon: Salon) -> str:
+async def closes_by_itself(harness: WorkflowHarness) -> str:
     """One round, then closed."""
-    group = await salon.group("Ana", "Ben")
-    return (await salon.client.conversations.create(group, "Good night.", close_after_round=True)).id
+    group = await harness.group("Ana", "Ben")
+    return (await harness.client.conversations.create(group, "Good night.", close_after_round=True)).id
 
 
-async def cancelled(salon: Salon) -> str:
+async def cancelled(harness: WorkflowHarness) -> str:
     """Cancelled in the middle of a model call."""
-    group = await salon.group("Ana", "Ben")
-    await salon.model.behave(delay_ms=5_000)
-    conversation = (await salon.client.conversations.create(group, "Are you there?")).id
-    await salon.until(conversation, lambda status: status.speaking == salon.name("Ana"))
+    group = await harness.group("Ana", "Ben")
+    await harness.model.behave(delay_ms=5_000)
+    conversation = (await harness.client.conversations.create(group, "Are you there?")).id
+    await harness.wait_until(conversation, lambda status: status.speaking == harness.name("Ana"))
     await asyncio.sleep(0.2)
-    await salon.client.scope.workflow_handle(conversation).cancel()
+    await harness.client.scope.workflow_handle(conversation).cancel()
     return conversation
 
 
-SCRIPTS: tuple[Callable[[Salon], Awaitable[str]], ...] = (
+SCRIPTS: tuple[Callable[[WorkflowHarness], Awaitable[str]], ...] = (
     round_robin_with_changes,
     dynamic_with_failures,
     dynamic_without_max_turns,

@@ -17,14 +17,14 @@ anew with `pytest tests/replay --record`.
 """
 
 
-def test_the_workflows_commands_are_those_of_the_baseline(request: pytest.FixtureRequest) -> None:
+def test_fingerprint_equals_baseline(request: pytest.FixtureRequest) -> None:
     now = "\n".join(fingerprint(Path(str(workflows.__file__)).parent)) + "\n"
     if request.config.getoption("--record"):
         BASELINE.write_text(now, encoding="utf-8")
     assert now == BASELINE.read_text(encoding="utf-8"), EXPLANATION
 
 
-def test_the_fingerprint_sees_a_new_command(tmp_path: Path) -> None:
+def test_fingerprint_detects_new_command(tmp_path: Path) -> None:
     source = Path(str(workflows.__file__)).parent
     for name in SOURCES:
         (tmp_path / name).write_text((source / name).read_text(encoding="utf-8"), encoding="utf-8")

@@ -17,9 +17,9 @@ from temporalio.worker import Replayer
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
 from tertulia.workflows.plugin import TertuliaPlugin
+from tests.harness.workflow_harness import open_workflow_harness
 from tests.replay.scripts import SCRIPTS, change_of_group
-from tests.workflows.salon import open_salon
-from tests.workflows.test_durability import runs
+from tests.workflows.test_conversation_history import run_histories
 
 HISTORIES = Path(__file__).parent / "histories"
 _OF_THE_MACHINE = {"identity", "stackTrace", "workerInstanceKey"}
@@ -31,11 +31,11 @@ def _load(path: Path) -> WorkflowHistory:
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.name.removesuffix(".json.gz"))
-async def test_a_recorded_history_replays(path: Path) -> None:
+async def test_recorded_history_replays(path: Path) -> None:
     await Replayer(workflows=[], plugins=[TertuliaPlugin()]).replay_workflow(_load(path))
 
 
-def test_the_recorded_histories_hold_every_step_of_a_conversation() -> None:
+def test_recorded_histories_cover_every_step() -> None:
     text = b"".join(gzip.decompress(path.read_bytes()) for path in RECORDED).decode()
     for step in (
         "load_conversation",
@@ -62,26 +62,26 @@ def test_the_recorded_histories_hold_every_step_of_a_conversation() -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.__name__))
-async def test_a_conversation_of_today_replays(
+async def test_new_conversation_history_replays(
     script: object, stack: Stack, model: OfflineModelControl, request: pytest.FixtureRequest
 ) -> None:
-    async with open_salon(stack, model) as salon:
+    async with open_workflow_harness(stack, model) as harness:
         assert callable(script)
-        conversation = await script(salon)
-        await salon.until(conversation, lambda status: status.phase == "closed")
-        histories = await runs(salon, conversation)
+        conversation = await script(harness)
+        await harness.wait_until(conversation, lambda status: status.phase == "closed")
+        histories = await run_histories(harness, conversation)
     for number, history in enumerate(histories, start=1):
         await Replayer(workflows=[], plugins=[TertuliaPlugin()]).replay_workflow(history)
         if request.config.getoption("--record"):
             _record(history, f"{getattr(script, '__name__', 'script')}-{number}")
 
 
-async def test_a_change_of_a_group_of_today_replays(
+async def test_new_group_change_history_replays(
     stack: Stack, model: OfflineModelControl, request: pytest.FixtureRequest
 ) -> None:
-    async with open_salon(stack, model) as salon:
-        change = await change_of_group(salon, await salon.group("Ana", "Ben"))
-        history = await salon.client.scope.temporal.get_workflow_handle(change).fetch_history()
+    async with open_workflow_harness(stack, model) as harness:
+        change = await change_of_group(harness, await harness.group("Ana", "Ben"))
+        history = await harness.client.scope.temporal.get_workflow_handle(change).fetch_history()
     await Replayer(workflows=[], plugins=[TertuliaPlugin()]).replay_workflow(history)
     if request.config.getoption("--record"):
         _record(history, "change_of_group")

@@ -13,7 +13,7 @@ from tertulia.devstack.postgres import EmbeddedPostgres
 from tertulia.devstack.processes import SupervisedProcess
 from tertulia.store.database import Database
 from tertulia.store.migrate import upgrade_async
-from tests.store.salon import Salon, opened
+from tests.store.harness import StoreHarness, open_store_harness
 
 NewDatabase = Callable[[], Awaitable[str]]
 
@@ -65,6 +65,6 @@ async def database(url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def salon(database: Database) -> Salon:
+async def harness(database: Database) -> StoreHarness:
     """An open conversation of three members that no other test uses."""
-    return await opened(database)
+    return await open_store_harness(database)

@@ -23,11 +23,11 @@ from tertulia.store.agents import (
 from tertulia.store.database import Database
 from tertulia.store.groups import save_group
 from tertulia.store.tables import agents
-from tests.store.definitions import new_agent, new_organisation, saved
-from tests.store.salon import unique
+from tests.store.harness import unique_id
+from tests.store.sample_rows import new_agent, new_organisation, save_agents
 
 
-async def test_an_agent_is_created_then_unchanged_then_updated(database: Database) -> None:
+async def test_save_agent_creates_then_updates(database: Database) -> None:
     agent = new_agent(
         description="does x",
         instructions="Be “kind”.",
@@ -45,11 +45,11 @@ async def test_an_agent_is_created_then_unchanged_then_updated(database: Databas
     assert row.revision == 2
 
 
-async def test_an_agent_is_found_by_its_name_in_any_case_and_first_by_its_id(database: Database) -> None:
-    [one] = await saved(database, 1)
+async def test_find_agent_by_id_or_name(database: Database) -> None:
+    [one] = await save_agents(database, 1)
     assert await find_agent(database, DEFAULT_ORGANISATION, one.name.upper()) == one
     named_like_an_id = new_agent(name=one.id.removeprefix("agent-"))
-    id_like_a_name = Agent(id=AgentId(named_like_an_id.name), name=unique("Other"))
+    id_like_a_name = Agent(id=AgentId(named_like_an_id.name), name=unique_id("Other"))
     await save_agent(database, DEFAULT_ORGANISATION, named_like_an_id)
     await save_agent(database, DEFAULT_ORGANISATION, id_like_a_name)
     assert await find_agent(database, DEFAULT_ORGANISATION, named_like_an_id.name) == id_like_a_name
@@ -57,8 +57,8 @@ async def test_an_agent_is_found_by_its_name_in_any_case_and_first_by_its_id(dat
         await find_agent(database, DEFAULT_ORGANISATION, "nobody")
 
 
-async def test_two_agents_cannot_bear_one_name(database: Database) -> None:
-    [one, other] = await saved(database, 2)
+async def test_agent_names_are_unique(database: Database) -> None:
+    [one, other] = await save_agents(database, 2)
     with pytest.raises(Conflict, match="name: another agent"):
         await save_agent(database, DEFAULT_ORGANISATION, new_agent(name=one.name.upper()))
     with pytest.raises(Conflict, match="name: another agent"):
@@ -66,14 +66,14 @@ async def test_two_agents_cannot_bear_one_name(database: Database) -> None:
     assert await find_agent(database, DEFAULT_ORGANISATION, other.id) == other
 
 
-async def test_agents_come_in_the_order_asked_for_without_those_there_are_not(database: Database) -> None:
-    made = await saved(database, 3)
+async def test_agents_of_keeps_requested_order(database: Database) -> None:
+    made = await save_agents(database, 3)
     ids = [made[2].id, AgentId("nobody"), made[0].id]
     assert await agents_of(database, DEFAULT_ORGANISATION, ids) == [made[2], made[0]]
 
 
-async def test_a_deleted_agent_is_gone_and_its_name_and_id_are_free_again(database: Database) -> None:
-    [one] = await saved(database, 1)
+async def test_delete_agent_frees_name_and_id(database: Database) -> None:
+    [one] = await save_agents(database, 1)
     await delete_agent(database, DEFAULT_ORGANISATION, one.id)
     for attempt in (
         find_agent(database, DEFAULT_ORGANISATION, one.name),
@@ -85,16 +85,16 @@ async def test_a_deleted_agent_is_gone_and_its_name_and_id_are_free_again(databa
             await attempt
     assert await agents_of(database, DEFAULT_ORGANISATION, [one.id]) == []
     assert await save_agent(database, DEFAULT_ORGANISATION, new_agent(name=one.name)) == "created"
-    renamed = one.model_copy(update={"name": unique("Back")})
+    renamed = one.model_copy(update={"name": unique_id("Back")})
     assert await save_agent(database, DEFAULT_ORGANISATION, renamed) == "created"
     assert await find_agent(database, DEFAULT_ORGANISATION, one.id) == renamed
 
 
-async def test_an_agent_that_groups_need_is_not_deleted(database: Database) -> None:
-    member, standby, manager, deputy, free = await saved(database, 5)
+async def test_delete_agent_used_by_groups_is_refused(database: Database) -> None:
+    member, standby, manager, deputy, free = await save_agents(database, 5)
     group = Group(
-        id=GroupId(unique("g")),
-        name=unique("Group"),
+        id=GroupId(unique_id("g")),
+        name=unique_id("Group"),
         agent_ids=(member.id,),
         standby=(Standby(agent_id=standby.id),),
         manager_config=DynamicConfig(manager_agent_id=manager.id, fallback_manager_ids=(deputy.id,)),
@@ -108,7 +108,7 @@ async def test_an_agent_that_groups_need_is_not_deleted(database: Database) -> N
         assert await agent_groups(connection, DEFAULT_ORGANISATION, deputy.id) == [group.id]
 
 
-async def test_an_agent_is_changed_in_what_is_named_alone(database: Database) -> None:
+async def test_change_agent_changes_named_fields_only(database: Database) -> None:
     model = ModelSettings(model="m", temperature=0.5)
     agent = new_agent(description="d", instructions="i", model=model)
     made = await create_agent(
@@ -134,12 +134,12 @@ async def test_an_agent_is_changed_in_what_is_named_alone(database: Database) ->
         await changed(name=None)
     with pytest.raises(Conflict, match="has revision 3 by now, not 2"):
         await change_agent(database, DEFAULT_ORGANISATION, agent.id, AgentPatch(name="x"), expected_revision=2)
-    [taken] = await saved(database, 1)
+    [taken] = await save_agents(database, 1)
     with pytest.raises(Conflict, match="already bears the name"):
         await changed(name=taken.name)
 
 
-async def test_agents_are_listed_by_name_and_tags(database: Database) -> None:
+async def test_list_agents_filters_by_name_and_tags(database: Database) -> None:
     ours = await new_organisation(database)
     ids = []
     for name, tags in (("Ana", ["x", "y"]), ("Ben", ["y"]), ("Cleo", [])):
@@ -162,7 +162,7 @@ async def test_agents_are_listed_by_name_and_tags(database: Database) -> None:
     assert [agent.name for agent in rest] == ["Ben", "Cleo"], "a page goes on after an agent that was deleted meanwhile"
 
 
-async def test_another_organisations_agents_are_not_there(database: Database) -> None:
+async def test_agents_of_other_organisation_are_hidden(database: Database) -> None:
     ours, theirs = await new_organisation(database), await new_organisation(database)
     agent = new_agent()
     made = await create_agent(database, theirs, agent)
@@ -179,11 +179,11 @@ async def test_another_organisations_agents_are_not_there(database: Database) ->
     with pytest.raises(Conflict, match="is taken"):
         await save_agent(database, ours, agent)
     assert await read_agent(database, theirs, agent.id) == made
-    namesake = new_agent(name=agent.name).model_copy(update={"id": AgentId(unique("a"))})
+    namesake = new_agent(name=agent.name).model_copy(update={"id": AgentId(unique_id("a"))})
     assert await save_agent(database, ours, namesake) == "created"
 
 
-async def test_an_agent_is_not_created_over_one_that_is_there(database: Database) -> None:
+async def test_create_agent_refuses_existing_id(database: Database) -> None:
     agent = new_agent()
     await create_agent(database, DEFAULT_ORGANISATION, agent)
     with pytest.raises(Conflict, match=f"id: {agent.id!r} is taken"):

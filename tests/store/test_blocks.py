@@ -13,8 +13,8 @@ from tertulia.store.agents import change_attachments, create_agent, find_agent, 
 from tertulia.store.blocks import change_block, count_blocks, create_block, delete_block, find_block, list_blocks
 from tertulia.store.database import Database
 from tertulia.store.groups import create_group, find_group, read_group, save_group
-from tests.store.definitions import new_agent, new_organisation
-from tests.store.salon import unique
+from tests.store.harness import unique_id
+from tests.store.sample_rows import new_agent, new_organisation
 
 OURS = DEFAULT_ORGANISATION
 
@@ -23,7 +23,7 @@ def memory(**texts: str) -> tuple[MemoryBlock, ...]:
     return tuple(MemoryBlock(label=label, value=value) for label, value in texts.items())
 
 
-async def test_the_version_counts_the_changes_of_the_value(database: Database) -> None:
+async def test_block_version_counts_value_changes(database: Database) -> None:
     block = await create_block(database, OURS, NewBlock(label="facts", value=" x\n", metadata={"a": [1]}))
     assert (block.value, block.version, block.limit) == (" x\n", 1, 20_000)
     assert await find_block(database, OURS, block.id) == block
@@ -35,7 +35,7 @@ async def test_the_version_counts_the_changes_of_the_value(database: Database) -
     assert described.updated_at > block.updated_at
 
 
-async def test_a_writer_that_expects_another_version_is_told_and_changes_nothing(database: Database) -> None:
+async def test_change_block_checks_expected_version(database: Database) -> None:
     block = await create_block(database, OURS, NewBlock(label="facts", value="x"))
     await change_block(database, OURS, block.id, BlockPatch(value="y"), expected_version=1)
     with pytest.raises(Conflict, match="version 2 by now, not 1"):
@@ -43,7 +43,7 @@ async def test_a_writer_that_expects_another_version_is_told_and_changes_nothing
     assert (await find_block(database, OURS, block.id)).value == "y"
 
 
-async def test_ten_writers_at_once_make_ten_versions_and_none_is_lost(database: Database) -> None:
+async def test_concurrent_appends_make_ten_versions(database: Database) -> None:
     block = await create_block(database, OURS, NewBlock(label="facts"))
     writing = [change_block(database, OURS, block.id, BlockPatch(append=f"{number};")) for number in range(10)]
     versions = {changed.version for changed in await asyncio.gather(*writing)}
@@ -53,7 +53,7 @@ async def test_ten_writers_at_once_make_ten_versions_and_none_is_lost(database: 
     assert sorted(last.value.split(";")[:-1]) == [str(number) for number in range(10)]
 
 
-async def test_a_value_beyond_the_limit_is_refused_with_both_lengths(database: Database) -> None:
+async def test_block_value_over_limit_is_refused(database: Database) -> None:
     with pytest.raises(InvalidDefinition, match="value: 4 characters, and the block 'facts' has a limit of 3"):
         await create_block(database, OURS, NewBlock(label="facts", value="1234", limit=3))
     block = await create_block(database, OURS, NewBlock(label="facts", value="123", limit=3))
@@ -65,7 +65,7 @@ async def test_a_value_beyond_the_limit_is_refused_with_both_lengths(database: D
     assert (await change_block(database, OURS, block.id, BlockPatch(append="4", limit=4))).value == "1234"
 
 
-async def test_blocks_come_in_pages_from_either_side(database: Database) -> None:
+async def test_list_blocks_pages_in_both_directions(database: Database) -> None:
     ours = await new_organisation(database)
     ids = [(await create_block(database, ours, NewBlock(label=f"l{number % 2}"))).id for number in range(5)]
 
@@ -89,7 +89,7 @@ async def test_blocks_come_in_pages_from_either_side(database: Database) -> None
         await shown(after="nothing")
 
 
-async def test_what_is_searched_for_is_text_and_no_pattern(database: Database) -> None:
+async def test_block_search_is_literal(database: Database) -> None:
     ours = await new_organisation(database)
     block = await create_block(database, ours, NewBlock(label="Share", value="up by 5%_"))
     await create_block(database, ours, NewBlock(label="other", value="up by 50"))
@@ -97,10 +97,10 @@ async def test_what_is_searched_for_is_text_and_no_pattern(database: Database) -
         assert await list_blocks(database, ours, Page(), only) == [block]
 
 
-async def test_a_deleted_block_leaves_all_that_had_it(database: Database) -> None:
+async def test_delete_block_detaches_it_everywhere(database: Database) -> None:
     block = await create_block(database, OURS, NewBlock(label="facts", value="x"))
     agent = await create_agent(database, OURS, new_agent(), block_ids=[block.id])
-    group = Group(id=GroupId(unique("g")), name=unique("Group"), shared_block_ids=(block.id,))
+    group = Group(id=GroupId(unique_id("g")), name=unique_id("Group"), shared_block_ids=(block.id,))
     assert (await create_group(database, OURS, group)).group.shared_memory == memory(facts="x")
     await delete_block(database, OURS, block.id)
     bare = await read_agent(database, OURS, agent.id)
@@ -111,7 +111,7 @@ async def test_a_deleted_block_leaves_all_that_had_it(database: Database) -> Non
         await delete_block(database, OURS, block.id)
 
 
-async def test_attached_blocks_keep_their_order_and_bear_labels_of_their_own(database: Database) -> None:
+async def test_attachments_keep_order_and_unique_labels(database: Database) -> None:
     first, second, twin = [(await create_block(database, OURS, NewBlock(label=label))).id for label in ("a", "b", "a")]
     agent = await create_agent(database, OURS, new_agent(), block_ids=[second, first])
     assert [block.id for block in agent.blocks] == [second, first]
@@ -124,7 +124,7 @@ async def test_attached_blocks_keep_their_order_and_bear_labels_of_their_own(dat
     assert await read_agent(database, OURS, agent.id) == turned
 
 
-async def test_another_organisations_blocks_are_not_there(database: Database) -> None:
+async def test_blocks_of_other_organisation_are_hidden(database: Database) -> None:
     theirs = await new_organisation(database)
     block = await create_block(database, theirs, NewBlock(label="secret", value="x"))
     agent = await create_agent(database, OURS, new_agent())
@@ -140,7 +140,7 @@ async def test_another_organisations_blocks_are_not_there(database: Database) ->
     assert await find_block(database, theirs, block.id) == block
 
 
-async def test_a_written_memory_is_exactly_what_is_remembered(database: Database) -> None:
+async def test_save_agent_replaces_memory(database: Database) -> None:
     agent = new_agent(memory=memory(notes="x", plan="p"))
     await save_agent(database, OURS, agent)
     before = {block.label: block for block in (await read_agent(database, OURS, agent.id)).blocks}
@@ -164,8 +164,8 @@ async def test_a_written_memory_is_exactly_what_is_remembered(database: Database
         await save_agent(database, OURS, twice)
 
 
-async def test_what_a_groups_members_share_is_written_in_the_same_way(database: Database) -> None:
-    group = Group(id=GroupId(unique("g")), name=unique("Group"), shared_memory=memory(facts="x"))
+async def test_save_group_replaces_shared_memory(database: Database) -> None:
+    group = Group(id=GroupId(unique_id("g")), name=unique_id("Group"), shared_memory=memory(facts="x"))
     await save_group(database, OURS, group)
     changed = group.model_copy(update={"shared_memory": memory(facts="y")})
     assert await save_group(database, OURS, changed) == "updated"

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from tertulia.store.database import Database
-from tests.eventually import eventually
+from tests.harness.polling import eventually
 
 PID = text("SELECT pg_backend_pid()")
 LAST_STATEMENT = text("SELECT query FROM pg_stat_activity WHERE pid = :pid")
@@ -27,16 +27,14 @@ async def pid_of(database: Database) -> int:
     return int(row[0])
 
 
-async def test_a_connection_that_was_cut_while_it_rested_is_replaced_and_nobody_notices(
-    careful: Database, database: Database
-) -> None:
+async def test_cut_idle_connection_is_replaced(careful: Database, database: Database) -> None:
     before = await pid_of(careful)
     await database.rows(text("SELECT pg_terminate_backend(:pid)"), {"pid": before})
     await asyncio.sleep(RESTS_SECONDS)
     assert await pid_of(careful) != before
 
 
-async def test_a_connection_that_has_just_been_used_is_not_tried_first(careful: Database, database: Database) -> None:
+async def test_recent_connection_is_not_pinged(careful: Database, database: Database) -> None:
     async def statement_before_the_next_one(rest: float) -> str:
         pid = await pid_of(careful)
         await asyncio.sleep(rest)
@@ -50,7 +48,7 @@ async def test_a_connection_that_has_just_been_used_is_not_tried_first(careful: 
     assert await statement_before_the_next_one(RESTS_SECONDS) != str(PID)
 
 
-async def test_one_who_asks_one_thing_after_another_gets_the_same_connection(careful: Database) -> None:
+async def test_sequential_queries_reuse_connection(careful: Database) -> None:
     """What it has prepared and the server has cached is used again."""
     await asyncio.gather(*(careful.rows(text("SELECT pg_sleep(0.3)")) for _ in range(2)))
     assert len({await pid_of(careful) for _ in range(6)}) == 1

@@ -26,15 +26,15 @@ from tertulia.store.groups import (
     save_group,
 )
 from tertulia.store.tables import agents
-from tests.store.definitions import new_agent, new_organisation, saved
-from tests.store.salon import unique
+from tests.store.harness import unique_id
+from tests.store.sample_rows import new_agent, new_organisation, save_agents
 
 
-async def test_a_group_is_created_then_unchanged_then_updated(database: Database) -> None:
-    manager, *members = await saved(database, 4)
+async def test_save_group_creates_then_updates(database: Database) -> None:
+    manager, *members = await save_agents(database, 4)
     group = Group(
-        id=GroupId(unique("g")),
-        name=unique("Group"),
+        id=GroupId(unique_id("g")),
+        name=unique_id("Group"),
         agent_ids=tuple(agent.id for agent in members),
         manager_config=DynamicConfig(manager_agent_id=manager.id, starvation_turns=None),
         shared_memory=(MemoryBlock(label="facts", value="x"),),
@@ -46,14 +46,14 @@ async def test_a_group_is_created_then_unchanged_then_updated(database: Database
     assert len(found.shared_block_ids) == 1
     group = group.model_copy(update={"shared_block_ids": found.shared_block_ids})
     assert found == group
-    renamed = group.model_copy(update={"name": unique("Group")})
+    renamed = group.model_copy(update={"name": unique_id("Group")})
     assert await save_group(database, DEFAULT_ORGANISATION, renamed) == "updated"
     assert await find_group(database, DEFAULT_ORGANISATION, group.id) == renamed.model_copy(update={"revision": 2})
 
 
-async def test_a_change_of_a_groups_order_alone_is_an_update(database: Database) -> None:
-    members = [agent.id for agent in await saved(database, 3)]
-    group = Group(id=GroupId(unique("g")), name=unique("Group"), agent_ids=tuple(members))
+async def test_save_group_order_change_is_update(database: Database) -> None:
+    members = [agent.id for agent in await save_agents(database, 3)]
+    group = Group(id=GroupId(unique_id("g")), name=unique_id("Group"), agent_ids=tuple(members))
     await save_group(database, DEFAULT_ORGANISATION, group)
     for order in (members[::-1], members[:1], []):
         changed = group.model_copy(update={"agent_ids": tuple(order)})
@@ -62,26 +62,26 @@ async def test_a_change_of_a_groups_order_alone_is_an_update(database: Database)
         assert await save_group(database, DEFAULT_ORGANISATION, changed) == "unchanged"
 
 
-async def test_a_group_of_unknown_agents_is_refused_and_nothing_is_written(database: Database) -> None:
-    group = Group(id=GroupId(unique("g")), name=unique("Group"), agent_ids=(AgentId("nobody"),))
+async def test_save_group_with_unknown_agent_is_refused(database: Database) -> None:
+    group = Group(id=GroupId(unique_id("g")), name=unique_id("Group"), agent_ids=(AgentId("nobody"),))
     with pytest.raises(NotFound, match="no such agent: 'nobody'"):
         await save_group(database, DEFAULT_ORGANISATION, group)
     with pytest.raises(NotFound, match="no such group"):
         await find_group(database, DEFAULT_ORGANISATION, group.id)
 
 
-async def test_two_groups_cannot_bear_one_name(database: Database) -> None:
-    one = Group(id=GroupId(unique("g")), name=unique("Group"))
+async def test_group_names_are_unique(database: Database) -> None:
+    one = Group(id=GroupId(unique_id("g")), name=unique_id("Group"))
     await save_group(database, DEFAULT_ORGANISATION, one)
     with pytest.raises(Conflict, match="name: another group"):
-        await save_group(database, DEFAULT_ORGANISATION, Group(id=GroupId(unique("g")), name=one.name.lower()))
+        await save_group(database, DEFAULT_ORGANISATION, Group(id=GroupId(unique_id("g")), name=one.name.lower()))
 
 
-async def test_a_group_keeps_its_standby_members_in_order_and_for_whom_they_are(database: Database) -> None:
-    members = [agent.id for agent in await saved(database, 5)]
+async def test_save_group_keeps_standby_order(database: Database) -> None:
+    members = [agent.id for agent in await save_agents(database, 5)]
     group = Group(
-        id=GroupId(unique("g")),
-        name=unique("Group"),
+        id=GroupId(unique_id("g")),
+        name=unique_id("Group"),
         agent_ids=tuple(members[:2]),
         standby=(Standby(agent_id=members[4], stands_in_for=members[1]), Standby(agent_id=members[2])),
     )
@@ -104,13 +104,13 @@ async def test_a_group_keeps_its_standby_members_in_order_and_for_whom_they_are(
     assert (await find_group(database, DEFAULT_ORGANISATION, group.id)).member_ids == promoted.agent_ids
 
 
-async def test_a_group_keeps_its_fallback_managers_and_an_agent_its_fallback_models(database: Database) -> None:
-    manager, deputy, member = await saved(database, 3)
+async def test_save_group_keeps_fallback_managers(database: Database) -> None:
+    manager, deputy, member = await save_agents(database, 3)
     rules = DynamicConfig(manager_agent_id=manager.id, fallback_manager_ids=(deputy.id,), max_pair_turns=None)
     budgets = (Budget(tokens=9, on_reached="stop"), Budget(scope="member", member=member.name, seconds=0.5))
     group = Group(
-        id=GroupId(unique("g")),
-        name=unique("Group"),
+        id=GroupId(unique_id("g")),
+        name=unique_id("Group"),
         agent_ids=(member.id,),
         manager_config=rules,
         settings=GroupSettings(budgets=budgets, on_failure=("standby",), cool_down_turns=None),
@@ -125,12 +125,12 @@ async def test_a_group_keeps_its_fallback_managers_and_an_agent_its_fallback_mod
         await save_group(database, DEFAULT_ORGANISATION, group.model_copy(update={"manager_config": unknown}))
 
 
-async def test_a_group_is_made_with_its_blocks_and_metadata_and_replaced_as_a_whole(database: Database) -> None:
-    [agent] = await saved(database, 1)
+async def test_replace_group_replaces_every_field(database: Database) -> None:
+    [agent] = await save_agents(database, 1)
     block = await create_block(database, DEFAULT_ORGANISATION, NewBlock(label="facts", value="x"))
     group = Group(
-        id=GroupId(unique("g")),
-        name=unique("Group"),
+        id=GroupId(unique_id("g")),
+        name=unique_id("Group"),
         agent_ids=(agent.id,),
         shared_block_ids=(block.id,),
         metadata={"a": 1},
@@ -147,14 +147,14 @@ async def test_a_group_is_made_with_its_blocks_and_metadata_and_replaced_as_a_wh
     assert stored == bare.model_copy(update={"revision": 2})
 
 
-async def test_groups_are_listed_by_kind_by_name_and_by_who_is_in_them(database: Database) -> None:
+async def test_list_groups_applies_filters(database: Database) -> None:
     ours = await new_organisation(database)
     ana, ben, host = [(await create_agent(database, ours, new_agent())).id for _ in range(3)]
     members = {"Led": (ana,), "Turns": (ana, ben), "Empty": ()}
     ids = []
     for name, agent_ids in members.items():
         rules = DynamicConfig(manager_agent_id=host) if name == "Led" else RoundRobinConfig()
-        group = Group(id=GroupId(unique("g")), name=name, agent_ids=agent_ids, manager_config=rules)
+        group = Group(id=GroupId(unique_id("g")), name=name, agent_ids=agent_ids, manager_config=rules)
         ids.append((await create_group(database, ours, group)).group.id)
 
     async def shown(**only: object) -> list[str]:
@@ -171,11 +171,13 @@ async def test_groups_are_listed_by_kind_by_name_and_by_who_is_in_them(database:
     assert await count_groups(database, ours) == 3
 
 
-async def test_another_organisations_groups_agents_and_blocks_are_not_there(database: Database) -> None:
+async def test_groups_of_other_organisation_are_hidden(database: Database) -> None:
     ours, theirs = await new_organisation(database), await new_organisation(database)
     agent = await create_agent(database, theirs, new_agent())
     block = await create_block(database, theirs, NewBlock(label="facts"))
-    group = Group(id=GroupId(unique("g")), name=unique("Group"), agent_ids=(agent.id,), shared_block_ids=(block.id,))
+    group = Group(
+        id=GroupId(unique_id("g")), name=unique_id("Group"), agent_ids=(agent.id,), shared_block_ids=(block.id,)
+    )
     with pytest.raises(NotFound, match=f"no such agent: '{agent.id}'"):
         await create_group(database, ours, group)
     with pytest.raises(NotFound, match=f"no such block: '{block.id}'"):
@@ -194,9 +196,9 @@ async def test_another_organisations_groups_agents_and_blocks_are_not_there(data
         await create_group(database, ours, bare)
 
 
-async def test_a_group_cannot_take_in_an_agent_that_is_being_deleted(database: Database) -> None:
-    [agent] = await saved(database, 1)
-    group = Group(id=GroupId(unique("g")), name=unique("Group"), agent_ids=(agent.id,))
+async def test_create_group_waits_for_agent_deletion(database: Database) -> None:
+    [agent] = await save_agents(database, 1)
+    group = Group(id=GroupId(unique_id("g")), name=unique_id("Group"), agent_ids=(agent.id,))
     async with database.transaction() as connection:
         own = agents.c.id == agent.id
         await connection.execute(select(agents.c.id).where(own).with_for_update())
@@ -208,8 +210,8 @@ async def test_a_group_cannot_take_in_an_agent_that_is_being_deleted(database: D
         await creating
 
 
-async def test_a_group_is_not_created_over_one_that_is_there(database: Database) -> None:
-    group = Group(id=GroupId(unique("group")), name=unique("Group"))
+async def test_create_group_refuses_existing_id(database: Database) -> None:
+    group = Group(id=GroupId(unique_id("group")), name=unique_id("Group"))
     await create_group(database, DEFAULT_ORGANISATION, group)
     with pytest.raises(Conflict, match=f"id: {group.id!r} is taken"):
         await create_group(database, DEFAULT_ORGANISATION, group.model_copy(update={"description": "Another."}))

@@ -24,31 +24,31 @@ from tertulia.store.tables import api_keys
 
 @pytest.fixture
 async def ours(database: Database) -> OrganisationId:
-    return await an_organisation(database)
+    return await make_organisation(database)
 
 
-async def an_organisation(database: Database) -> OrganisationId:
+async def make_organisation(database: Database) -> OrganisationId:
     name = f"org-{uuid4().hex[:12]}"
     return (await create_organisation(database, validated(NewOrganisation, id=name, name=name))).id
 
 
-async def a_key(database: Database, owner: OrganisationId, *scopes: Scope) -> CreatedKey:
+async def make_key(database: Database, owner: OrganisationId, *scopes: Scope) -> CreatedKey:
     return await create_key(database, owner, NewKey(name="a key", scopes=scopes or ("read",)))
 
 
-async def listed(database: Database, owner: OrganisationId) -> list[KeyRow]:
+async def keys_of(database: Database, owner: OrganisationId) -> list[KeyRow]:
     return await list_keys(database, owner)
 
 
-async def test_who_holds_a_key_is_known_by_it(database: Database, ours: OrganisationId) -> None:
-    made = await a_key(database, ours, "post", "read", "post")
+async def test_check_key_returns_principal(database: Database, ours: OrganisationId) -> None:
+    made = await make_key(database, ours, "post", "read", "post")
     assert await check_key(database, made.secret) == Principal(ours, made.key.id, frozenset({"read", "post"}))
     assert made.key.scopes == ("read", "post")
     assert len(made.secret) == len("tertulia_") + 43
 
 
-async def test_the_key_itself_is_not_kept(database: Database, ours: OrganisationId) -> None:
-    made = await a_key(database, ours)
+async def test_key_secret_is_not_stored(database: Database, ours: OrganisationId) -> None:
+    made = await make_key(database, ours)
     row = await database.row(
         text("SELECT k::text AS words, k.hash FROM api_keys k WHERE id = :id"), {"id": made.key.id}
     )
@@ -59,48 +59,48 @@ async def test_the_key_itself_is_not_kept(database: Database, ours: Organisation
     assert made.secret not in repr(made)
 
 
-async def test_what_is_no_key_is_nobodys(database: Database, ours: OrganisationId) -> None:
-    made = await a_key(database, ours)
+async def test_check_key_unknown_is_none(database: Database, ours: OrganisationId) -> None:
+    made = await make_key(database, ours)
     wrong = made.secret[:-1] + ("a" if made.secret[-1] != "a" else "b")
     for secret in (wrong, "", "tertulia_", made.key.id, made.secret + "\0", made.secret.upper(), f" {made.secret}"):
         assert await check_key(database, secret) is None
 
 
-async def test_a_revoked_key_stops_working_at_once_and_for_ever(database: Database, ours: OrganisationId) -> None:
-    made = await a_key(database, ours)
+async def test_revoked_key_stops_working(database: Database, ours: OrganisationId) -> None:
+    made = await make_key(database, ours)
     assert await is_valid(database, made.key.id)
     revoked = await revoke_key(database, ours, made.key.id)
     assert await check_key(database, made.secret) is None
     assert not await is_valid(database, made.key.id)
     assert revoked.revoked_at is not None
     assert await revoke_key(database, ours, made.key.id) == revoked
-    assert await listed(database, ours) == [revoked]
+    assert await keys_of(database, ours) == [revoked]
 
 
-async def test_keys_of_others_are_not_there(database: Database, ours: OrganisationId) -> None:
-    theirs = await a_key(database, await an_organisation(database))
+async def test_keys_of_other_organisation_are_hidden(database: Database, ours: OrganisationId) -> None:
+    theirs = await make_key(database, await make_organisation(database))
     with pytest.raises(NotFound, match=theirs.key.id):
         await revoke_key(database, ours, theirs.key.id)
     with pytest.raises(NotFound, match=theirs.key.id):
         await list_keys(database, ours, after=theirs.key.id)
-    assert await listed(database, ours) == []
+    assert await keys_of(database, ours) == []
     assert await check_key(database, theirs.secret) is not None
 
 
-async def test_keys_are_listed_in_pages_the_oldest_first(database: Database, ours: OrganisationId) -> None:
-    made = [(await a_key(database, ours)).key for _ in range(5)]
+async def test_list_keys_pages_oldest_first(database: Database, ours: OrganisationId) -> None:
+    made = [(await make_key(database, ours)).key for _ in range(5)]
     first = await list_keys(database, ours, limit=2)
     second = await list_keys(database, ours, limit=2, after=first[-1].id)
     third = await list_keys(database, ours, limit=2, after=second[-1].id)
     assert [*first, *second, *third] == made
 
 
-async def test_the_use_of_a_key_is_noted_once_a_minute(database: Database, ours: OrganisationId) -> None:
-    made = await a_key(database, ours)
+async def test_key_use_is_recorded_once_a_minute(database: Database, ours: OrganisationId) -> None:
+    made = await make_key(database, ours)
 
     async def used() -> object:
         await check_key(database, made.secret)
-        (row,) = await listed(database, ours)
+        (row,) = await keys_of(database, ours)
         return row.used_at
 
     first = await used()
@@ -111,26 +111,26 @@ async def test_the_use_of_a_key_is_noted_once_a_minute(database: Database, ours:
     assert await used() not in (None, first)
 
 
-async def test_nobody_grants_what_they_may_not_do(database: Database, ours: OrganisationId) -> None:
-    operator = await check_key(database, (await a_key(database, ours, "operate")).secret)
+async def test_create_key_cannot_exceed_own_scopes(database: Database, ours: OrganisationId) -> None:
+    operator = await check_key(database, (await make_key(database, ours, "operate")).secret)
     assert operator is not None
     granted = await create_key(database, ours, validated(NewKey, name="less", scopes=("post",)), granted_by=operator)
     assert granted.key.scopes == ("post",)
     with pytest.raises(Forbidden, match="admin"):
         await create_key(database, ours, validated(NewKey, name="more", scopes=("post", "admin")), granted_by=operator)
-    assert len(await listed(database, ours)) == 2
+    assert len(await keys_of(database, ours)) == 2
 
 
 @pytest.mark.parametrize(
     ("name", "scopes", "words"),
     [("x", ["reed"], "'read', 'post', 'operate' or 'admin'"), ("x", [], "scopes"), (" ", ["read"], "name")],
 )
-def test_a_key_that_cannot_be_is_refused_in_words(name: str, scopes: list[str], words: str) -> None:
+def test_new_key_invalid_is_refused(name: str, scopes: list[str], words: str) -> None:
     with pytest.raises(InvalidDefinition, match=words):
         validated(NewKey, name=name, scopes=tuple(scopes))
 
 
-async def test_a_key_is_found_by_the_index_of_its_hash(database: Database) -> None:
+async def test_check_key_uses_hash_index(database: Database) -> None:
     async with database.transaction() as connection:
         await connection.execute(text("SET LOCAL enable_seqscan = off"))
         rows = await connection.execute(
@@ -139,7 +139,7 @@ async def test_a_key_is_found_by_the_index_of_its_hash(database: Database) -> No
         assert "uq_api_keys_hash" in "\n".join(line for (line,) in rows)
 
 
-async def test_an_organisation_is_made_once(database: Database, ours: OrganisationId) -> None:
+async def test_create_organisation_refuses_duplicates(database: Database, ours: OrganisationId) -> None:
     with pytest.raises(InvalidDefinition, match=ours):
         await create_organisation(database, validated(NewOrganisation, id=ours, name=ours))
     assert (await find_organisation(database, ours)).name == ours
@@ -150,7 +150,7 @@ async def test_an_organisation_is_made_once(database: Database, ours: Organisati
         validated(NewOrganisation, id="two words", name="two words")
 
 
-async def test_the_local_key_is_kept_as_long_as_it_is_valid(url: str, database: Database, tmp_path: Path) -> None:
+async def test_local_key_is_reused_while_valid(url: str, database: Database, tmp_path: Path) -> None:
     path = await local_key(url, tmp_path)
     assert path.stat().st_mode & 0o777 == 0o600
     first = path.read_text()

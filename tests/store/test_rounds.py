@@ -7,7 +7,7 @@ from tertulia.core.phases import PhaseChange
 from tertulia.store.events import read_events
 from tertulia.store.rounds import RoundRecord, announce_phase, close_round, outcome_of
 from tertulia.store.transcript import record_posts
-from tests.store.salon import Salon, post
+from tests.store.harness import StoreHarness, post
 
 BEGINS = PhaseChange(number=1, phase="executing", round=1)
 ENDS = PhaseChange(number=2, phase="ready", round=1, reason="max_turns", explanation="enough")
@@ -17,8 +17,8 @@ RECORD = RoundRecord(
 )
 
 
-async def test_a_round_begins_and_ends_once_whoever_writes_it_again(salon: Salon) -> None:
-    database, here = salon.database, salon.conversation_id
+async def test_round_start_and_end_are_idempotent(harness: StoreHarness) -> None:
+    database, here = harness.database, harness.conversation_id
     for _ in range(2):
         begun = (record_posts(database, here, [post("a", "one")], round=1, begins=BEGINS) for _ in range(4))
         assert await asyncio.gather(*begun) == [1] * 4

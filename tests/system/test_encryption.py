@@ -16,8 +16,8 @@ import pytest
 from tertulia.configuration import RunningStack, find_running_stack
 from tertulia.devstack.temporal import find_executable
 from tests.conftest import clean_environment
-from tests.leaks import leaks, phrases
-from tests.system.conftest import CommandLine, wait_for_words
+from tests.harness.command_line import CommandLine, wait_for_output
+from tests.harness.leak_detection import find_leaks, word_pairs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -42,28 +42,28 @@ IN_THE_CLEAR = {
 }
 
 
-def house(tmp_path: Path, keys: str) -> CommandLine:
+def command_line_with_keys(tmp_path: Path, keys: str) -> CommandLine:
     return CommandLine(
         tmp_path / "data", tmp_path / "up.log", {**clean_environment(), "TERTULIA_ENCRYPTION_KEYS": keys}
     )
 
 
 @contextmanager
-def up(command_line: CommandLine) -> Iterator[None]:
+def running_up(command_line: CommandLine) -> Iterator[None]:
     """The stack, for as long as the block lasts."""
     with command_line.output.open("w") as output:
         process = subprocess.Popen(
             command_line.up_command(), env=dict(command_line.environment), stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        wait_for_words("Ctrl-C", process, command_line.output)
+        wait_for_output("Ctrl-C", process, command_line.output)
         yield
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
 
 
-def running(command_line: CommandLine) -> RunningStack:
+def running_stack(command_line: CommandLine) -> RunningStack:
     """Where the stack's parts are."""
     stack = find_running_stack(command_line.data)
     assert stack
@@ -72,23 +72,23 @@ def running(command_line: CommandLine) -> RunningStack:
 
 def temporal(command_line: CommandLine, *arguments: str) -> str:
     """What Temporal's own command line prints, as JSON."""
-    address = str(running(command_line).temporal_address)
+    address = str(running_stack(command_line).temporal_address)
     command = [find_executable(), *arguments, "-o", "json", "--address", address]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
-def said(tertulia: CommandLine, conversation: str) -> list[str]:
+def transcript_texts(tertulia: CommandLine, conversation: str) -> list[str]:
     shown = json.loads(tertulia("show", conversation, "--json").stdout)
     return [message["text"] for message in shown["messages"]]
 
 
-def decoding(codec: str, key: str | None) -> int:
+def decode_status(codec: str, key: str | None) -> int:
     """The status with which the codec answers to this key."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     return httpx2.post(f"{codec}/decode", json={"payloads": []}, headers=headers).status_code
 
 
-def may_ask(codec: str, origin: str) -> bool:
+def is_origin_allowed(codec: str, origin: str) -> bool:
     """Whether a browser lets pages of that origin ask the codec."""
     headers = {
         "Origin": origin,
@@ -98,57 +98,57 @@ def may_ask(codec: str, origin: str) -> bool:
     return httpx2.options(f"{codec}/decode", headers=headers).headers.get("access-control-allow-origin") == origin
 
 
-def test_temporals_command_line_shows_no_text_but_through_the_codec(tmp_path: Path) -> None:
-    tertulia = house(tmp_path, A)
+def test_temporal_cli_shows_text_only_by_codec(tmp_path: Path) -> None:
+    tertulia = command_line_with_keys(tmp_path, A)
     (tmp_path / "table.yaml").write_text(TABLE)
-    with up(tertulia):
+    with running_up(tertulia):
         tertulia("apply", str(tmp_path / "table.yaml"))
         tertulia("start", "Harbour bench", QUESTION, "--id", "ferry", "--follow")
         tertulia("members", "mute", "ferry", "Wilhelmina")
         tertulia("say", "ferry", "And at night?", "--follow")
-        words = phrases(said(tertulia, "ferry")) | IN_THE_CLEAR
+        words = word_pairs(transcript_texts(tertulia, "ferry")) | IN_THE_CLEAR
         assert len(words) > 50
         history = temporal(tertulia, "workflow", "show", "-w", "ferry")
         assert json.loads(history)["events"]
-        assert leaks(history, *words) == set()
-        assert leaks(temporal(tertulia, "workflow", "describe", "-w", "ferry"), *words) == set()
-        assert leaks(temporal(tertulia, "workflow", "list"), *words) == set()
-        codec = f"{running(tertulia).api_url}/v1/codec"
+        assert find_leaks(history, *words) == set()
+        assert find_leaks(temporal(tertulia, "workflow", "describe", "-w", "ferry"), *words) == set()
+        assert find_leaks(temporal(tertulia, "workflow", "list"), *words) == set()
+        codec = f"{running_stack(tertulia).api_url}/v1/codec"
         key = tertulia("keys", "create", "night shift", "--scope", "operate").stdout.strip()
         through = ("--codec-endpoint", codec, "--codec-auth", f"Bearer {key}")
-        read = leaks(temporal(tertulia, "workflow", "show", "-w", "ferry", *through), *words)
-        assert phrases([QUESTION]) | {"Wilhelmina", "Bartholomew", "Harbour bench"} <= read
+        read = find_leaks(temporal(tertulia, "workflow", "show", "-w", "ferry", *through), *words)
+        assert word_pairs([QUESTION]) | {"Wilhelmina", "Bartholomew", "Harbour bench"} <= read
         assert len(read) > len(words) * 0.9
         weak = tertulia("keys", "create", "visitor", "--scope", "post").stdout.strip()
-        assert [decoding(codec, who) for who in (None, "tertulia_wrong", weak, key)] == [401, 401, 403, 200]
+        assert [decode_status(codec, who) for who in (None, "tertulia_wrong", weak, key)] == [401, 401, 403, 200]
         with httpx2.Client() as browser:
             assert browser.post(f"{codec}/session", headers={"Authorization": f"Bearer {key}"}).status_code == 204
             assert browser.post(f"{codec}/decode", json={"payloads": []}).status_code == 200
-        assert may_ask(codec, str(running(tertulia).temporal_ui_url))
-        assert not may_ask(codec, "http://elsewhere.example")
+        assert is_origin_allowed(codec, str(running_stack(tertulia).temporal_ui_url))
+        assert not is_origin_allowed(codec, "http://elsewhere.example")
     files = list(tertulia.data.glob("temporal.db*"))
     assert files
     assert not [file for file in files if b"lighthouse" in file.read_bytes()]
 
 
-def test_keys_are_rotated_over_a_restart_and_a_missing_one_is_named(tmp_path: Path) -> None:
-    first, keyless, rotated = (house(tmp_path, keys) for keys in (A, B, f"{B},{A}"))
+def test_key_rotation_over_restarts(tmp_path: Path) -> None:
+    first, keyless, rotated = (command_line_with_keys(tmp_path, keys) for keys in (A, B, f"{B},{A}"))
     (tmp_path / "table.yaml").write_text(TABLE)
-    with up(first):
+    with running_up(first):
         first("apply", str(tmp_path / "table.yaml"))
         first("start", "Harbour bench", QUESTION, "--id", "ferry", "--follow")
-    with up(keyless):
+    with running_up(keyless):
         limit = time.monotonic() + 60
-        while "key-a" not in (message := keyless.refused("status", "ferry")):
+        while "key-a" not in (message := keyless.error_line("status", "ferry")):
             assert time.monotonic() < limit, message
             time.sleep(0.2)
         assert message.startswith(
             "the worker cannot answer the query: a payload is encrypted under the key 'key-a', which is not in"
         )
-    with up(rotated):
+    with running_up(rotated):
         rotated("say", "ferry", "And at night?", "--follow")
-        assert len(said(rotated, "ferry")) == 6
-        missing = rotated.refused("status", "ferry", TERTULIA_ENCRYPTION_KEYS=A)
+        assert len(transcript_texts(rotated, "ferry")) == 6
+        missing = rotated.error_line("status", "ferry", TERTULIA_ENCRYPTION_KEYS=A)
         assert missing.startswith("a payload is encrypted under the key 'key-b', which is not in TERTULIA_ENCRYPTION")
-        malformed = rotated.refused("status", "ferry", TERTULIA_ENCRYPTION_KEYS="key-b:hush")
+        malformed = rotated.error_line("status", "ferry", TERTULIA_ENCRYPTION_KEYS="key-b:hush")
         assert malformed == "TERTULIA_ENCRYPTION_KEYS: entry 1: a key has 32 bytes, this one has 3"

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from sqlalchemy import func, select
 
-from chaos.house import House, persist, until
+from chaos.killable_stack import KillableStack, persist, until
 from tertulia.activities.failpoints import FAILPOINTS_ENV, Failpoint
 from tertulia.core.ids import ConversationId
 from tertulia.core.records import FinishedTurn, MembershipChange
@@ -20,19 +20,25 @@ from tertulia.store.migrate import upgrade_async
 from tertulia.store.tables import conversations, members, membership_changes
 from tertulia.testing import DirectClient
 from tests.conftest import clean_environment
-from tests.eventually import eventually
-from tests.system.api import bearer, make_key
-from tests.system.hall import PATIENCE, Gathering, Hall, gathered, until_all
+from tests.harness.api_server import bearer, make_key
+from tests.harness.polling import eventually
+from tests.system.group_change_stack import (
+    TIMEOUT_SECONDS,
+    GroupChangeStack,
+    GroupConversations,
+    create_group_conversations,
+    wait_until_all,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-TALKS = 30
+CONVERSATIONS = 30
 WITHIN_SECONDS = 60
 """From the kill until the change has reached every conversation."""
 
 
 @pytest.fixture(scope="module")
-async def hall(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hall]:
+async def change_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GroupChangeStack]:
     """Two workers and an API, each a process of its own."""
 
     async def migrate(stack: Stack) -> None:
@@ -40,7 +46,7 @@ async def hall(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hall]:
 
     failpoints: Path = tmp_path_factory.mktemp("failpoints")
     options = StackOptions(
-        data=tmp_path_factory.mktemp("hall") / "data",
+        data=tmp_path_factory.mktemp("stack") / "data",
         temporal_port=0,
         ui_port=None,
         model_port=0,
@@ -52,63 +58,75 @@ async def hall(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hall]:
         key = await make_key(client.scope.database, "operate")
         assert stack.addresses.api_url
         async with httpx2.AsyncClient(
-            base_url=stack.addresses.api_url, headers=bearer(key.secret), timeout=PATIENCE
+            base_url=stack.addresses.api_url, headers=bearer(key.secret), timeout=TIMEOUT_SECONDS
         ) as api:
-            yield Hall(House(stack, client, failpoints), api)
+            yield GroupChangeStack(KillableStack(stack, client, failpoints), api)
 
 
-async def _told(hall: Hall, gathering: Gathering) -> int:
+async def _changed_count(change_stack: GroupChangeStack, group_conversations: GroupConversations) -> int:
     """In how many of the conversations the roster has changed."""
     changed = func.count(membership_changes.c.conversation_id.distinct())
-    return await hall.count(select(changed).where(membership_changes.c.conversation_id.in_(gathering.talks)))
+    return await change_stack.count(
+        select(changed).where(membership_changes.c.conversation_id.in_(group_conversations.conversation_ids))
+    )
 
 
-async def _hit(hall: Hall, failpoint: Failpoint) -> None:
+async def _wait_for_failpoint(change_stack: GroupChangeStack, failpoint: Failpoint) -> None:
     async def is_hit() -> bool:
-        return hall.house.is_hit(failpoint)
+        return change_stack.killable.is_hit(failpoint)
 
     await eventually(is_hit, bool, seconds=WITHIN_SECONDS)
 
 
-async def _until_left(hall: Hall, talks: list[ConversationId], agent_id: str) -> None:
+async def _wait_until_removed(
+    change_stack: GroupChangeStack, conversation_ids: list[ConversationId], agent_id: str
+) -> None:
     """Until the agent is in none of the conversations, by the database and by what each says of itself."""
     began = time.monotonic()
     here = select(func.count()).where(
-        members.c.conversation_id.in_(talks), members.c.agent_id == agent_id, members.c.state != "removed"
+        members.c.conversation_id.in_(conversation_ids), members.c.agent_id == agent_id, members.c.state != "removed"
     )
-    await until(lambda: hall.count(here), lambda number: number == 0, WITHIN_SECONDS)
-    print(f"{len(talks)} conversations without the agent after {time.monotonic() - began:.1f} s")
-    for talk in talks:
-        await until(_status(hall, talk), lambda status: agent_id not in _present(status), WITHIN_SECONDS)
+    await until(lambda: change_stack.count(here), lambda number: number == 0, WITHIN_SECONDS)
+    print(f"{len(conversation_ids)} conversations without the agent after {time.monotonic() - began:.1f} s")
+    for conversation_id in conversation_ids:
+        await until(
+            _status(change_stack, conversation_id), lambda status: agent_id not in _present(status), WITHIN_SECONDS
+        )
 
 
-def _status(hall: Hall, talk: ConversationId) -> Callable[[], Awaitable[ConversationStatus]]:
-    return lambda: hall.client.conversations.handle(talk).status(live=True)
+def _status(
+    change_stack: GroupChangeStack, conversation_id: ConversationId
+) -> Callable[[], Awaitable[ConversationStatus]]:
+    return lambda: change_stack.client.conversations.handle(conversation_id).status(live=True)
 
 
 def _present(status: ConversationStatus) -> list[str]:
     return [member.agent_id for member in status.roster.members]
 
 
-async def _removal(hall: Hall, talk: ConversationId, agent_id: str) -> MembershipChange:
+async def _removal(change_stack: GroupChangeStack, conversation_id: ConversationId, agent_id: str) -> MembershipChange:
     """The only change of the conversation's roster: that the agent was removed."""
-    (change,) = await hall.client.conversations.handle(talk).members.changes()
+    (change,) = await change_stack.client.conversations.handle(conversation_id).members.changes()
     member = change.detail["member"]
     assert isinstance(member, dict)
     assert (change.kind, member["agent_id"]) == ("remove", agent_id)
     return change
 
 
-async def _check_silence(hall: Hall, gathering: Gathering) -> None:
+async def _check_speakers(change_stack: GroupChangeStack, group_conversations: GroupConversations) -> None:
     """Everybody talks on, but the one who has left."""
-    for talk in gathering.idle:
-        await hall.client.conversations.handle(talk).post("Is somebody missing?")
-    await until_all(hall, gathering.talks, (conversations.c.phase == "ready") & (conversations.c.last_turn > 3))
-    for talk in gathering.talks:
-        removal = await _removal(hall, talk, gathering.leaver)
-        turns = [turn async for turn in hall.client.conversations.handle(talk).turns()]
-        assert gathering.leaver in _speakers(turns[: removal.after_turn])
-        assert _speakers(turns[removal.after_turn :]) == {*gathering.staying}
+    for conversation_id in group_conversations.idle:
+        await change_stack.client.conversations.handle(conversation_id).post("Is somebody missing?")
+    await wait_until_all(
+        change_stack,
+        group_conversations.conversation_ids,
+        (conversations.c.phase == "ready") & (conversations.c.last_turn > 3),
+    )
+    for conversation_id in group_conversations.conversation_ids:
+        removal = await _removal(change_stack, conversation_id, group_conversations.removed_agent_id)
+        turns = [turn async for turn in change_stack.client.conversations.handle(conversation_id).turns()]
+        assert group_conversations.removed_agent_id in _speakers(turns[: removal.after_turn])
+        assert _speakers(turns[removal.after_turn :]) == {*group_conversations.remaining_agent_ids}
         assert [turn.turn for turn in turns] == list(range(1, len(turns) + 1))
 
 
@@ -116,94 +134,114 @@ def _speakers(turns: list[FinishedTurn]) -> set[str]:
     return {turn.speaker_id for turn in turns}
 
 
-async def _check_change(hall: Hall, gathering: Gathering, patch: dict[str, Any]) -> None:
+async def _check_change(
+    change_stack: GroupChangeStack, group_conversations: GroupConversations, patch: dict[str, Any]
+) -> None:
     """It was made once, it reached everyone once, and nothing of it is left to do."""
-    await _until_left(hall, gathering.talks, gathering.leaver)
-    for talk in gathering.talks:
-        assert _present(await persist(_status(hall, talk))) == gathering.staying
-        assert (await _removal(hall, talk, gathering.leaver)).command_id.startswith("auto:group-2-")
-    group = (await hall.asked("GET", gathering.path)).json()
-    assert (group["revision"], group["agent_ids"]) == (2, gathering.staying)
-    late = await hall.asked("PATCH", gathering.path, json=patch, headers={"If-Match": "1"})
+    await _wait_until_removed(change_stack, group_conversations.conversation_ids, group_conversations.removed_agent_id)
+    for conversation_id in group_conversations.conversation_ids:
+        assert (
+            _present(await persist(_status(change_stack, conversation_id))) == group_conversations.remaining_agent_ids
+        )
+        assert (
+            await _removal(change_stack, conversation_id, group_conversations.removed_agent_id)
+        ).command_id.startswith("auto:group-2-")
+    group = (await change_stack.request_until_answered("GET", group_conversations.path)).json()
+    assert (group["revision"], group["agent_ids"]) == (2, group_conversations.remaining_agent_ids)
+    late = await change_stack.request_until_answered(
+        "PATCH", group_conversations.path, json=patch, headers={"If-Match": "1"}
+    )
     assert late.status_code == 409
     assert "revision 2 now, not 1" in late.json()["detail"]
-    await _check_silence(hall, gathering)
-    await eventually(lambda: _running_changes(hall), lambda number: number == 0, seconds=WITHIN_SECONDS, every=0.2)
+    await _check_speakers(change_stack, group_conversations)
+    await eventually(
+        lambda: _running_changes(change_stack), lambda number: number == 0, seconds=WITHIN_SECONDS, interval_seconds=0.2
+    )
 
 
-async def _running_changes(hall: Hall) -> int:
+async def _running_changes(change_stack: GroupChangeStack) -> int:
     query = 'WorkflowType="GroupChange" and ExecutionStatus="Running"'
-    return (await hall.client.scope.temporal.count_workflows(query)).count
+    return (await change_stack.client.scope.temporal.count_workflows(query)).count
 
 
-async def test_all_are_killed_between_the_write_and_its_report(hall: Hall) -> None:
+async def test_group_change_kill_before_report(change_stack: GroupChangeStack) -> None:
     """Whoever asked has no answer, and nobody has been told anything: what is written is told all the same."""
-    gathering = await gathered(hall, TALKS)
-    patch = {"agent_ids": gathering.staying}
-    hall.house.arm(Failpoint.AFTER_GROUP_CHANGE_COMMIT)
-    asking = asyncio.create_task(hall.api.patch(gathering.path, json=patch, headers={"If-Match": "1"}))
-    await _hit(hall, Failpoint.AFTER_GROUP_CHANGE_COMMIT)
-    assert await _told(hall, gathering) == 0
+    group_conversations = await create_group_conversations(change_stack, CONVERSATIONS)
+    patch = {"agent_ids": group_conversations.remaining_agent_ids}
+    change_stack.killable.arm(Failpoint.AFTER_GROUP_CHANGE_COMMIT)
+    asking = asyncio.create_task(
+        change_stack.api.patch(group_conversations.path, json=patch, headers={"If-Match": "1"})
+    )
+    await _wait_for_failpoint(change_stack, Failpoint.AFTER_GROUP_CHANGE_COMMIT)
+    assert await _changed_count(change_stack, group_conversations) == 0
     assert not asking.done()
-    await hall.kill_workers_and_api()
-    hall.house.release()
+    await change_stack.kill_workers_and_api()
+    change_stack.killable.release()
     with pytest.raises(httpx2.TransportError):
         await asking
-    await _check_change(hall, gathering, patch)
+    await _check_change(change_stack, group_conversations, patch)
 
 
-async def test_all_are_killed_while_the_conversations_are_told(hall: Hall) -> None:
+async def test_group_change_kill_during_delivery(change_stack: GroupChangeStack) -> None:
     """Some have been told and some have not: those are, and the others are not told anything new."""
-    gathering = await gathered(hall, TALKS)
-    patch = {"agent_ids": gathering.staying}
-    hall.house.arm(Failpoint.BEFORE_NOTIFICATION)
-    answer = await hall.api.patch(gathering.path, json=patch)
+    group_conversations = await create_group_conversations(change_stack, CONVERSATIONS)
+    patch = {"agent_ids": group_conversations.remaining_agent_ids}
+    change_stack.killable.arm(Failpoint.BEFORE_NOTIFICATION)
+    answer = await change_stack.api.patch(group_conversations.path, json=patch)
     assert (answer.status_code, answer.json()["revision"]) == (200, 2)
-    await _hit(hall, Failpoint.BEFORE_NOTIFICATION)
-    told = await until(lambda: _told(hall, gathering), lambda number: number > 0, PATIENCE)
-    assert told < TALKS
-    await hall.kill_workers_and_api()
-    hall.house.release()
-    await _check_change(hall, gathering, patch)
+    await _wait_for_failpoint(change_stack, Failpoint.BEFORE_NOTIFICATION)
+    told = await until(
+        lambda: _changed_count(change_stack, group_conversations), lambda number: number > 0, TIMEOUT_SECONDS
+    )
+    assert told < CONVERSATIONS
+    await change_stack.kill_workers_and_api()
+    change_stack.killable.release()
+    await _check_change(change_stack, group_conversations, patch)
 
 
-async def test_an_agent_deleted_by_force_leaves_every_conversation_that_runs(hall: Hall) -> None:
+async def test_forced_agent_deletion_removes_member(change_stack: GroupChangeStack) -> None:
     """Those of its group, and those to which an operator has added it."""
-    gathering = await gathered(hall, talks=6)
-    (host,) = await hall.agents("Dora")
-    others = (await hall.made("/v1/groups/", agent_ids=[host]))["id"]
-    visited = await _visited(hall, others, gathering.leaver)
-    assert (await hall.api.delete(f"/v1/agents/{gathering.leaver}")).status_code == 409
-    await _delete_by_force(hall, gathering.leaver)
-    await _until_left(hall, [*gathering.talks, visited], gathering.leaver)
-    assert [change.kind for change in await hall.client.conversations.handle(visited).members.changes()] == [
+    group_conversations = await create_group_conversations(change_stack, conversation_ids=6)
+    (host,) = await change_stack.agents("Dora")
+    others = (await change_stack.create("/v1/groups/", agent_ids=[host]))["id"]
+    guest_conversation = await _conversation_with_guest(change_stack, others, group_conversations.removed_agent_id)
+    assert (await change_stack.api.delete(f"/v1/agents/{group_conversations.removed_agent_id}")).status_code == 409
+    await _delete_by_force(change_stack, group_conversations.removed_agent_id)
+    await _wait_until_removed(
+        change_stack, [*group_conversations.conversation_ids, guest_conversation], group_conversations.removed_agent_id
+    )
+    assert [
+        change.kind for change in await change_stack.client.conversations.handle(guest_conversation).members.changes()
+    ] == [
         "add",
         "remove",
     ]
-    await _check_silence(hall, gathering)
+    await _check_speakers(change_stack, group_conversations)
 
 
-async def test_an_agent_deleted_by_force_leaves_also_where_it_takes_part_in_what_it_may_manage(hall: Hall) -> None:
+async def test_forced_agent_deletion_of_guest_manager(change_stack: GroupChangeStack) -> None:
     """Its conversation is told twice: that the group has changed, and that the agent is gone."""
-    lead, host, guest = await hall.agents("Lead", "Dora", "Emil")
+    lead, host, guest = await change_stack.agents("Lead", "Dora", "Emil")
     rules = {"manager_type": "dynamic", "manager_agent_id": lead}
-    led = (await hall.made("/v1/groups/", agent_ids=[host], manager_config=rules))["id"]
-    visited = await _visited(hall, led, guest)
-    patched = await hall.api.patch(f"/v1/groups/{led}", json={"manager_config": {"fallback_manager_ids": [guest]}})
+    led = (await change_stack.create("/v1/groups/", agent_ids=[host], manager_config=rules))["id"]
+    guest_conversation = await _conversation_with_guest(change_stack, led, guest)
+    patched = await change_stack.api.patch(
+        f"/v1/groups/{led}", json={"manager_config": {"fallback_manager_ids": [guest]}}
+    )
     assert patched.status_code == 200, patched.text
-    await _delete_by_force(hall, guest)
-    await _until_left(hall, [visited], guest)
+    await _delete_by_force(change_stack, guest)
+    await _wait_until_removed(change_stack, [guest_conversation], guest)
 
 
-async def _visited(hall: Hall, group_id: str, guest: str) -> ConversationId:
+async def _conversation_with_guest(change_stack: GroupChangeStack, group_id: str, guest: str) -> ConversationId:
     """A conversation of the group, to which an operator has added the guest."""
-    talk = (await hall.client.conversations.create(group_id, "Who comes to see us?")).id
-    await hall.client.conversations.handle(talk).members.add(guest)
-    await until(_status(hall, talk), lambda status: guest in _present(status), PATIENCE)
-    return talk
+    conversation_id = (await change_stack.client.conversations.create(group_id, "Who comes to see us?")).id
+    await change_stack.client.conversations.handle(conversation_id).members.add(guest)
+    await until(_status(change_stack, conversation_id), lambda status: guest in _present(status), TIMEOUT_SECONDS)
+    return conversation_id
 
 
-async def _delete_by_force(hall: Hall, agent_id: str) -> None:
-    deleted = await hall.api.delete(f"/v1/agents/{agent_id}", params={"force": True})
+async def _delete_by_force(change_stack: GroupChangeStack, agent_id: str) -> None:
+    deleted = await change_stack.api.delete(f"/v1/agents/{agent_id}", params={"force": True})
     assert deleted.status_code == 200, deleted.text
-    assert (await hall.api.get(f"/v1/agents/{agent_id}")).status_code == 404
+    assert (await change_stack.api.get(f"/v1/agents/{agent_id}")).status_code == 404

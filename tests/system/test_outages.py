@@ -10,28 +10,28 @@ import pytest
 
 from tertulia.configuration import STACK_FILE
 from tertulia.devstack.data_folder import StackRecord
-from tests.eventually import eventually
-from tests.system.conftest import CommandLine
-from tests.system.test_kills import GROUP, House, open_house, transcript
+from tests.harness.command_line import CommandLine
+from tests.harness.polling import eventually
+from tests.system.test_worker_kills import GROUP, ScriptedStack, open_scripted_stack, transcript
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    async with open_house(tmp_path_factory.mktemp("house") / "data") as opened:
+async def scripted_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ScriptedStack]:
+    async with open_scripted_stack(tmp_path_factory.mktemp("stack") / "data") as opened:
         yield opened
 
 
 @pytest.fixture
-def command(house: House, tmp_path: Path) -> CommandLine:
-    return CommandLine(house.stack.options.data, tmp_path / "unused")
+def command(scripted_stack: ScriptedStack, tmp_path: Path) -> CommandLine:
+    return CommandLine(scripted_stack.stack.options.data, tmp_path / "unused")
 
 
 @contextmanager
-def frozen(house: House, program: str) -> Iterator[None]:
+def frozen(scripted_stack: ScriptedStack, program: str) -> Iterator[None]:
     """The program and its children stand still, and answer nothing."""
-    record = StackRecord.model_validate_json((house.stack.options.data / STACK_FILE).read_bytes())
+    record = StackRecord.model_validate_json((scripted_stack.stack.options.data / STACK_FILE).read_bytes())
     process = next(one for one in record.processes if one.name == program).find()
     assert process is not None
     all_of_it: list[psutil.Process] = [process, *process.children(recursive=True)]
@@ -44,18 +44,18 @@ def frozen(house: House, program: str) -> Iterator[None]:
             one.resume()
 
 
-async def test_what_a_frozen_temporal_did_not_accept_is_accepted_later_once(house: House, command: CommandLine) -> None:
-    client = house.play.client
+async def test_frozen_temporal_accepts_retry_once(scripted_stack: ScriptedStack, command: CommandLine) -> None:
+    client = scripted_stack.script.client
     conversation = (await client.conversations.create(GROUP, "Shall the square be closed to cars?")).id
     await eventually(
         lambda: client.conversations.handle(conversation).status(live=True),
         lambda status: status.stop_reason is not None,
     )
     say = ("say", conversation, "And at night?", "--id", "night")
-    with frozen(house, "temporal"):
-        refused = await asyncio.to_thread(command.process, *say, code=1)
-        assert "not accepted" in refused.stderr
-        assert "--id night: it counts once" in refused.stderr
+    with frozen(scripted_stack, "temporal"):
+        error_line = await asyncio.to_thread(command.process, *say, code=1)
+        assert "not accepted" in error_line.stderr
+        assert "--id night: it counts once" in error_line.stderr
         shown = await asyncio.to_thread(command.process, "show", conversation)
         assert "Shall the square" in shown.stdout, "reading the transcript needs no Temporal"
     for _ in range(2):
@@ -68,19 +68,19 @@ async def test_what_a_frozen_temporal_did_not_accept_is_accepted_later_once(hous
     assert texts.count("And at night?") == 1
 
 
-async def test_turns_wait_for_a_database_that_is_away_and_go_on(house: House, command: CommandLine) -> None:
-    client = house.play.client
-    await house.model.behave(delay_ms=200)
+async def test_turns_wait_for_frozen_database(scripted_stack: ScriptedStack, command: CommandLine) -> None:
+    client = scripted_stack.script.client
+    await scripted_stack.model.behave(delay_ms=200)
     conversation = (await client.conversations.create(GROUP, "Shall the square be closed to cars?")).id
     await eventually(
         lambda: client.conversations.handle(conversation).status(live=True), lambda status: status.turn >= 1
     )
-    with frozen(house, "postgres"):
-        refused = await asyncio.to_thread(command.process, "show", conversation, code=1)
-        assert refused.stderr.startswith("tertulia: the database")
-        assert refused.stderr.count("\n") == 1
-    await house.stack.kill("postgres")
-    await house.model.reset()
+    with frozen(scripted_stack, "postgres"):
+        error_line = await asyncio.to_thread(command.process, "show", conversation, code=1)
+        assert error_line.stderr.startswith("tertulia: the database")
+        assert error_line.stderr.count("\n") == 1
+    await scripted_stack.stack.kill("postgres")
+    await scripted_stack.model.reset()
     await eventually(
         lambda: client.conversations.handle(conversation).status(live=True),
         lambda status: status.stop_reason is not None,

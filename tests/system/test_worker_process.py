@@ -12,8 +12,8 @@ from tertulia.devstack.events import StackEvent
 from tertulia.devstack.processes import Program, SupervisedProcess
 from tertulia.devstack.stack import Stack
 from tests.conftest import clean_environment
-from tests.eventually import eventually
-from tests.system.test_kills import open_house
+from tests.harness.polling import eventually
+from tests.system.test_worker_kills import open_scripted_stack
 
 SLEEPER = (sys.executable, "-c", "import time; time.sleep(600)")
 
@@ -31,10 +31,10 @@ def two_free_ports() -> int:
     raise AssertionError("no free ports")
 
 
-async def test_each_worker_serves_its_metrics_on_a_port_of_its_own(tmp_path: Path) -> None:
+async def test_workers_serve_metrics_on_own_ports(tmp_path: Path) -> None:
     first = two_free_ports()
     async with (
-        open_house(tmp_path / "data", workers=2, TERTULIA_METRICS_PORT=str(first)),
+        open_scripted_stack(tmp_path / "data", workers=2, TERTULIA_METRICS_PORT=str(first)),
         httpx2.AsyncClient() as client,
     ):
         for port in (first, first + 1):
@@ -45,10 +45,10 @@ async def test_each_worker_serves_its_metrics_on_a_port_of_its_own(tmp_path: Pat
                 except httpx2.HTTPError:
                     return False
 
-            await eventually(answers, bool, seconds=30, every=0.1)
+            await eventually(answers, bool, seconds=30, interval_seconds=0.1)
 
 
-async def test_a_worker_that_is_told_to_stop_ends_with_code_0(stack: Stack) -> None:
+async def test_worker_process_stops_with_code_0(stack: Stack) -> None:
     for _ in range(3):
         worker = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tertulia.worker"), env=stack.environment, stderr=asyncio.subprocess.PIPE
@@ -63,7 +63,7 @@ async def test_a_worker_that_is_told_to_stop_ends_with_code_0(stack: Stack) -> N
         assert b"stopping" in said
 
 
-async def spawned(tmp_path: Path, settle: float, life: float) -> float:
+async def restart_seconds(tmp_path: Path, settle: float, life: float) -> float:
     """Seconds from a SIGKILL, after that life, to the next start."""
     starts: list[float] = []
 
@@ -78,13 +78,13 @@ async def spawned(tmp_path: Path, settle: float, life: float) -> float:
         await asyncio.sleep(life)
         killed = monotonic()
         await process.kill()
-        await eventually(lambda: asyncio.sleep(0, len(starts)), lambda number: number == 2, every=0.002)
+        await eventually(lambda: asyncio.sleep(0, len(starts)), lambda number: number == 2, interval_seconds=0.002)
     finally:
         await process.stop(asyncio.Event())
     return starts[1] - killed
 
 
-async def test_a_program_that_was_well_and_is_killed_is_started_anew_at_once(tmp_path: Path) -> None:
-    well = min([await spawned(tmp_path, settle=0.05, life=0.3) for _ in range(4)])
-    ailing = min([await spawned(tmp_path, settle=60, life=0.3) for _ in range(4)])
+async def test_healthy_program_restarts_at_once(tmp_path: Path) -> None:
+    well = min([await restart_seconds(tmp_path, settle=0.05, life=0.3) for _ in range(4)])
+    ailing = min([await restart_seconds(tmp_path, settle=60, life=0.3) for _ in range(4)])
     assert well < 0.1 <= ailing

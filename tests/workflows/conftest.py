@@ -6,18 +6,18 @@ import pytest
 
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
-from tests.workflows.salon import Salon, open_salon
+from tests.harness.workflow_harness import WorkflowHarness, open_workflow_harness
 
 
 @pytest.fixture
-async def salon(stack: Stack, model: OfflineModelControl) -> AsyncIterator[Salon]:
+async def harness(stack: Stack, model: OfflineModelControl) -> AsyncIterator[WorkflowHarness]:
     """A client whose worker keeps workflows in memory."""
-    async with open_salon(stack, model) as opened:
+    async with open_workflow_harness(stack, model) as opened:
         yield opened
 
 
 @pytest.fixture
-async def replaying_salon(stack: Stack, model: OfflineModelControl) -> AsyncIterator[Salon]:
+async def replaying_harness(stack: Stack, model: OfflineModelControl) -> AsyncIterator[WorkflowHarness]:
     """A client whose worker replays every step from the history."""
-    async with open_salon(stack, model, TERTULIA_MAX_CACHED_CONVERSATIONS="0") as opened:
+    async with open_workflow_harness(stack, model, TERTULIA_MAX_CACHED_CONVERSATIONS="0") as opened:
         yield opened

@@ -1,0 +1,146 @@
+"""Where it all happens: a stack of its own, in a folder that is gone afterwards, whose every program can be killed."""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import monotonic
+from typing import TypeVar
+
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from temporalio.service import RPCError
+
+from chaos.company import definitions
+from tertulia.activities.failpoints import FAILPOINTS_ENV, Failpoint
+from tertulia.core.errors import Unavailable
+from tertulia.core.ids import ConversationId
+from tertulia.devstack.offline_model import OfflineModelControl
+from tertulia.devstack.stack import Stack, StackOptions
+from tertulia.store.migrate import upgrade_async
+from tertulia.testing import DirectClient
+
+T = TypeVar("T")
+
+POLL_SECONDS = 0.01
+DELAY_MS = 300
+"""How long the model takes for each answer."""
+_CONFIGURING = ("TEMPORAL_", "OPENAI_", "TERTULIA_", "DATABASE_URL")
+_CUT = text(
+    "select pg_terminate_backend(pid) from pg_stat_activity "
+    "where datname = current_database() and pid <> pg_backend_pid()"
+)
+_TROUBLE = (Unavailable, RPCError, SQLAlchemyError, OSError, TimeoutError)
+"""What a client sees of a server that was killed: it asks again."""
+
+
+class OutOfPatience(Exception):
+    """Something did not happen in time."""
+
+
+class KillableStack:
+    """The running stack, a client, and the levers."""
+
+    def __init__(self, stack: Stack, client: DirectClient, failpoints: Path) -> None:
+        self.stack = stack
+        self.client = client
+        self.model = OfflineModelControl(stack.addresses.model_base_url or "")
+        self._failpoints = failpoints
+
+    async def kill(self, program: str) -> None:
+        """SIGKILL to a program of the stack; its supervisor starts it anew."""
+        await self.stack.kill(program)
+
+    async def kill_workers(self) -> None:
+        """SIGKILL to every worker at once."""
+        names = (f"worker-{number}" for number in range(1, self.stack.options.workers + 1))
+        await asyncio.gather(*(self.kill(name) for name in names))
+
+    async def kill_holder(self, conversation: ConversationId) -> None:
+        """SIGKILL to the one worker that is at work on the conversation; to the first if none is."""
+        description = await self.client.scope.workflow_handle(conversation).describe()
+        pending = description.raw_description.pending_activities
+        pids = self.stack.worker_pids
+        holder = int(pending[0].last_worker_identity.partition("@")[0] or 0) if pending else 0
+        await self.kill(f"worker-{pids.index(holder) + 1 if holder in pids else 1}")
+
+    async def cut_connections(self) -> None:
+        """End every connection to Postgres but the one that asks for it."""
+        await self.client.scope.database.rows(_CUT)
+
+    def arm(self, failpoint: Failpoint) -> None:
+        """The next step that gets there is held."""
+        (self._failpoints / failpoint).touch()
+
+    def is_hit(self, failpoint: Failpoint) -> bool:
+        """Whether a step is held there."""
+        return (self._failpoints / f"{failpoint}.hit").exists()
+
+    def release(self) -> None:
+        """Let go what is held, and arm nothing."""
+        for file in self._failpoints.iterdir():
+            file.unlink(missing_ok=True)
+
+    async def settle(self) -> None:
+        """Everything as at the beginning: nothing held, the model well behaved, every program running."""
+        self.release()
+        await persist(lambda: self.model.behave(delay_ms=DELAY_MS))
+        await until(self._all_workers_run, bool, 30)
+
+    async def _all_workers_run(self) -> bool:
+        return len(self.stack.worker_pids) == self.stack.options.workers
+
+
+async def persist(ask: Callable[[], Awaitable[T]], seconds: float = 120) -> T:
+    """The answer, asked for again and again while a server is away."""
+    deadline = monotonic() + seconds
+    while True:
+        try:
+            return await ask()
+        except _TROUBLE:
+            if monotonic() > deadline:
+                raise
+            await asyncio.sleep(POLL_SECONDS * 10)
+
+
+async def until(look: Callable[[], Awaitable[T]], holds: Callable[[T], bool], seconds: float) -> T:
+    """What `look` gives, once `holds` is true of it; a server that is away is asked again.
+
+    Raises:
+        OutOfPatience: it was not in time.
+    """
+    deadline = monotonic() + seconds
+    while not holds(seen := await persist(look, seconds)):
+        if monotonic() > deadline:
+            raise OutOfPatience(f"not within {seconds:g} s; last seen: {str(seen)[:600]}")
+        await asyncio.sleep(POLL_SECONDS)
+    return seen
+
+
+@asynccontextmanager
+async def open_killable_stack(workers: int = 2, **variables: str) -> AsyncIterator[KillableStack]:
+    """Start everything; on exit, end and remove it. `variables` are the environment's."""
+    with tempfile.TemporaryDirectory(prefix="tertulia-chaos-") as folder, tempfile.TemporaryDirectory() as failpoints:
+        options = StackOptions(
+            data=Path(folder, "data"),
+            temporal_port=0,
+            ui_port=None,
+            model_port=0,
+            workers=workers,
+            environment={**_clean_environment(), FAILPOINTS_ENV: failpoints, **variables},
+        )
+        async with Stack(options, prepare=_migrate) as stack, DirectClient.open(stack.configuration) as client:
+            await client.apply(definitions())
+            yield KillableStack(stack, client, Path(failpoints))
+
+
+def _clean_environment() -> Mapping[str, str]:
+    """This process's environment without what would point a part elsewhere than at the embedded stack."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_CONFIGURING)}
+    return kept | {"TEMPORAL_CONFIG_FILE": os.devnull}
+
+
+async def _migrate(stack: Stack) -> None:
+    await upgrade_async(stack.configuration.database_url)

@@ -1,0 +1,118 @@
+"""A workflow of one activity that takes several attempts, and a worker that can be killed in the middle of one.
+
+Run as `python -m tests.activities.retry_worker ADDRESS TASK_QUEUE`, it is that worker.
+"""
+
+import asyncio
+import sys
+from contextlib import suppress
+from datetime import timedelta
+
+from pydantic import JsonValue
+from temporalio import activity, workflow
+from temporalio.client import Client
+from temporalio.common import RetryPolicy
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from tertulia.activities.heartbeat import load_heartbeat_details, save_heartbeat_details
+from tertulia.activities.heartbeat_interceptor import HeartbeatInterceptor
+
+SECOND = timedelta(seconds=1)
+
+
+class NoLeases:
+    """Nobody is told what this worker is at work on."""
+
+    async def claim(self, token: bytes) -> None:
+        """Nothing."""
+
+    async def release(self, token: bytes) -> None:
+        """Nothing."""
+
+
+@workflow.defn
+class RetryWorkflow:
+    """The result of one activity, tried until it has one."""
+
+    @workflow.run
+    async def run(self, name: str) -> JsonValue:
+        result: JsonValue = await workflow.execute_activity(
+            name,
+            start_to_close_timeout=30 * SECOND,
+            heartbeat_timeout=2 * SECOND,
+            retry_policy=RetryPolicy(initial_interval=SECOND / 100, backoff_coefficient=1),
+        )
+        return result
+
+
+def _retryable_error(reason: str) -> ApplicationError:
+    return ApplicationError(reason, next_retry_delay=SECOND / 1_000)
+
+
+@activity.defn
+async def count_failures() -> JsonValue:
+    """Carries twice in the same moment and fails at once, so that the second value is within the SDK's throttle."""
+    seen = load_heartbeat_details() or []
+    assert isinstance(seen, list)
+    if len(seen) == 3:
+        return seen
+    save_heartbeat_details("overwritten at once")
+    save_heartbeat_details([*seen, activity.info().attempt])
+    raise _retryable_error("no answer")
+
+
+@activity.defn
+async def heartbeat_after_save() -> JsonValue:
+    """The first attempt carries a value; the second beats for a while without carrying any; the third tells it."""
+    match activity.info().attempt:
+        case 1:
+            save_heartbeat_details("from the first")
+        case 2:
+            await asyncio.sleep(2.5)
+        case _:
+            return load_heartbeat_details()
+    raise _retryable_error("no answer")
+
+
+@activity.defn
+async def wait_past_heartbeat_timeout() -> JsonValue:
+    """Says nothing for longer than the timeout, but waits as an activity should."""
+    await asyncio.sleep(3)
+    return activity.info().attempt
+
+
+@activity.defn
+async def hang_first_attempt() -> JsonValue:
+    """The first attempt carries a value and never ends."""
+    if activity.info().attempt == 1:
+        save_heartbeat_details("from one who was killed")
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+    return load_heartbeat_details()
+
+
+def retry_worker(client: Client, task_queue: str) -> Worker:
+    """A worker for all of these, with the signs of life that every activity gets."""
+    return Worker(
+        client,
+        task_queue=task_queue,
+        workflows=[RetryWorkflow],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        activities=[count_failures, heartbeat_after_save, wait_past_heartbeat_timeout, hang_first_attempt],
+        interceptors=[HeartbeatInterceptor(NoLeases())],
+        max_heartbeat_throttle_interval=SECOND,
+        default_heartbeat_throttle_interval=SECOND,
+        sticky_queue_schedule_to_start_timeout=SECOND,
+    )
+
+
+async def _run_worker(address: str, task_queue: str) -> None:
+    client = await Client.connect(address, data_converter=pydantic_data_converter)
+    async with retry_worker(client, task_queue):
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_run_worker(sys.argv[1], sys.argv[2]))

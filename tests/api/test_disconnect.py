@@ -1,0 +1,46 @@
+"""A client that leaves before its answer is there ends the waiting, and not what it has set off."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tertulia.devstack.offline_model import OfflineModelControl
+from tertulia.devstack.stack import Stack
+from tests.harness.api_server import log_text, make_key, new_organisation, start_api_process
+from tests.harness.polling import eventually
+from tests.harness.workflow_harness import open_workflow_harness
+
+_LEFT = "POST /v1/groups/{group_id}/messages 499"
+
+
+async def test_client_disconnect_does_not_stop_round(stack: Stack, model: OfflineModelControl, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with (
+        open_workflow_harness(stack, model) as harness,
+        start_api_process(stack, log, TERTULIA_TASK_QUEUE=harness.client.scope.connection.task_queue) as api,
+    ):
+        database = harness.client.scope.database
+        key = await make_key(database, "operate", organisation=await new_organisation(database))
+        async with api.client(key.secret) as client:
+            agent = (await client.post("/v1/agents/", json={"system": "Be brief."})).json()
+            group = (await client.post("/v1/groups/", json={"agent_ids": [agent["id"]]})).json()
+            path = f"/v1/groups/{group['id']}/messages"
+            await model.behave(delay_ms=10_000)
+            said: dict[str, Any] = {
+                "json": {"messages": [{"content": "Wait."}]},
+                "headers": {"Idempotency-Key": "once"},
+            }
+            with pytest.raises(httpx2.ReadTimeout):
+                await client.post(path, **said, timeout=1.5)
+
+            async def logged() -> str:
+                return log_text(log)
+
+            await eventually(logged, lambda words: _LEFT in words, seconds=20)
+            assert len((await client.get(path)).json()) == 1, "the wait ended before the round did"
+            answer = await client.post(path, **said)
+            assert answer.status_code == 200
+            assert [one["message_type"] for one in answer.json()["messages"]] == ["assistant_message"]
+            assert len((await client.get(path)).json()) == 2

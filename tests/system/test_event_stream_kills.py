@@ -1,0 +1,132 @@
+"""A reader that is cut again and again, while the worker and the API are killed, is told of everything exactly once."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+import httpx2
+import pytest
+
+from tertulia.client.manifest import AgentSpec, GroupSpec, Manifest
+from tertulia.devstack.offline_model import OfflineModelControl
+from tertulia.devstack.stack import Stack, StackOptions
+from tertulia.store.migrate import upgrade_async
+from tertulia.testing import DirectClient
+from tests.conftest import clean_environment
+from tests.harness.api_server import bearer, make_key
+from tests.harness.polling import eventually
+from tests.harness.stream_reader import ReceivedEvent, read_stream
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+TURNS = 60
+CUTS = 10
+EVENTS_A_STREAM = 8
+GROUP = "A long evening"
+
+
+@pytest.fixture(scope="module")
+async def stack_with_api(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """Everything as processes of its own."""
+
+    async def migrate(stack: Stack) -> None:
+        await upgrade_async(stack.configuration.database_url)
+
+    options = StackOptions(
+        data=tmp_path_factory.mktemp("stack") / "data",
+        temporal_port=0,
+        ui_port=None,
+        model_port=0,
+        api_port=0,
+        workers=1,
+        environment=clean_environment(),
+    )
+    async with Stack(options, prepare=migrate) as running:
+        yield running
+
+
+def definitions() -> Manifest:
+    agents = tuple(AgentSpec.model_validate({"name": name}) for name in ("Velma", "Tomas", "Rosa"))
+    manager = {"manager_type": "round_robin", "max_turns": TURNS}
+    group = {"name": GROUP, "agents": ["Velma", "Tomas", "Rosa"], "manager_config": manager}
+    return Manifest(agents=agents, groups=(GroupSpec.model_validate(group),))
+
+
+@dataclass
+class ReconnectingReader:
+    """Reads on behind what it has seen, however often it is cut."""
+
+    client: httpx2.AsyncClient
+    conversation: str
+    received: list[ReceivedEvent] = field(default_factory=list)
+    cuts: int = 0
+    """How often it left in the middle by itself."""
+    broken: int = 0
+    """How often it was cut."""
+
+    async def read(self) -> None:
+        """Until the conversation is closed."""
+        while not self._is_over():
+            patience = EVENTS_A_STREAM if self.cuts < CUTS else 10_000
+            last = self.received[-1].id if self.received else 0
+            stream = read_stream(self.client, self.conversation, last or 0)
+            try:
+                async with aclosing(stream):
+                    async for event in stream:
+                        self.received.append(event)
+                        patience -= 1
+                        if not patience:
+                            self.cuts += 1
+                            break
+            except (httpx2.HTTPError, AssertionError):
+                self.broken += 1
+                await asyncio.sleep(0.2)
+
+    def _is_over(self) -> bool:
+        return bool(self.received) and self.received[-1].data.get("phase") == "closed"
+
+
+async def kill_alternately(stack: Stack, reading: asyncio.Task[None]) -> int:
+    """SIGKILL to the worker and to the API in turn, while somebody reads; how often."""
+    moments, kills = random.Random(3), 0
+    while not reading.done() and kills < 6:
+        await asyncio.sleep(1 + moments.random() * 1.5)
+        if not reading.done():
+            await stack.kill(("worker-1", "api")[kills % 2])
+            kills += 1
+    return kills
+
+
+async def test_reader_sees_events_once_despite_kills(stack_with_api: Stack) -> None:
+    stack = stack_with_api
+    assert stack.addresses.model_base_url and stack.addresses.api_url
+    await OfflineModelControl(stack.addresses.model_base_url).behave(delay_ms=100)
+    async with DirectClient.open(stack.configuration) as client:
+        await client.apply(definitions())
+        key = await make_key(client.scope.database, "read")
+        conversation = (
+            await client.conversations.create(GROUP, "What shall we do on Sunday?", close_after_round=True)
+        ).id
+        await eventually(
+            lambda: client.conversations.handle(conversation).status(live=True), lambda status: status.messages >= 1
+        )
+        async with httpx2.AsyncClient(
+            base_url=stack.addresses.api_url, headers=bearer(key.secret), timeout=60
+        ) as readers_client:
+            reader = ReconnectingReader(readers_client, conversation)
+            reading = asyncio.create_task(reader.read())
+            kills = await kill_alternately(stack, reading)
+            await asyncio.wait_for(reading, 240)
+        transcript = [message async for message in client.conversations.handle(conversation).transcript()]
+    ids = [event.id for event in reader.received]
+    print(f"{len(ids)} events, {reader.cuts} cuts, {reader.broken} broken streams, {kills} kills")
+    assert ids == list(range(1, len(ids) + 1)), "each exactly once, in order"
+    assert [(event.data["seq"], event.data["text"]) for event in reader.received if event.kind == "message"] == [
+        (message.seq, message.text) for message in transcript
+    ]
+    assert [event.data["turn"] for event in reader.received if event.kind == "turn_started"] == list(
+        range(1, TURNS + 1)
+    )
+    assert reader.cuts == CUTS and reader.broken > 0 and kills >= 4

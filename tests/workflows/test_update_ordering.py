@@ -1,0 +1,62 @@
+"""A conversation takes one course, however what happens to it is bundled in the tasks of its workflow."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.worker import Replayer
+
+from tertulia.activities.provider import ModelProvider
+from tertulia.activities.worker_liveness import WorkerLivenessMonitor
+from tertulia.configuration import Configuration
+from tertulia.devstack.offline_model import OfflineModelControl
+from tertulia.devstack.stack import Stack
+from tertulia.store.database import Database
+from tertulia.testing import DirectClient
+from tertulia.worker import build_workers, connect
+from tertulia.workflows.plugin import TertuliaPlugin
+from tests.harness.polling import eventually
+from tests.harness.workflow_harness import WorkflowHarness
+from tests.workflows.test_conversation_history import run_histories
+
+RESULTS = (EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES, EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
+
+
+async def test_turn_end_precedes_later_message(stack: Stack, model: OfflineModelControl) -> None:
+    """A worker that was asked for the status in between has heard of the turn's end before; the others may not take
+    another course."""
+    environment = stack.environment | {"TERTULIA_TASK_QUEUE": "test-order", "TERTULIA_GRACEFUL_SHUTDOWN_SECONDS": "1"}
+    configuration = Configuration.from_environment(environment)
+    async with AsyncExitStack() as resources:
+        client = await resources.enter_async_context(DirectClient.open(configuration))
+        database = await resources.enter_async_context(Database(configuration.database_url))
+        monitor = await resources.enter_async_context(WorkerLivenessMonitor(database, client.scope.temporal))
+        endpoint = configuration.model_endpoint
+        provider = ModelProvider(endpoint.base_url, endpoint.api_key, configuration.default_model)
+        resources.push_async_callback(provider.close)
+        conversing, speaking = build_workers(client.scope.temporal, configuration, database, provider, monitor)
+        await resources.enter_async_context(speaking)
+        harness = WorkflowHarness(client, model)
+        await model.behave(delay_ms=2_000)
+        async with conversing:
+            talk = (await client.conversations.create(await harness.group("Ana"), "Hello.")).id
+            await harness.wait_until(talk, lambda status: status.speaking is not None)
+
+        async def is_task_waiting() -> bool:
+            described = (await client.scope.workflow_handle(talk).describe()).raw_description
+            return not described.pending_activities and described.HasField("pending_workflow_task")
+
+        await eventually(is_task_waiting, bool)
+        posted = asyncio.create_task(client.conversations.handle(talk).post("And now?"))
+        await asyncio.sleep(0.5)
+        conversing, _ = build_workers(await connect(configuration), configuration, database, provider, monitor)
+        async with conversing:
+            await posted
+            await harness.wait_until_idle(talk, rounds=2)
+            await client.conversations.handle(talk).stop()
+            await harness.wait_until(talk, lambda status: status.phase == "closed")
+            (history,) = await run_histories(harness, talk)
+    kinds = [event.event_type for event in history.events]
+    accepted = kinds.index(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED)
+    assert kinds[accepted - 1] in RESULTS, "what follows from the turn's end comes before the message"
+    await Replayer(workflows=[], plugins=[TertuliaPlugin()]).replay_workflow(history)
