@@ -20,7 +20,7 @@ from tertulia.core.usage import Usage
 from tertulia.store.database import Database
 from tertulia.store.selections import SelectionKey, SelectionRecord, commit_selection, find_selection
 from tertulia.store.transcript import read_window
-from tertulia.store.turns import Table, read_table
+from tertulia.store.turns import TurnContext, read_turn_context
 
 CHOOSE_TOOL = "choose_next_participant"
 FINISH_TOOL = "finish"
@@ -56,7 +56,7 @@ class SpeakerSelectionActivities:
             earlier = await find_selection(self._database, _selection_key(work))
             if earlier:
                 return _speaker_choice(work, earlier)
-        table = await read_table(self._database, work.conversation_id, work.manager_id)
+        table = await read_turn_context(self._database, work.conversation_id, work.manager_id)
         if table is None:
             raise NotFound(f"the managing agent {work.manager_id!r} no longer exists")
         retry_state = RetryState.current(work.first_fallback_index)
@@ -67,13 +67,15 @@ class SpeakerSelectionActivities:
         await hold_if_armed(Failpoint.BEFORE_CHOICE_COMMIT)
         return _speaker_choice(work, await commit_selection(self._database, _selection_key(work), record))
 
-    async def _ask_manager(self, work: ChooseSpeakerInput, table: Table, retry_state: RetryState) -> SelectionRecord:
+    async def _ask_manager(
+        self, work: ChooseSpeakerInput, table: TurnContext, retry_state: RetryState
+    ) -> SelectionRecord:
         view = compute_window(
             table.last_seq, table.chars, max_messages=work.context.messages, max_tokens=work.context.tokens
         )
         transcript = await read_window(self._database, work.conversation_id, view, table.last_seq)
         names = [candidate.name for candidate in work.candidates]
-        prompt = build_manager_prompt(table.agent, table.company, transcript, names)
+        prompt = build_manager_prompt(table.agent, table.group_context, transcript, names)
         models = table.agent.model.with_model(work.model_override)
         progress = _SelectionProgress(retry_state, retry_state.current_index(models))
         for _ in range(work.max_selection_attempts):

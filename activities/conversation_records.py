@@ -31,10 +31,10 @@ from tertulia.core.ids import AgentId, OrganisationId
 from tertulia.core.records import TurnRecord
 from tertulia.core.roster import MemberRef
 from tertulia.core.state import Fork
-from tertulia.store.agents import agents_of, find_agent
-from tertulia.store.conversations import Opening, close_conversation, open_conversation
+from tertulia.store.agents import find_agent, read_agents
+from tertulia.store.conversations import ConversationOpening, close_conversation, open_conversation
 from tertulia.store.database import Database
-from tertulia.store.forks import read_begun
+from tertulia.store.forks import read_fork_origin
 from tertulia.store.groups import find_group
 from tertulia.store.membership import apply_changes, read_members
 from tertulia.store.rounds import RoundRecord, announce_phase, close_round
@@ -57,7 +57,7 @@ class ConversationRecordActivities:
                 loaded = loaded.model_copy(update={"roster": await self._read_fork_roster(work, work.fork)})
             elif len(loaded.members) == len(loaded.standby):
                 raise InvalidDefinition(f"Empty group: {loaded.group_name!r} has no agents to talk")
-            opening = Opening(
+            opening = ConversationOpening(
                 organisation_id=work.organisation_id,
                 group_id=loaded.group_id,
                 revision=loaded.revision,
@@ -67,7 +67,7 @@ class ConversationRecordActivities:
                 fork=work.fork,
             )
             if await open_conversation(self._database, work.conversation_id, opening):
-                fork_origin = await read_begun(self._database, work.conversation_id) if work.fork else None
+                fork_origin = await read_fork_origin(self._database, work.conversation_id) if work.fork else None
                 return loaded.model_copy(update={"fork_origin": fork_origin})
 
     async def _read_fork_roster(self, work: LoadConversationInput, fork: Fork) -> tuple[MemberRef, ...]:
@@ -79,7 +79,7 @@ class ConversationRecordActivities:
                 for member in participants
                 if member.state != "removed"
             )
-        agents = await agents_of(self._database, work.organisation_id, fork.agent_ids)
+        agents = await read_agents(self._database, work.organisation_id, fork.agent_ids)
         return tuple(MemberRef(agent_id=agent.id, name=agent.name) for agent in agents)
 
     @activity.defn(name=ActivityName.LOAD_GROUP)
@@ -91,12 +91,12 @@ class ConversationRecordActivities:
             return LoadGroupResult(group=None)
         ids = (*group.member_ids, *group.manager_ids)
         return LoadGroupResult(
-            group=_loaded_conversation(group, await agents_of(self._database, work.organisation_id, ids))
+            group=_loaded_conversation(group, await read_agents(self._database, work.organisation_id, ids))
         )
 
     async def _read_group(self, organisation_id: OrganisationId, id_or_name: str) -> LoadConversationResult:
         group = await find_group(self._database, organisation_id, id_or_name)
-        agents = await agents_of(self._database, organisation_id, (*group.member_ids, *group.manager_ids))
+        agents = await read_agents(self._database, organisation_id, (*group.member_ids, *group.manager_ids))
         check_members(group, agents)
         return _loaded_conversation(group, agents)
 

@@ -18,15 +18,7 @@ from temporalio.worker import (
     Interceptor,
 )
 
-from tertulia.core.errors import (
-    CommandRefused,
-    Conflict,
-    ErrorType,
-    InvalidDefinition,
-    NotFound,
-    TertuliaError,
-    truncate,
-)
+from tertulia.core.errors import ErrorType, TertuliaError, truncate
 from tertulia.core.usage import Usage
 
 RETRYABLE_STATUS = frozenset({408, 409, 429})
@@ -108,23 +100,8 @@ class _ErrorConversionInbound(ActivityInboundInterceptor):
         try:
             return await super().execute_activity(input)
         except TertuliaError as error:
-            raise ApplicationError(truncate(str(error)), type=_error_type(error), non_retryable=True) from None
+            raise ApplicationError(truncate(str(error)), type=error.code, non_retryable=True) from None
         except StatementError as error:
             raise ApplicationError(
                 truncate(f"the database: {error.orig or error}"), type=ErrorType.DATABASE_UNAVAILABLE
             ) from None
-
-
-_ERROR_TYPES: dict[type[TertuliaError], ErrorType] = {
-    NotFound: ErrorType.NOT_FOUND,
-    InvalidDefinition: ErrorType.INVALID_DEFINITION,
-    Conflict: ErrorType.CONFLICT,
-    CommandRefused: ErrorType.COMMAND_REFUSED,
-}
-
-
-def _error_type(error: TertuliaError) -> ErrorType:
-    return next(
-        (error_type for error_class, error_type in _ERROR_TYPES.items() if isinstance(error, error_class)),
-        ErrorType.COMMAND_REFUSED,
-    )

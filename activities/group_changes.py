@@ -25,12 +25,11 @@ from tertulia.core.activity_contracts import (
     NotifyConversationsResult,
     PatchGroup,
 )
-from tertulia.core.errors import ErrorType
+from tertulia.core.errors import PendingLimitExceeded
 from tertulia.core.ids import ConversationId
 from tertulia.core.patches import GroupPatch
 from tertulia.store.database import Database
 from tertulia.store.group_changes import (
-    Written,
     conversations_with,
     running_conversations,
     write_agent_deletion,
@@ -63,7 +62,7 @@ class GroupChangeActivities:
         await hold_if_armed(Failpoint.AFTER_GROUP_CHANGE_COMMIT)
         return GroupChangeResult.model_validate(stored.model_dump())
 
-    async def _write(self, change_id: str, work: GroupChangeInput) -> Written:
+    async def _write(self, change_id: str, work: GroupChangeInput) -> GroupChangeResult:
         owner = work.organisation_id
         match work.change:
             case PatchGroup(group_id=group_id, fields=fields, expected_revision=expected):
@@ -135,7 +134,7 @@ class GroupChangeActivities:
                     "group_changed", work.group.revision, id=change_id, rpc_timeout=_UPDATE_TIMEOUT
                 )
         except WorkflowUpdateFailedError as error:
-            if isinstance(error.cause, ApplicationError) and error.cause.type == ErrorType.PENDING_LIMIT:
+            if isinstance(error.cause, ApplicationError) and error.cause.type == PendingLimitExceeded.code:
                 raise PendingLimitReached from None
             # It is closing, or the agent has left it meanwhile.
         except RPCError as error:

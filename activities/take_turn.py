@@ -23,7 +23,7 @@ from tertulia.core.records import FinishedTurn, TurnRecord
 from tertulia.core.text import clean_text, is_pass, strip_own_name
 from tertulia.store.database import Database
 from tertulia.store.transcript import read_window
-from tertulia.store.turns import Table, begin_turn, charge_turn, commit_turn, read_table
+from tertulia.store.turns import TurnContext, charge_turn, commit_turn, read_turn_context, record_turn_start
 
 
 class TurnActivities:
@@ -38,7 +38,7 @@ class TurnActivities:
     async def take_turn(self, work: TakeTurnInput) -> TurnResult:
         """Let the speaker take its turn, or return what it said if the turn is committed already."""
         started_at = datetime.now(UTC)
-        table = await read_table(self._database, work.conversation_id, work.speaker.agent_id)
+        table = await read_turn_context(self._database, work.conversation_id, work.speaker.agent_id)
         if table is None:
             raise NotFound(f"the agent {work.speaker.agent_id!r} no longer exists")
         if table.last_turn >= work.turn:
@@ -52,7 +52,7 @@ class TurnActivities:
         return await self._commit(work, turn, text if turn.outcome == "spoke" else None)
 
     async def _generate_message(
-        self, work: TakeTurnInput, table: Table, retry_state: RetryState
+        self, work: TakeTurnInput, table: TurnContext, retry_state: RetryState
     ) -> tuple[Completion, str]:
         view = compute_window(
             work.seq,
@@ -64,7 +64,7 @@ class TurnActivities:
         transcript, _ = await asyncio.gather(
             read_window(self._database, work.conversation_id, view, work.seq), self._record_turn_start(work)
         )
-        prompt = build_member_prompt(table.agent, table.company, transcript, work.tokens, conclude=work.conclude)
+        prompt = build_member_prompt(table.agent, table.group_context, transcript, work.tokens, conclude=work.conclude)
         await hold_if_armed(Failpoint.BEFORE_MODEL_CALL)
         models = table.agent.model.with_model(work.model_override)
         try:
@@ -77,7 +77,7 @@ class TurnActivities:
         return completion, text
 
     async def _call_model(
-        self, work: TakeTurnInput, table: Table, current_model: ModelChoice, prompt: Sequence[ChatMessage]
+        self, work: TakeTurnInput, table: TurnContext, current_model: ModelChoice, prompt: Sequence[ChatMessage]
     ) -> Completion:
         """The model's answer; who watches hears it as it comes."""
         if not table.watched:
@@ -98,7 +98,7 @@ class TurnActivities:
             "chosen_by": work.chosen_by,
             "reason": work.reason,
         }
-        await begin_turn(self._database, work.conversation_id, work.turn, begun=begun)
+        await record_turn_start(self._database, work.conversation_id, work.turn, begun=begun)
 
     async def _commit(self, work: TakeTurnInput, record: TurnRecord, text: str | None) -> TurnResult:
         await hold_if_armed(Failpoint.BEFORE_TURN_COMMIT)
@@ -115,7 +115,12 @@ class TurnActivities:
 
 
 def _turn_record(
-    work: TakeTurnInput, table: Table, completion: Completion, text: str, retry_state: RetryState, started_at: datetime
+    work: TakeTurnInput,
+    table: TurnContext,
+    completion: Completion,
+    text: str,
+    retry_state: RetryState,
+    started_at: datetime,
 ) -> TurnRecord:
     has_passed = is_pass(text)
     cut = "cut at max_message_chars" if len(completion.text.strip()) > work.max_message_chars else ""

@@ -23,12 +23,12 @@ from tertulia.store.database import Database
 from tertulia.store.leases import (
     LockNotHeld,
     WorkerNumber,
-    claim,
-    holding_lock,
-    lockless_workers,
+    add_lease,
+    claim_leases,
+    dead_workers,
+    hold_worker_lock,
     new_worker_number,
-    release,
-    take_over,
+    remove_lease,
 )
 
 CHECK_INTERVAL_SECONDS = 0.2
@@ -73,11 +73,11 @@ class WorkerLivenessMonitor:
     async def claim(self, token: bytes) -> None:
         """Tell that this worker is at work on that activity; without the lock it would be taken for dead."""
         if self._holds_lock:
-            await self._update_lease(claim, token)
+            await self._update_lease(add_lease, token)
 
     async def release(self, token: bytes) -> None:
         """Tell that it has done."""
-        await self._update_lease(release, token)
+        await self._update_lease(remove_lease, token)
 
     async def _update_lease(
         self, operation: Callable[[Database, WorkerNumber, bytes], Awaitable[None]], token: bytes
@@ -88,7 +88,7 @@ class WorkerLivenessMonitor:
 
     async def _hold_lock(self) -> None:
         try:
-            async with holding_lock(self._database, self._worker_number) as check_lock:
+            async with hold_worker_lock(self._database, self._worker_number) as check_lock:
                 self._holds_lock = True
                 while True:
                     await asyncio.sleep(_LOCK_CHECK_SECONDS)
@@ -96,7 +96,7 @@ class WorkerLivenessMonitor:
         except LockNotHeld:
             logger.warning("no lock can be held through this database's pooler: heartbeats alone tell of dead workers")
             self._holds_lock = False
-            await take_over(self._database, [self._worker_number])
+            await claim_leases(self._database, [self._worker_number])
         finally:
             self._holds_lock = False
 
@@ -105,11 +105,11 @@ class WorkerLivenessMonitor:
         unlocked_since: dict[WorkerNumber, float] = {}
         while True:
             now = monotonic()
-            unlocked = await lockless_workers(self._database) - {self._worker_number}
+            unlocked = await dead_workers(self._database) - {self._worker_number}
             unlocked_since = {worker: unlocked_since.get(worker, now) for worker in unlocked}
             dead = [worker for worker, first_seen in unlocked_since.items() if now - first_seen >= DEAD_AFTER_SECONDS]
             if dead:
-                await self._fail_activities(await take_over(self._database, dead))
+                await self._fail_activities(await claim_leases(self._database, dead))
             await asyncio.sleep(CHECK_INTERVAL_SECONDS)
 
     async def _fail_activities(self, tokens: Sequence[bytes]) -> None:

@@ -17,8 +17,8 @@ from fastapi import FastAPI
 
 from tertulia.api.app import create_app
 from tertulia.api.sse import StreamProtocol
-from tertulia.configuration import Configuration, ConfigurationError
-from tertulia.core.errors import TertuliaError
+from tertulia.configuration import Configuration
+from tertulia.core.errors import ConfigurationError, TertuliaError
 
 _GRACE_SECONDS = 10
 """How long requests that run may go on once the process is told to end."""

@@ -9,7 +9,8 @@ from tertulia.api.schemas.agents import AgentQuery, AgentState, CreateAgent, Mem
 from tertulia.api.schemas.blocks import BlockShape, UpdateBlock, block_shape
 from tertulia.api.schemas.groups import GroupShape, GroupsOfAgentQuery, group_shape
 from tertulia.api.schemas.requests import DeletedResponse, ExpectedRevision, etag
-from tertulia.configuration import Configuration, ConfigurationError
+from tertulia.configuration import Configuration
+from tertulia.core.errors import ConfigurationError
 from tertulia.core.group import GroupFilter
 from tertulia.core.ids import AgentId
 

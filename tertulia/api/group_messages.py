@@ -21,7 +21,7 @@ from tertulia.core import records
 from tertulia.core.group import RoundRobinConfig
 from tertulia.core.ids import ConversationId, GroupId
 from tertulia.service.group_messages import post_to_group, reset_group, wait_for_answer
-from tertulia.store.spans import Span, read_span
+from tertulia.store.transcript import TranscriptPage, read_transcript_page
 
 router = APIRouter(prefix="/groups", tags=["groups"])
 
@@ -87,7 +87,7 @@ async def messages(
 ) -> list[GroupMessage]:
     """A page of what was said to the group and in it, since it was reset."""
     conversation_id = (await service.retrieve(group_id)).default_conversation_id
-    span = Span(
+    page = TranscriptPage(
         before=_message_seq(query.before, conversation_id, "before"),
         after=_message_seq(query.after, conversation_id, "after"),
         limit=query.limit,
@@ -96,7 +96,8 @@ async def messages(
     if conversation_id is None:
         return []
     return [
-        message_shape(conversation_id, message) for message in await read_span(scope.database, conversation_id, span)
+        message_shape(conversation_id, message)
+        for message in await read_transcript_page(scope.database, conversation_id, page)
     ]
 
 

@@ -122,7 +122,7 @@ def error_response(error: Exception) -> JSONResponse | None:
                 (_STATUS_BY_ERROR[error_type] for error_type in type(error).__mro__ if error_type in _STATUS_BY_ERROR),
                 400,
             )
-            return problem_response(status, str(error), error_type=type(error).__name__)
+            return problem_response(status, str(error), error_type=error.code)
         case DBAPIError():
             return _database_problem(error)
         case UnicodeEncodeError():

@@ -52,7 +52,7 @@ class AgentService:
             agent,
             tags=new.tags,
             metadata=new.metadata,
-            drafts=new.blocks,
+            new_blocks=new.blocks,
             block_ids=new.block_ids,
         )
 

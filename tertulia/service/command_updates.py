@@ -15,7 +15,15 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from tertulia.core.commands import COMMAND_NAMES, AnyCommand, Receipt, with_command_id
-from tertulia.core.errors import CommandRefused, ConversationClosed, ErrorType, NotFound, Unavailable
+from tertulia.core.errors import (
+    CommandRefused,
+    ConversationClosed,
+    NotFound,
+    RollingOver,
+    TertuliaError,
+    Unavailable,
+    error_from_code,
+)
 from tertulia.service.scope import OrganisationScope
 from tertulia.store.conversations import find_conversation
 
@@ -26,6 +34,7 @@ _TASK_FAILING = (
     "the conversation does not answer: its last workflow task failed and is retried;"
     " the worker's log and the history in Temporal show why"
 )
+_ROLLING_OVER = "the conversation is between two runs."
 _ROLL_OVER_DELAY_SECONDS = 0.1
 _ROLL_OVER_ATTEMPTS = 50
 
@@ -70,20 +79,9 @@ async def send_command(scope: OrganisationScope, conversation_id: str, command: 
     for _ in range(_ROLL_OVER_ATTEMPTS):
         try:
             return await _send_once(scope, conversation_id, command)
-        except _RollingOver:
+        except RollingOver:
             await asyncio.sleep(_ROLL_OVER_DELAY_SECONDS)
-    raise Unavailable(_not_accepted_message(command, "the conversation is between two runs."))
-
-
-class _RollingOver(Exception):
-    """The conversation is between two runs of its workflow chain."""
-
-
-_ERRORS: dict[str, type[Exception]] = {
-    ErrorType.CONVERSATION_CLOSED: ConversationClosed,
-    ErrorType.NOT_FOUND: NotFound,
-    ErrorType.ROLLING_OVER: _RollingOver,
-}
+    raise Unavailable(_not_accepted_message(command, _ROLLING_OVER))
 
 
 async def _send_once(scope: OrganisationScope, conversation_id: str, command: AnyCommand) -> Receipt:
@@ -110,12 +108,12 @@ def _not_accepted_message(command: AnyCommand, reason: str = NO_ANSWER) -> str:
     return f"not accepted: {reason} Try again with the same id, --id {command.command_id}: it counts once"
 
 
-def refusal_of(error: WorkflowUpdateFailedError) -> Exception:
+def refusal_of(error: WorkflowUpdateFailedError) -> TertuliaError:
     """Return the error with which the workflow refused an update."""
     cause = error.cause
     if not isinstance(cause, ApplicationError):
         return CommandRefused(str(cause))
-    return _ERRORS.get(cause.type or "", CommandRefused)(cause.message)
+    return error_from_code(cause.type, cause.message, default=CommandRefused)
 
 
 async def is_running(scope: OrganisationScope, conversation_id: str) -> bool:
@@ -134,9 +132,9 @@ async def is_running(scope: OrganisationScope, conversation_id: str) -> bool:
     return description.status is WorkflowExecutionStatus.RUNNING
 
 
-async def _not_found_error(scope: OrganisationScope, conversation_id: str) -> Exception:
+async def _not_found_error(scope: OrganisationScope, conversation_id: str) -> TertuliaError:
     if await is_running(scope, conversation_id):
-        return _RollingOver()
+        return RollingOver(_ROLLING_OVER)
     try:
         row = await find_conversation(scope.database, conversation_id, scope.organisation_id)
     except NotFound as error:

@@ -58,7 +58,7 @@ class Connection:
             Unavailable: a server does not answer.
         """
         temporal = temporal_client or await _connect_temporal(configuration, is_lazy=is_lazy)
-        database = Database(configuration.database_url, pool_size=pool_size, patience_seconds=_CONNECT_TIMEOUT_SECONDS)
+        database = Database(configuration.database_url, pool_size=pool_size, timeout_seconds=_CONNECT_TIMEOUT_SECONDS)
         async with database:
             try:
                 yield cls(temporal, database, configuration.task_queue)

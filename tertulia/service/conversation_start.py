@@ -13,7 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from tertulia.core.admission import admit
 from tertulia.core.commands import PostMessage, Receipt
-from tertulia.core.errors import CommandRefused, ConversationClosed, Unavailable
+from tertulia.core.errors import CommandRefused, ConversationClosed, IdTaken, Unavailable
 from tertulia.core.group import Group
 from tertulia.core.ids import CommandId, ConversationId
 from tertulia.core.state import ConversationState, Fork
@@ -22,10 +22,6 @@ from tertulia.service.scope import OrganisationScope
 from tertulia.store.conversations import reserve_conversation
 from tertulia.temporal.names import GROUP_CONVERSATION, WORKFLOW_TASK_TIMEOUT
 from tertulia.temporal.summaries import summary
-
-
-class IdTaken(CommandRefused):
-    """The id belongs to another conversation."""
 
 
 async def start_conversation(

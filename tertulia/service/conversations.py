@@ -11,7 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from tertulia.core.commands import AnyCommand, PostMessage, Receipt
 from tertulia.core.conversations import ConversationFilter, NewConversation, NewFork
-from tertulia.core.errors import Conflict, NotFound
+from tertulia.core.errors import Conflict, IdTaken, NotFound
 from tertulia.core.group import Group
 from tertulia.core.ids import CONVERSATION_SUFFIX_ALPHABET, ConversationId, readable_conversation_id
 from tertulia.core.paging import Page
@@ -28,18 +28,18 @@ from tertulia.core.state import Fork, TurnSummary
 from tertulia.core.status import ConversationStatus
 from tertulia.service.command_updates import await_answer, send_command
 from tertulia.service.conversation_events import read_event_stream
-from tertulia.service.conversation_start import IdTaken, start_conversation
+from tertulia.service.conversation_start import start_conversation
 from tertulia.service.conversation_status import read_event_cursor, read_recent_turns, read_status, read_status_at
 from tertulia.service.scope import OrganisationScope
-from tertulia.store.agents import agents_of
+from tertulia.store.agents import read_agents
 from tertulia.store.conversations import (
     count_conversations,
     delete_conversation,
     find_conversation,
     list_conversations,
 )
-from tertulia.store.definition_rows import unknown
-from tertulia.store.forks import fork_at
+from tertulia.store.definition_rows import not_found_message
+from tertulia.store.forks import find_fork_point
 from tertulia.store.groups import find_group
 from tertulia.store.membership import read_changes, read_members_with_usage
 from tertulia.store.notifications import Listener
@@ -88,10 +88,10 @@ class ConversationService:
         before = await self.retrieve(source)
         group = await find_group(self._database, self._organisation_id, before.group_id)
         agent_ids = new.agent_ids or ()
-        found = {agent.id for agent in await agents_of(self._database, self._organisation_id, agent_ids)}
+        found = {agent.id for agent in await read_agents(self._database, self._organisation_id, agent_ids)}
         if missing := [one for one in agent_ids if one not in found]:
-            raise NotFound(unknown("agent", missing))
-        fork = await fork_at(self._database, ConversationId(source), new.turn, agent_ids)
+            raise NotFound(not_found_message("agent", missing))
+        fork = await find_fork_point(self._database, ConversationId(source), new.turn, agent_ids)
         if new.model is not None:
             group = group.model_copy(update={"settings": group.settings.model_copy(update={"model": new.model})})
         post = PostMessage(text=new.message, sender=new.sender) if new.message is not None else None

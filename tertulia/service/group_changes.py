@@ -11,15 +11,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
 
 from tertulia.core.activity_contracts import DeleteAgent, DeleteGroup, GroupChangeInput, GroupChangeResult, PatchGroup
-from tertulia.core.errors import (
-    CommandRefused,
-    Conflict,
-    ErrorType,
-    InvalidDefinition,
-    NotFound,
-    TertuliaError,
-    Unavailable,
-)
+from tertulia.core.errors import TertuliaError, Unavailable, error_from_code
 from tertulia.core.group import ClosePolicy, Group
 from tertulia.core.ids import AgentId, GroupId
 from tertulia.core.patches import GroupPatch
@@ -98,16 +90,8 @@ async def _execute(scope: OrganisationScope, change: GroupChangeInput) -> GroupC
     return result
 
 
-_ERRORS: dict[str | None, type[TertuliaError]] = {
-    ErrorType.NOT_FOUND: NotFound,
-    ErrorType.INVALID_DEFINITION: InvalidDefinition,
-    ErrorType.CONFLICT: Conflict,
-    ErrorType.COMMAND_REFUSED: CommandRefused,
-}
-
-
 def _refusal_of(error: WorkflowUpdateFailedError) -> TertuliaError:
     cause = error.cause
     if not isinstance(cause, ApplicationError):
         return Unavailable(str(cause or error))
-    return _ERRORS.get(cause.type, Unavailable)(cause.message)
+    return error_from_code(cause.type, cause.message, default=Unavailable)

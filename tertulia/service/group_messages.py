@@ -17,10 +17,10 @@ from tertulia.service.command_updates import send_command
 from tertulia.service.conversation_start import check_not_empty, post_or_start
 from tertulia.service.conversations import new_conversation_id
 from tertulia.service.scope import OrganisationScope
-from tertulia.store.default_conversations import NewIdTaken, claim_conversation, put_aside
+from tertulia.store.default_conversations import NewIdTaken, claim_default_conversation, reset_default_conversation
 from tertulia.store.groups import find_group
 from tertulia.store.notifications import Listener
-from tertulia.store.rounds import outcome_of
+from tertulia.store.rounds import read_message_outcome
 from tertulia.store.transcript import PostedMessage, find_posted, read_messages
 
 _CHECK_INTERVAL_SECONDS = 30.0
@@ -78,7 +78,7 @@ async def reset_group(scope: OrganisationScope, group_id: GroupId) -> None:
     Raises:
         NotFound: no such group.
     """
-    previous = await put_aside(scope.database, scope.organisation_id, group_id)
+    previous = await reset_default_conversation(scope.database, scope.organisation_id, group_id)
     if previous is not None:
         # A conversation that was claimed but never started cannot be stopped.
         with suppress(ConversationClosed, NotFound):
@@ -90,7 +90,7 @@ async def _post_all(scope: OrganisationScope, group: Group, posts: Sequence[Post
     closed: ConversationId | None = None
     for _ in range(_ATTEMPTS):
         try:
-            conversation_id = await claim_conversation(
+            conversation_id = await claim_default_conversation(
                 scope.database,
                 scope.organisation_id,
                 group.id,
@@ -113,7 +113,7 @@ async def _post_all(scope: OrganisationScope, group: Group, posts: Sequence[Post
 
 async def _read_answer(scope: OrganisationScope, answer: GroupAnswer) -> GroupAnswer | None:
     database, conversation_id = scope.database, answer.conversation_id
-    outcome = await outcome_of(database, conversation_id, answer.message_ids[-1])
+    outcome = await read_message_outcome(database, conversation_id, answer.message_ids[-1])
     finished = outcome.finished
     if finished is None and outcome.phase not in ("closed", "paused"):
         return None

@@ -1,4 +1,4 @@
-"""The agents that people have defined. Saving the same definition twice changes nothing; a deleted one is not there."""
+"""Agents of an organisation. Invariant: saving an equal definition changes nothing; deleted agents are not found."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,13 +17,13 @@ from tertulia.store.block_attachments import AGENT, TEXT_FIELDS, attach, blocks_
 from tertulia.store.blocks import insert_block
 from tertulia.store.database import Database
 from tertulia.store.definition_rows import (
+    active,
+    bump_revision,
     by_id_or_name,
-    counted,
-    living,
-    refuse_taken,
-    refused,
-    touch,
-    unknown,
+    check_created,
+    conflicts_named,
+    not_found_message,
+    revision_bump,
     write_row,
 )
 from tertulia.store.paging import containing, count, read_page
@@ -31,17 +31,23 @@ from tertulia.store.tables import agents, agents_blocks, group_members, groups
 
 _FIELDS = ("id", "name", "description", "instructions", "model")
 AGENT_COLUMNS = (*(agents.c[name] for name in _FIELDS), blocks_of(AGENT, TEXT_FIELDS).label("memory"))
-"""What an `Agent` is made of."""
+"""The columns of an `Agent`."""
 
 
 async def save_agent(
     database: Database, organisation_id: OrganisationId, agent: Agent, *, keep_memory: bool = False
 ) -> SaveOutcome:
-    """Create the agent, or bring the one of that id, its memory included unless `keep_memory`, up to date.
+    """Create the agent, or update the one with its id.
+
+    Args:
+        database: the database.
+        organisation_id: the organisation.
+        agent: the definition.
+        keep_memory: leave the agent's blocks as they are.
 
     Raises:
-        Conflict: another agent bears the name, or the id belongs to somebody else.
-        InvalidDefinition: two blocks of its memory bear one label.
+        Conflict: another agent has the name, or another organisation the id.
+        InvalidDefinition: two blocks have one label.
     """
     async with database.transaction() as connection:
         values = agent.model_dump(mode="json", include=set(_FIELDS))
@@ -49,31 +55,31 @@ async def save_agent(
         if keep_memory or not await write_memory(connection, organisation_id, AGENT, agent.id, agent.memory):
             return outcome
         if outcome == "unchanged":
-            await touch(connection, agents, agent.id)
+            await bump_revision(connection, agents, agent.id)
         return "created" if outcome == "created" else "updated"
 
 
-async def find_agent(database: Database, organisation_id: OrganisationId, who: str) -> Agent:
-    """The agent of that id or, else, of that name, whatever its case.
+async def find_agent(database: Database, organisation_id: OrganisationId, id_or_name: str) -> Agent:
+    """Return the agent with this id or, failing that, with this name in any case.
 
     Raises:
-        NotFound: there is none.
+        NotFound: no such agent.
     """
-    row = await database.row(by_id_or_name(agents, organisation_id, AGENT_COLUMNS, who))
+    row = await database.row(by_id_or_name(agents, organisation_id, AGENT_COLUMNS, id_or_name))
     if row is None:
-        raise NotFound(unknown("agent", [who]))
+        raise NotFound(not_found_message("agent", [id_or_name]))
     return agent_of(row)
 
 
-async def agents_of(database: Database, organisation_id: OrganisationId, agent_ids: Sequence[AgentId]) -> list[Agent]:
-    """These agents, in this order; those that do not exist are left out."""
-    query = select(*AGENT_COLUMNS).where(living(agents, organisation_id), agents.c.id.in_(agent_ids))
+async def read_agents(database: Database, organisation_id: OrganisationId, agent_ids: Sequence[AgentId]) -> list[Agent]:
+    """Return these agents in this order, without those that do not exist."""
+    query = select(*AGENT_COLUMNS).where(active(agents, organisation_id), agents.c.id.in_(agent_ids))
     by_id = {row.id: agent_of(row) for row in await database.rows(query)}
     return [by_id[agent_id] for agent_id in agent_ids if agent_id in by_id]
 
 
 def agent_of(row: Row[Any]) -> Agent:
-    """The agent that was read with `AGENT_COLUMNS`."""
+    """Build an agent from a row of `AGENT_COLUMNS`."""
     return Agent.model_validate({name: row._mapping[name] for name in Agent.model_fields})
 
 
@@ -90,71 +96,71 @@ async def create_agent(
     *,
     tags: Sequence[str] = (),
     metadata: dict[str, JsonValue] | None = None,
-    drafts: Sequence[NewBlock] = (),
+    new_blocks: Sequence[NewBlock] = (),
     block_ids: Sequence[BlockId] = (),
 ) -> StoredAgent:
-    """Make an agent with new blocks and those that are there, in this order; its `memory` says nothing.
+    """Create an agent with new blocks, followed by existing ones. `agent.memory` is ignored.
 
     Raises:
-        NotFound: there is no such block.
-        Conflict: there is an agent of that id, or one that bears the name, or two blocks bear one label.
+        NotFound: no such block.
+        Conflict: the id or the name is taken, or two blocks have one label.
         InvalidDefinition: a block's value is longer than its limit.
     """
     async with database.transaction() as connection:
         values = agent.model_dump(mode="json", include=set(_FIELDS)) | {"tags": [*tags], "metadata": metadata or {}}
-        refuse_taken(agent.id, await write_row(connection, agents, organisation_id, values))
-        made = [(await insert_block(connection, organisation_id, draft)).id for draft in drafts]
+        check_created(agent.id, await write_row(connection, agents, organisation_id, values))
+        made = [(await insert_block(connection, organisation_id, draft)).id for draft in new_blocks]
         await attach(connection, organisation_id, AGENT, agent.id, [*made, *block_ids])
         return await _read(connection, organisation_id, agent.id)
 
 
 async def read_agent(database: Database, organisation_id: OrganisationId, agent_id: str) -> StoredAgent:
-    """The agent of that id, with all that is kept of it.
+    """Return the agent with this id and its blocks.
 
     Raises:
-        NotFound: there is none.
+        NotFound: no such agent.
     """
     async with database.transaction() as connection:
         return await _read(connection, organisation_id, agent_id)
 
 
 async def _read(connection: AsyncConnection, organisation_id: OrganisationId, agent_id: str) -> StoredAgent:
-    query = select(*_STORED).where(living(agents, organisation_id), agents.c.id == agent_id)
+    query = select(*_STORED).where(active(agents, organisation_id), agents.c.id == agent_id)
     return _stored(_found((await connection.execute(query)).first(), agent_id))
 
 
 async def list_agents(
-    database: Database, organisation_id: OrganisationId, page: Page, only: AgentFilter | None = None
+    database: Database, organisation_id: OrganisationId, page: Page, filter: AgentFilter | None = None
 ) -> list[StoredAgent]:
-    """The agents on that page.
+    """Return one page of the agents that match `filter`.
 
     Raises:
-        NotFound: the page begins or ends at an agent that does not exist.
+        NotFound: no agent has the id in `page.before` or `page.after`.
     """
-    only = only or AgentFilter()
-    query = select(*_STORED).where(living(agents, organisation_id))
-    if only.name is not None:
-        query = query.where(func.lower(agents.c.name) == func.lower(only.name))
-    if only.query_text is not None:
-        query = query.where(containing(agents.c.name, only.query_text))
-    if only.tags:
-        tags = literal([*only.tags], agents.c.tags.type)
-        query = query.where(agents.c.tags.op("@>" if only.match_all_tags else "&&")(tags))
+    filter = filter or AgentFilter()
+    query = select(*_STORED).where(active(agents, organisation_id))
+    if filter.name is not None:
+        query = query.where(func.lower(agents.c.name) == func.lower(filter.name))
+    if filter.query_text is not None:
+        query = query.where(containing(agents.c.name, filter.query_text))
+    if filter.tags:
+        tags = literal([*filter.tags], agents.c.tags.type)
+        query = query.where(agents.c.tags.op("@>" if filter.match_all_tags else "&&")(tags))
     return [_stored(row) for row in await read_page(database, agents, organisation_id, query, page)]
 
 
 async def agents_with_block(
     database: Database, organisation_id: OrganisationId, block_id: str, page: Page
 ) -> list[StoredAgent]:
-    """The agents to which the block is attached, that page of them."""
+    """Return one page of the agents to which the block is attached."""
     having = select(agents_blocks.c.agent_id).where(agents_blocks.c.block_id == block_id)
-    query = select(*_STORED).where(living(agents, organisation_id), agents.c.id.in_(having))
+    query = select(*_STORED).where(active(agents, organisation_id), agents.c.id.in_(having))
     return [_stored(row) for row in await read_page(database, agents, organisation_id, query, page)]
 
 
 async def count_agents(database: Database, organisation_id: OrganisationId) -> int:
-    """How many agents there are."""
-    return await count(database, agents, living(agents, organisation_id))
+    """Return the number of agents."""
+    return await count(database, agents, active(agents, organisation_id))
 
 
 async def change_agent(
@@ -165,15 +171,15 @@ async def change_agent(
     *,
     expected_revision: int | None = None,
 ) -> StoredAgent:
-    """Change an agent; without an expected revision, whatever it is by then.
+    """Update an agent.
 
     Raises:
-        NotFound: there is none, or no such block.
-        Conflict: its revision is another than the expected one, another agent bears the name, or two blocks one label.
-        InvalidDefinition: an agent has a name.
+        NotFound: no such agent or block.
+        Conflict: the revision is not the expected one, the name is taken, or two blocks have one label.
+        InvalidDefinition: the name would be empty.
     """
     async with database.transaction() as connection:
-        own = living(agents, organisation_id), agents.c.id == agent_id
+        own = active(agents, organisation_id), agents.c.id == agent_id
         columns = [agents.c[name] for name in (*_FIELDS, "tags", "metadata", "revision")]
         row = _found((await connection.execute(select(*columns).where(*own).with_for_update())).first(), agent_id)
         if expected_revision not in (None, row.revision):
@@ -182,30 +188,30 @@ async def change_agent(
         values = _values(patch, present["model"])
         changed = {name: value for name, value in values.items() if value != present[name]}
         if changed:
-            with refused(agents, {**present, **values}):
-                await connection.execute(update(agents).where(*own).values(changed | counted(agents)))
+            with conflicts_named(agents, {**present, **values}):
+                await connection.execute(update(agents).where(*own).values(changed | revision_bump(agents)))
         if "block_ids" in patch.model_fields_set:
             attached = await attach(connection, organisation_id, AGENT, agent_id, patch.block_ids or ())
             if attached and not changed:
-                await touch(connection, agents, agent_id)
+                await bump_revision(connection, agents, agent_id)
         return await _read(connection, organisation_id, agent_id)
 
 
 async def change_attachments(
     database: Database, organisation_id: OrganisationId, agent_id: str, change: Callable[[list[BlockId]], list[BlockId]]
 ) -> StoredAgent:
-    """Let the agent have the blocks that `change` makes of those it has.
+    """Replace the agent's blocks by those that `change` returns for the present ones.
 
     Raises:
-        NotFound: there is no such agent, or no such block.
-        Conflict: two blocks bear one label.
+        NotFound: no such agent or block.
+        Conflict: two blocks have one label.
     """
     async with database.transaction() as connection:
-        own = living(agents, organisation_id), agents.c.id == agent_id
+        own = active(agents, organisation_id), agents.c.id == agent_id
         _found((await connection.execute(select(agents.c.id).where(*own).with_for_update())).first(), agent_id)
         present = [block.id for block in (await _read(connection, organisation_id, agent_id)).blocks]
         if await attach(connection, organisation_id, AGENT, agent_id, change(present)):
-            await touch(connection, agents, agent_id)
+            await bump_revision(connection, agents, agent_id)
         return await _read(connection, organisation_id, agent_id)
 
 
@@ -226,17 +232,17 @@ def _values(patch: AgentPatch, model: dict[str, Any]) -> dict[str, Any]:
 
 
 async def delete_agent(database: Database, organisation_id: OrganisationId, agent_id: str) -> None:
-    """Mark an agent as deleted, which is in no group: its name is free again, and what it said stays.
+    """Mark an agent as deleted. Its name is free again; its messages stay.
 
     Raises:
-        NotFound: there is none.
-        Conflict: groups need it; the message names them.
+        NotFound: no such agent.
+        Conflict: groups have it as a member or manager; the message names them.
     """
     async with database.transaction() as connection:
-        own = living(agents, organisation_id), agents.c.id == agent_id
+        own = active(agents, organisation_id), agents.c.id == agent_id
         # A group that takes the agent in meanwhile waits for this lock, and finds it gone.
         _found((await connection.execute(select(agents.c.id).where(*own).with_for_update())).first(), agent_id)
-        needing = select(groups.c.name).where(living(groups, organisation_id), in_group(agent_id))
+        needing = select(groups.c.name).where(active(groups, organisation_id), in_group(agent_id))
         if names := [*(await connection.execute(needing.order_by(groups.c.name).limit(_NAMED_GROUPS))).scalars()]:
             listed = ", ".join(map(repr, names))
             raise Conflict(f"the agent {agent_id!r} is in these groups, or manages them: {listed}; `force` removes it")
@@ -246,13 +252,13 @@ async def delete_agent(database: Database, organisation_id: OrganisationId, agen
 async def agent_groups(
     connection: AsyncConnection, organisation_id: OrganisationId, agent_id: AgentId | str
 ) -> list[GroupId]:
-    """The ids of the groups in which the agent is, or which it manages."""
-    query = select(groups.c.id).where(living(groups, organisation_id), in_group(agent_id))
+    """Return the ids of the groups that have the agent as a member or manager."""
+    query = select(groups.c.id).where(active(groups, organisation_id), in_group(agent_id))
     return [*(await connection.execute(query.order_by(groups.c.id))).scalars()]
 
 
 def in_group(agent_id: str) -> ColumnElement[bool]:
-    """Of groups: the agent is in it, on standby included, or manages it."""
+    """WHERE clause on groups: the agent is a member, on standby or a manager."""
     having = select(group_members.c.group_id).where(group_members.c.agent_id == agent_id)
     rules = groups.c.manager_config
     managing = rules["manager_agent_id"].astext == agent_id, rules["fallback_manager_ids"].contains([agent_id])
@@ -261,7 +267,7 @@ def in_group(agent_id: str) -> ColumnElement[bool]:
 
 def _found(row: Row[Any] | None, agent_id: str) -> Row[Any]:
     if row is None:
-        raise NotFound(unknown("agent", [agent_id]))
+        raise NotFound(not_found_message("agent", [agent_id]))
     return row
 
 

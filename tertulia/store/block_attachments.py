@@ -1,4 +1,4 @@
-"""Which blocks an agent, or a group, has, in order. A block's row is locked before it is changed: no change is lost."""
+"""The blocks of agents and groups, in order. Invariant: a block's row is locked before it is changed."""
 
 import uuid
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ TEXT_FIELDS = ("label", "value")
 
 @dataclass(frozen=True)
 class Owner:
-    """A kind of thing that has blocks."""
+    """A kind of row that blocks are attached to."""
 
     kind: str
     table: Table
@@ -28,7 +28,7 @@ class Owner:
 
     @property
     def id(self) -> ColumnElement[str]:
-        """The column that names the owner of an attachment."""
+        """The column of the attachment table that holds the owner's id."""
         return self.attached.c[f"{self.kind}_id"]
 
 
@@ -37,7 +37,7 @@ GROUP = Owner("group", groups, groups_blocks)
 
 
 def blocks_of(owner: Owner, fields: Iterable[str] = BLOCK_FIELDS) -> ColumnElement[Any]:
-    """The owner's blocks as JSON, in order, for a query that reads rows of owners."""
+    """Column expression: the owner's blocks as a JSON array, in order."""
     pairs = [part for name in fields for part in (name, blocks.c[name])]
     every = func.json_agg(aggregate_order_by(func.json_build_object(*pairs), owner.attached.c.position))
     query = select(func.coalesce(every, func.json_build_array()))
@@ -46,18 +46,21 @@ def blocks_of(owner: Owner, fields: Iterable[str] = BLOCK_FIELDS) -> ColumnEleme
 
 
 def new_block_id() -> BlockId:
-    """An id that no block bears."""
+    """Draw the id of a new block."""
     return BlockId(f"block-{uuid.uuid4()}")
 
 
 async def attach(
     connection: AsyncConnection, organisation_id: OrganisationId, owner: Owner, owner_id: str, ids: Sequence[BlockId]
 ) -> bool:
-    """Let the owner have these blocks, in this order, and no others; say whether that changed anything.
+    """Replace the owner's blocks by these, in this order.
+
+    Returns:
+        Whether anything changed.
 
     Raises:
-        NotFound: there is no such block; the message names all that are missing.
-        Conflict: two of them bear one label.
+        NotFound: no such block; the message names all missing ones.
+        Conflict: two blocks have one label.
     """
     query = select(owner.attached.c.block_id).where(owner.id == owner_id).order_by(owner.attached.c.position)
     if [*(await connection.execute(query)).scalars()] == [*ids]:
@@ -66,7 +69,7 @@ async def attach(
     labels = {row.id: row.label for row in await connection.execute(mine.with_for_update(read=True, key_share=True))}
     if missing := [one for one in ids if one not in labels]:
         raise NotFound(f"no such block: {', '.join(map(repr, missing))}")
-    refuse_twice((labels[one] for one in ids), owner)
+    check_unique_labels((labels[one] for one in ids), owner)
     await connection.execute(delete(owner.attached).where(owner.id == owner_id))
     rows = [{owner.id.name: owner_id, "block_id": one, "position": position} for position, one in enumerate(ids)]
     if rows:
@@ -74,11 +77,11 @@ async def attach(
     return True
 
 
-def refuse_twice(labels: Iterable[str], owner: Owner) -> None:
-    """Refuse two blocks of one label at one owner.
+def check_unique_labels(labels: Iterable[str], owner: Owner) -> None:
+    """Refuse two blocks with one label at one owner.
 
     Raises:
-        Conflict: with the label.
+        Conflict: a label occurs twice.
     """
     seen: set[str] = set()
     for label in labels:
@@ -94,28 +97,34 @@ async def write_memory(
     owner_id: str,
     memory: Sequence[MemoryBlock],
 ) -> bool:
-    """Let the owner have exactly these texts; say whether that changed anything.
+    """Replace the owner's blocks by blocks with exactly these texts.
+
+    Returns:
+        Whether anything changed.
 
     Raises:
-        InvalidDefinition: two of them bear one label.
+        InvalidDefinition: two texts have one label.
     """
-    ids, changed = await write_texts(connection, organisation_id, owner, owner_id, memory)
+    ids, changed = await write_block_texts(connection, organisation_id, owner, owner_id, memory)
     return await attach(connection, organisation_id, owner, owner_id, ids) or changed
 
 
-async def write_texts(
+async def write_block_texts(
     connection: AsyncConnection,
     organisation_id: OrganisationId,
     owner: Owner,
     owner_id: str,
     memory: Sequence[MemoryBlock],
 ) -> tuple[list[BlockId], bool]:
-    """The blocks of these texts, in this order, and whether a value has changed; they are not attached yet.
+    """Write these texts into the owner's blocks without attaching new ones.
 
-    A block that the owner has under the label gets the new value; a new label gets a block.
+    A block that the owner has under a label gets the new value; a new label gets a new block.
+
+    Returns:
+        The ids of the blocks, in the order of the texts, and whether a value changed.
 
     Raises:
-        InvalidDefinition: two of them bear one label.
+        InvalidDefinition: two texts have one label.
     """
     labels = [block.label for block in memory]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):

@@ -1,4 +1,4 @@
-"""Memory blocks. Law: whoever changes one holds its row meanwhile; writers wait for each other, and none is lost."""
+"""Memory blocks. Invariant: a block's row is locked while it is changed, so that no concurrent change is lost."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tertulia.core.ids import OrganisationId
 from tertulia.core.paging import Page
 from tertulia.store.block_attachments import AGENT, BLOCK_FIELDS, GROUP, Owner, new_block_id
 from tertulia.store.database import Database
-from tertulia.store.definition_rows import counted, unknown
+from tertulia.store.definition_rows import not_found_message, revision_bump
 from tertulia.store.paging import containing, count, read_page
 from tertulia.store.tables import blocks
 
@@ -19,7 +19,7 @@ _COLUMNS = tuple(blocks.c[name] for name in BLOCK_FIELDS)
 
 
 async def insert_block(connection: AsyncConnection, organisation_id: OrganisationId, draft: NewBlock) -> Block:
-    """Make a block.
+    """Insert a block.
 
     Raises:
         InvalidDefinition: the value is longer than the limit.
@@ -30,36 +30,36 @@ async def insert_block(connection: AsyncConnection, organisation_id: Organisatio
 
 
 async def create_block(database: Database, organisation_id: OrganisationId, draft: NewBlock) -> Block:
-    """As `insert_block`, on its own."""
+    """Insert a block in a transaction of its own. See `insert_block`."""
     async with database.transaction() as connection:
         return await insert_block(connection, organisation_id, draft)
 
 
 async def find_block(database: Database, organisation_id: OrganisationId, block_id: str) -> Block:
-    """The block of that id.
+    """Return the block with this id.
 
     Raises:
-        NotFound: there is none.
+        NotFound: no such block.
     """
     row = await database.row(select(*_COLUMNS).where(*_own(organisation_id, block_id)))
     if row is None:
-        raise NotFound(unknown("block", [block_id]))
+        raise NotFound(not_found_message("block", [block_id]))
     return block_of(row)
 
 
 async def list_blocks(
-    database: Database, organisation_id: OrganisationId, page: Page, only: BlockFilter | None = None
+    database: Database, organisation_id: OrganisationId, page: Page, filter: BlockFilter | None = None
 ) -> list[Block]:
-    """The blocks on that page.
+    """Return one page of the blocks that match `filter`.
 
     Raises:
-        NotFound: the page begins or ends at a block that does not exist.
+        NotFound: no block has the id in `page.before` or `page.after`.
     """
-    only = only or BlockFilter()
+    filter = filter or BlockFilter()
     query = select(*_COLUMNS).where(blocks.c.organisation_id == organisation_id)
-    if only.label is not None:
-        query = query.where(blocks.c.label == only.label)
-    searched = {"label": only.label_search, "value": only.value_search, "description": only.description_search}
+    if filter.label is not None:
+        query = query.where(blocks.c.label == filter.label)
+    searched = {"label": filter.label_search, "value": filter.value_search, "description": filter.description_search}
     for name, text in searched.items():
         if text is not None:
             query = query.where(containing(blocks.c[name], text))
@@ -67,7 +67,7 @@ async def list_blocks(
 
 
 async def count_blocks(database: Database, organisation_id: OrganisationId) -> int:
-    """How many blocks there are."""
+    """Return the number of blocks."""
     return await count(database, blocks, blocks.c.organisation_id == organisation_id)
 
 
@@ -79,18 +79,18 @@ async def change_block(
     *,
     expected_version: int | None = None,
 ) -> Block:
-    """Change a block; without an expected version, whatever it is by then.
+    """Update a block.
 
     Raises:
-        NotFound: there is none.
-        Conflict: its version is another than the expected one.
+        NotFound: no such block.
+        Conflict: the version is not the expected one.
         InvalidDefinition: the value would be longer than the limit.
     """
     async with database.transaction() as connection:
         query = select(*_COLUMNS).where(*_own(organisation_id, block_id)).with_for_update(key_share=True)
         row = (await connection.execute(query)).first()
         if row is None:
-            raise NotFound(unknown("block", [block_id]))
+            raise NotFound(not_found_message("block", [block_id]))
         block = block_of(row)
         if expected_version not in (None, block.version):
             raise Conflict(f"the block {block_id!r} has version {block.version} by now, not {expected_version}")
@@ -103,10 +103,10 @@ async def change_block(
 
 
 async def delete_block(database: Database, organisation_id: OrganisationId, block_id: str) -> None:
-    """Take a block away from all that have it, and from the database.
+    """Delete a block and detach it from every agent and group.
 
     Raises:
-        NotFound: there is none.
+        NotFound: no such block.
     """
     async with database.transaction() as connection:
         # Groups before agents, as whoever changes a group takes them.
@@ -114,13 +114,13 @@ async def delete_block(database: Database, organisation_id: OrganisationId, bloc
             await connection.execute(_count_up(owner, organisation_id, block_id))
         deleted = delete(blocks).where(*_own(organisation_id, block_id)).returning(blocks.c.id)
         if (await connection.execute(deleted)).first() is None:
-            raise NotFound(unknown("block", [block_id]))
+            raise NotFound(not_found_message("block", [block_id]))
 
 
 def _count_up(owner: Owner, organisation_id: OrganisationId, block_id: str) -> Any:
     having = select(owner.id).where(owner.attached.c.block_id == block_id)
     own = owner.table.c.organisation_id == organisation_id, owner.table.c.deleted_at.is_(None)
-    return update(owner.table).where(*own, owner.table.c.id.in_(having)).values(counted(owner.table))
+    return update(owner.table).where(*own, owner.table.c.id.in_(having)).values(revision_bump(owner.table))
 
 
 def _own(organisation_id: OrganisationId, block_id: str) -> tuple[Any, Any]:
@@ -128,5 +128,5 @@ def _own(organisation_id: OrganisationId, block_id: str) -> tuple[Any, Any]:
 
 
 def block_of(row: Row[Any]) -> Block:
-    """The block that was read with all columns."""
+    """Build a block from a row of all columns."""
     return Block.model_validate(dict(row._mapping))

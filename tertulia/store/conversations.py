@@ -1,4 +1,4 @@
-"""The rows that conversations are: opened once, counted up by each turn, closed once."""
+"""The rows of conversations. Invariant: opened once, counted up by each turn, closed once."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from tertulia.core.records import ConversationRow
 from tertulia.core.roster import MemberRef
 from tertulia.core.state import Fork
 from tertulia.store.database import Database
-from tertulia.store.forks import copy_beginning
+from tertulia.store.forks import copy_shared_part
 from tertulia.store.paging import read_page
 from tertulia.store.rounds import change_phase
 from tertulia.store.tables import (
@@ -33,24 +33,25 @@ from tertulia.store.tables import (
 )
 
 
-class Opening(Record):
-    """What a new conversation begins with."""
+class ConversationOpening(Record):
+    """What a conversation starts with."""
 
     organisation_id: OrganisationId = DEFAULT_ORGANISATION
     group_id: GroupId
     revision: int = 1
-    """The group's, from which all else here was read."""
+    """The group's revision from which the other fields were read."""
     members: tuple[MemberRef, ...]
     standby: tuple[AgentId, ...] = ()
     catch_up: CatchUp = "full"
     fork: Fork | None = None
 
 
-async def open_conversation(database: Database, conversation_id: ConversationId, opening: Opening) -> bool:
-    """Create the conversation and its members; done before, it changes nothing.
+async def open_conversation(database: Database, conversation_id: ConversationId, opening: ConversationOpening) -> bool:
+    """Create the conversation and its members. Idempotent.
 
-    False if the group has changed meanwhile: whoever changes it tells the conversations that are open, so that one
-    opens with what the group is, or is told.
+    Returns:
+        False if the group has another revision than `opening.revision`. Read the group again then: a change of a group
+        notifies the conversations that are open, so a conversation must open with the present group.
     """
     async with database.transaction() as connection:
         found = select(groups.c.revision).where(groups.c.id == opening.group_id).with_for_update(read=True)
@@ -79,14 +80,14 @@ async def open_conversation(database: Database, conversation_id: ConversationId,
         if rows:
             await connection.execute(insert(members), rows)
         if opening.fork and opening.fork.seq:
-            await copy_beginning(connection, conversation_id, opening.fork)
+            await copy_shared_part(connection, conversation_id, opening.fork)
     return True
 
 
 async def close_conversation(
     database: Database, conversation_id: ConversationId, change: PhaseChange, final_status: dict[str, JsonValue]
 ) -> int:
-    """Let every member's cursor stand at the last message, write the end and tell of it; return the last `seq`."""
+    """Set every member's cursor to the last message, store the end and emit its event. Returns the last `seq`."""
     closed = (
         update(conversations)
         .where(conversations.c.id == conversation_id)
@@ -152,10 +153,15 @@ _joined = conversations.join(groups, groups.c.id == conversations.c.group_id)
 async def find_conversation(
     database: Database, conversation_id: str, organisation_id: OrganisationId | None = None
 ) -> ConversationRow:
-    """The conversation of that id, with its final status if it is closed; with an organisation, only one of it.
+    """Return the conversation with this id and, if it is closed, its final status.
+
+    Args:
+        database: the database.
+        conversation_id: the id.
+        organisation_id: find only a conversation of this organisation; None = of any.
 
     Raises:
-        NotFound: there is none.
+        NotFound: no such conversation.
     """
     query = select(*_COLUMNS, conversations.c.final_status).select_from(_joined)
     query = query.where(conversations.c.id == conversation_id)
@@ -173,10 +179,10 @@ _OWNED = select(conversations.c.id).where(
 
 
 async def check_owner(database: Database, conversation_id: str, organisation_id: OrganisationId) -> None:
-    """Refuse a conversation that is not the organisation's.
+    """Refuse a conversation of another organisation.
 
     Raises:
-        NotFound: for the organisation there is none of that id.
+        NotFound: the organisation has no conversation with this id.
     """
     if await database.row(_OWNED, {"id": conversation_id, "organisation_id": organisation_id}) is None:
         raise NotFound(f"no such conversation: {conversation_id!r}")

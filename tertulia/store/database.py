@@ -1,4 +1,4 @@
-"""The connection to Postgres. Each statement is a transaction of its own, unless `transaction` is asked for."""
+"""Connections to Postgres. Each statement is a transaction of its own, unless `transaction` groups several."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,9 +14,9 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 DRIVER = "postgresql+psycopg"
 _CONNECT_SECONDS = 5
-_RESTED_SECONDS = 0.2
-"""After so long without use a connection is tried before it is trusted: no server is back sooner."""
-_RESTS_SINCE = "rests_since"
+_IDLE_SECONDS = 0.2
+"""A connection that was idle for this time is tested before its next use."""
+_IDLE_SINCE = "rests_since"
 
 
 class Database:
@@ -25,15 +25,15 @@ class Database:
     Args:
         url: `postgresql+psycopg://…`, Postgres 15 or later.
         pool_size: connections kept open.
-        max_overflow: further ones when all are busy.
-        patience_seconds: how long a statement may take, the wait for a connection included; None = as long as it needs.
-            A server that is frozen answers nothing, not even that it is.
+        max_overflow: further connections while all are busy.
+        patience_seconds: limit for a statement, including the wait for a connection; None = no limit. A frozen server
+            sends no error, so callers that people wait for need a limit.
     """
 
     def __init__(
-        self, url: str, *, pool_size: int = 10, max_overflow: int = 20, patience_seconds: float | None = None
+        self, url: str, *, pool_size: int = 10, max_overflow: int = 20, timeout_seconds: float | None = None
     ) -> None:
-        self._patience = patience_seconds
+        self._timeout_seconds = timeout_seconds
         # Errors enter workflow histories and logs: the parameters, which hold what was said, stay out of them.
         self._engine: AsyncEngine = create_async_engine(
             url,
@@ -45,8 +45,8 @@ class Database:
             pool_use_lifo=True,
         )
         # One who asks seldom makes sure of the connection first; a worker's activities are tried again anyway.
-        if patience_seconds is not None:
-            _try_rested(self._engine.sync_engine)
+        if timeout_seconds is not None:
+            _test_idle_connections(self._engine.sync_engine)
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def __aenter__(self) -> Self:
@@ -63,18 +63,18 @@ class Database:
         self, statement: Executable, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     ) -> Sequence[Row[Any]]:
         """Run one statement, committed at once, and return all rows."""
-        async with asyncio.timeout(self._patience), self._autocommit.connect() as connection:
+        async with asyncio.timeout(self._timeout_seconds), self._autocommit.connect() as connection:
             result = await connection.execute(statement, parameters)
             return result.all() if result.returns_rows else ()
 
     async def row(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Row[Any] | None:
-        """As `rows`, for a statement that gives one row or none."""
+        """Run one statement, committed at once, and return its only row or None."""
         rows = await self.rows(statement, parameters)
         return rows[0] if rows else None
 
     @asynccontextmanager
     async def own_connection(self) -> AsyncIterator[AsyncConnection]:
-        """One connection for as long as the block runs, each statement committed at once; closed afterwards."""
+        """Context manager: one connection of its own, each statement committed at once; closed at exit."""
         async with self._autocommit.connect() as connection:
             try:
                 yield connection
@@ -83,19 +83,19 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """Several statements, committed together or not at all."""
+        """Context manager: statements that are committed together or not at all."""
         async with self._engine.begin() as connection:
             yield connection
 
 
-def _try_rested(engine: Engine) -> None:
-    """Let a connection that was not used for a while be tried before its next use; one that is cut is replaced."""
+def _test_idle_connections(engine: Engine) -> None:
+    """Test connections that were idle before their next use, and replace those that were cut."""
 
     def rests(connection: Any, record: ConnectionPoolEntry) -> None:
-        record.info[_RESTS_SINCE] = monotonic()
+        record.info[_IDLE_SINCE] = monotonic()
 
     def is_wanted(connection: Any, record: ConnectionPoolEntry, _: PoolProxiedConnection) -> None:
-        if monotonic() - record.info.get(_RESTS_SINCE, monotonic()) < _RESTED_SECONDS:
+        if monotonic() - record.info.get(_IDLE_SINCE, monotonic()) < _IDLE_SECONDS:
             return
         try:
             engine.dialect.do_ping(connection)

@@ -1,4 +1,4 @@
-"""The conversation that messages to a group go to: one at a time, a new one once that has closed or is put aside."""
+"""The default conversation of a group, to which messages to the group go. A closed or reset one is replaced."""
 
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -6,11 +6,11 @@ from sqlalchemy.dialects.postgresql import insert
 from tertulia.core.errors import NotFound
 from tertulia.core.ids import ConversationId, GroupId, OrganisationId
 from tertulia.store.database import Database
-from tertulia.store.definition_rows import living, unknown
+from tertulia.store.definition_rows import active, not_found_message
 from tertulia.store.tables import conversations, groups, messages
 
 
-async def claim_conversation(
+async def claim_default_conversation(
     database: Database,
     organisation_id: OrganisationId,
     group_id: GroupId,
@@ -19,15 +19,17 @@ async def claim_conversation(
     message_id: str,
     closed: ConversationId | None = None,
 ) -> ConversationId:
-    """Where the message goes: where it is already; else to the conversation that the group has, or to `new_id`.
+    """Return the conversation that takes a message to the group.
+
+    It is the one that has the message already, else the group's open default conversation, else `new_id`.
 
     Args:
-        database: where.
-        organisation_id: whose group it is.
+        database: the database.
+        organisation_id: the organisation.
         group_id: the group.
-        new_id: the id of a conversation that is to be, if one is needed.
-        message_id: the message's.
-        closed: a conversation that is known to have closed, though the database may not know it yet.
+        new_id: the id of a new conversation, if one is needed.
+        message_id: the message.
+        closed: a conversation that has closed, although the database may not have recorded it yet.
 
     Raises:
         NotFound: no such group.
@@ -37,10 +39,10 @@ async def claim_conversation(
     if row and row.default_conversation_id not in (None, closed) and row.closed_at is None:
         return ConversationId(row.default_conversation_id)
     async with database.transaction() as connection:
-        query = select(groups.c.default_conversation_id).where(living(groups, organisation_id), groups.c.id == group_id)
+        query = select(groups.c.default_conversation_id).where(active(groups, organisation_id), groups.c.id == group_id)
         row = (await connection.execute(query.with_for_update())).first()
         if row is None:
-            raise NotFound(unknown("group", [group_id]))
+            raise NotFound(not_found_message("group", [group_id]))
         present: str | None = row.default_conversation_id
         if present is not None:
             said = messages.c.conversation_id == present, messages.c.message_id == message_id
@@ -65,20 +67,22 @@ class NewIdTaken(Exception):
 _PRESENT = (
     select(groups.c.default_conversation_id, conversations.c.closed_at)
     .join(conversations, conversations.c.id == groups.c.default_conversation_id)
-    .where(living(groups, bindparam("organisation_id")), groups.c.id == bindparam("group_id"))
+    .where(active(groups, bindparam("organisation_id")), groups.c.id == bindparam("group_id"))
 )
 
 
-async def put_aside(database: Database, organisation_id: OrganisationId, group_id: GroupId) -> ConversationId | None:
-    """Let the next message begin a new conversation; the one that it was, if there was any.
+async def reset_default_conversation(
+    database: Database, organisation_id: OrganisationId, group_id: GroupId
+) -> ConversationId | None:
+    """Remove the group's default conversation, so that the next message starts a new one; return its id, if any.
 
     Raises:
         NotFound: no such group.
     """
     async with database.transaction() as connection:
-        own = living(groups, organisation_id), groups.c.id == group_id
+        own = active(groups, organisation_id), groups.c.id == group_id
         row = (await connection.execute(select(groups.c.default_conversation_id).where(*own).with_for_update())).first()
         if row is None:
-            raise NotFound(unknown("group", [group_id]))
+            raise NotFound(not_found_message("group", [group_id]))
         await connection.execute(update(groups).where(*own).values(default_conversation_id=None))
         return ConversationId(row.default_conversation_id) if row.default_conversation_id else None

@@ -1,4 +1,4 @@
-"""The rows of agents and groups: written once, found by id or name, marked when deleted. A deleted one is not there."""
+"""The rows of agents and groups: found by id or name, marked when deleted. Deleted rows are not found."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,66 +13,66 @@ from tertulia.core.ids import OrganisationId
 from tertulia.core.records import SaveOutcome
 
 
-def living(table: Table, organisation_id: OrganisationId | BindParameter[str]) -> ColumnElement[bool]:
-    """Of this organisation, and not deleted."""
+def active(table: Table, organisation_id: OrganisationId | BindParameter[str]) -> ColumnElement[bool]:
+    """WHERE clause: rows of `organisation_id` that are not deleted."""
     return (table.c.organisation_id == organisation_id) & table.c.deleted_at.is_(None)
 
 
-def by_id_or_name(table: Table, organisation_id: OrganisationId, columns: Sequence[Any], which: str) -> Any:
-    """The query for the one of that id or, else, of that name, whatever its case."""
-    matches = or_(table.c.id == which, func.lower(table.c.name) == func.lower(which))
-    by_id_first = (table.c.id == which).desc()
-    return select(*columns).where(living(table, organisation_id), matches).order_by(by_id_first).limit(1)
+def by_id_or_name(table: Table, organisation_id: OrganisationId, columns: Sequence[Any], id_or_name: str) -> Any:
+    """Query for the row with this id or, failing that, with this name in any case."""
+    matches = or_(table.c.id == id_or_name, func.lower(table.c.name) == func.lower(id_or_name))
+    by_id_first = (table.c.id == id_or_name).desc()
+    return select(*columns).where(active(table, organisation_id), matches).order_by(by_id_first).limit(1)
 
 
 async def write_row(
     connection: AsyncConnection, table: Table, organisation_id: OrganisationId, values: dict[str, Any]
 ) -> SaveOutcome:
-    """Create the row, or bring the one of that id up to date; a deleted one of that id comes back.
+    """Insert the row, or update the one with its id; a deleted row with the id is restored.
 
     Raises:
-        Conflict: another one bears the name, or the id belongs to somebody else.
+        Conflict: another row has the name, or another organisation the id.
     """
     own = table.c.id == values["id"], table.c.organisation_id == organisation_id
     columns = [*(table.c[name] for name in values), table.c.deleted_at]
     found = (await connection.execute(select(*columns).where(*own).with_for_update())).first()
     if found is None:
-        with refused(table, values):
+        with conflicts_named(table, values):
             await connection.execute(insert(table).values(values | {"organisation_id": organisation_id}))
         return "created"
     if dict(found._mapping) == values | {"deleted_at": None}:
         return "unchanged"
-    with refused(table, values):
-        await connection.execute(update(table).where(*own).values(values | counted(table)))
+    with conflicts_named(table, values):
+        await connection.execute(update(table).where(*own).values(values | revision_bump(table)))
     return "created" if found.deleted_at else "updated"
 
 
-def refuse_taken(row_id: str, outcome: SaveOutcome) -> None:
-    """Refuse to create what is there already; the transaction takes back what was written.
+def check_created(row_id: str, outcome: SaveOutcome) -> None:
+    """Refuse to create a row that exists; the caller's transaction is rolled back.
 
     Raises:
-        Conflict: with the id.
+        Conflict: the id is taken.
     """
     if outcome != "created":
         raise Conflict(f"id: {row_id!r} is taken")
 
 
-def counted(table: Table) -> dict[str, Any]:
-    """What every change of a row changes as well."""
+def revision_bump(table: Table) -> dict[str, Any]:
+    """Column values set by every update: revision + 1, updated_at, not deleted."""
     return {"revision": table.c.revision + 1, "updated_at": func.now(), "deleted_at": None}
 
 
-async def touch(connection: AsyncConnection, table: Table, row_id: str) -> None:
-    """Count the row's revision up: something that belongs to it has changed."""
-    await connection.execute(update(table).where(table.c.id == row_id).values(counted(table)))
+async def bump_revision(connection: AsyncConnection, table: Table, row_id: str) -> None:
+    """Increase the row's revision because something that belongs to it changed."""
+    await connection.execute(update(table).where(table.c.id == row_id).values(revision_bump(table)))
 
 
 @contextmanager
-def refused(table: Table, values: Mapping[str, Any]) -> Iterator[None]:
-    """While a row of these values is written: say which of them is taken.
+def conflicts_named(table: Table, values: Mapping[str, Any]) -> Iterator[None]:
+    """Context manager around a write: name the value that is taken.
 
     Raises:
-        Conflict: another one bears the name, or the id belongs to somebody else.
+        Conflict: another row has the name, or another organisation the id.
     """
     kind = table.name.removesuffix("s")
     try:
@@ -85,6 +85,6 @@ def refused(table: Table, values: Mapping[str, Any]) -> Iterator[None]:
         raise
 
 
-def unknown(kind: str, ids: Sequence[str]) -> str:
-    """What to say of ids under which there is nothing."""
+def not_found_message(kind: str, ids: Sequence[str]) -> str:
+    """Message for ids that do not exist."""
     return f"no such {kind}: {', '.join(map(repr, ids))}"

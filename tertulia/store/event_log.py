@@ -1,7 +1,7 @@
-"""How an event is told: written with its number, and announced to those who listen.
+"""Append events to a conversation's log and notify listeners.
 
-Law: an event is written in the transaction of what it tells, guarded by the conversation's row. It holds no
-words of its own where another table has them: `subject` names their row.
+Invariant: an event is written in the transaction of what it reports, guarded by the conversation's row. It repeats no
+text of another table: `subject` refers to the row there.
 """
 
 from collections.abc import Sequence
@@ -16,34 +16,37 @@ from tertulia.core.records import EventKind
 from tertulia.store.tables import conversations, events
 
 EVENTS_CHANNEL = "tertulia_events"
-"""Where Postgres announces each new event: `<conversation id> <number>`, and `:phase` behind that if the conversation
-has come into another phase."""
+"""Notification channel of new events: `<conversation id> <number>`, with `:phase` appended if the phase may have
+changed.
+"""
 PHASE_MARK = ":phase"
-TURN_BEGUN = "turn_begun"
-"""The kind of a row that stands for two events, which always come together."""
-EVENTS_OF_BEGINNING: tuple[EventKind, ...] = ("speaker_chosen", "turn_started")
-"""The two; the row has the number of the second."""
+TURN_START_ROW = "turn_begun"
+"""Stored kind of a row that stands for two events, which always occur together."""
+TURN_START_EVENTS: tuple[EventKind, ...] = ("speaker_chosen", "turn_started")
+"""These two; the row has the number of the second."""
 
 
-class Telling(Record):
-    """An event that is to be told."""
+class NewEvent(Record):
+    """An event to append."""
 
     kind: EventKind
     subject: int | None = None
     detail: dict[str, JsonValue] | None = None
 
 
-async def tell(connection: AsyncConnection, conversation_id: ConversationId, tellings: Sequence[Telling]) -> None:
-    """Write these events behind those there are, and announce the last when the transaction commits."""
+async def append_events(
+    connection: AsyncConnection, conversation_id: ConversationId, tellings: Sequence[NewEvent]
+) -> None:
+    """Append these events and notify listeners of the last one when the transaction commits."""
     if not tellings:
         return
-    counted = (
+    revision_bump = (
         update(conversations)
         .where(conversations.c.id == conversation_id)
         .values(last_event=conversations.c.last_event + len(tellings))
         .returning(conversations.c.last_event)
     )
-    last: int = (await connection.execute(counted)).scalar_one()
+    last: int = (await connection.execute(revision_bump)).scalar_one()
     rows = [
         {"conversation_id": conversation_id, "number": number, **telling.model_dump()}
         for number, telling in enumerate(tellings, start=last - len(tellings) + 1)
@@ -52,6 +55,6 @@ async def tell(connection: AsyncConnection, conversation_id: ConversationId, tel
     await connection.execute(select(func.pg_notify(EVENTS_CHANNEL, f"{conversation_id} {last}")))
 
 
-def announced(guard: CTE, mark: str = "") -> ColumnElement[object]:
-    """For a statement that tells of an event itself: announces the `last_event` of the row that `guard` has updated."""
+def notify_column(guard: CTE, mark: str = "") -> ColumnElement[object]:
+    """Column expression for a statement that appends its own event: notify of `guard`'s new `last_event`."""
     return func.pg_notify(EVENTS_CHANNEL, guard.c.id + " " + cast(guard.c.last_event, Text) + mark)

@@ -1,4 +1,4 @@
-"""The events of a conversation: what a reader who follows it is told, numbered 1, 2, 3… without a gap."""
+"""Read the events of a conversation, numbered 1, 2, 3… without gaps."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from sqlalchemy import Row, Table, and_, bindparam, case, func, select
 
 from tertulia.core.records import ConversationEvent, EventKind, FinishedTurn, MembershipChange, Message
 from tertulia.store.database import Database
-from tertulia.store.event_log import EVENTS_CHANNEL, EVENTS_OF_BEGINNING, TURN_BEGUN
+from tertulia.store.event_log import EVENTS_CHANNEL, TURN_START_EVENTS, TURN_START_ROW
 from tertulia.store.tables import conversations, events, membership_changes, messages, turns
 
 __all__ = ["EVENTS_CHANNEL", "ConversationEvent", "EventKind", "read_events"]
@@ -60,30 +60,30 @@ _EVENTS = (
 async def read_events(
     database: Database, conversation_id: str, *, after: int = 0, limit: int = 500
 ) -> list[ConversationEvent]:
-    """The events with a number greater than `after`, oldest first."""
+    """Return up to `limit` events with a number greater than `after`, the oldest first."""
     parameters = {"conversation_id": conversation_id, "after": after, "limit": limit}
     told = [event for row in await database.rows(_EVENTS, parameters) for event in _events(row)]
     return [event for event in told if event.number > after][:limit]
 
 
 async def last_event(database: Database, conversation_id: str) -> int:
-    """The number of the conversation's last event; 0 = none."""
+    """Return the number of the newest event; 0 = none."""
     row = await database.row(select(conversations.c.last_event).where(conversations.c.id == conversation_id))
     return int(row.last_event) if row else 0
 
 
 async def number_of_message(database: Database, conversation_id: str, seq: int) -> int:
-    """The number of the event that told of message `seq`; 0 = none did. Looks back from the last event."""
+    """Return the number of the event that reported message `seq`; 0 = none. Searches from the newest event back."""
     told = events.c.conversation_id == conversation_id, events.c.kind == "message", events.c.subject == seq
     row = await database.row(select(events.c.number).where(*told).order_by(events.c.number.desc()).limit(1))
     return int(row.number) if row else 0
 
 
 def _events(row: Row[Any]) -> list[ConversationEvent]:
-    """What the row tells of; its number is that of the last of these events."""
-    if row.kind == TURN_BEGUN:
+    """Build the events of one row; the row's number is that of the last of them."""
+    if row.kind == TURN_START_ROW:
         told = [row.detail, {name: row.detail[name] for name in _TOLD_OF_A_START}]
-        kinds = EVENTS_OF_BEGINNING
+        kinds = TURN_START_EVENTS
     else:
         told, kinds = [_data(row)], (row.kind,)
     first = row.number - len(kinds) + 1
@@ -116,4 +116,4 @@ _TOLD_WITH_WORDS = (
     "prompt_tokens",
     "completion_tokens",
 )
-"""What is told of a turn beside the words that were spoken in it."""
+"""The fields of a turn that an event carries beside its message."""

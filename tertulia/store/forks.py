@@ -1,4 +1,4 @@
-"""Conversations that share the beginning of another one: its messages, turns and rounds are copied, once."""
+"""Forks: conversations that share the first turns of another one. Their messages, turns and rounds are copied once."""
 
 from typing import Any
 
@@ -15,11 +15,13 @@ from tertulia.store.tables import conversations, events, messages, rounds, selec
 from tertulia.store.turns import find_turn
 
 
-async def fork_at(database: Database, source: ConversationId, turn: int | None, agent_ids: tuple[AgentId, ...]) -> Fork:
-    """Where a fork of that conversation begins: after `turn`, or after its last one.
+async def find_fork_point(
+    database: Database, source: ConversationId, turn: int | None, agent_ids: tuple[AgentId, ...]
+) -> Fork:
+    """Return where a fork starts: after `turn`, or after the last turn.
 
     Raises:
-        InvalidDefinition: it has not taken so many turns.
+        InvalidDefinition: the conversation has not taken that many turns.
     """
     if turn is None:
         row = await database.row(select(conversations.c.last_turn).where(conversations.c.id == source))
@@ -32,8 +34,8 @@ async def fork_at(database: Database, source: ConversationId, turn: int | None, 
     return Fork(source=source, turn=turn, seq=found.seq, agent_ids=agent_ids)
 
 
-async def copy_beginning(connection: AsyncConnection, conversation_id: ConversationId, fork: Fork) -> None:
-    """Write what the new conversation shares with the other one."""
+async def copy_shared_part(connection: AsyncConnection, conversation_id: ConversationId, fork: Fork) -> None:
+    """Copy what the new conversation shares with its source."""
     shared = {
         messages: messages.c.seq <= fork.seq,
         turns: turns.c.turn <= fork.turn,
@@ -47,14 +49,14 @@ async def copy_beginning(connection: AsyncConnection, conversation_id: Conversat
     columns = ["conversation_id", "number", "kind", "subject", "created_at"]
     await connection.execute(insert(events).from_select(columns, told.where(own)))
     chars = select(func.coalesce(func.sum(func.char_length(messages.c.text)), 0)).where(own).scalar_subquery()
-    counted = {
+    revision_bump = {
         "last_seq": fork.seq,
         "last_turn": fork.turn,
         "started_turn": fork.turn,
         "last_event": fork.seq,
         "chars": chars,
     }
-    await connection.execute(update(conversations).where(conversations.c.id == conversation_id).values(counted))
+    await connection.execute(update(conversations).where(conversations.c.id == conversation_id).values(revision_bump))
 
 
 async def _copy(connection: AsyncConnection, table: Table, conversation_id: ConversationId, condition: Any) -> None:
@@ -64,8 +66,8 @@ async def _copy(connection: AsyncConnection, table: Table, conversation_id: Conv
     await connection.execute(insert(table).from_select(columns, select(*values).where(condition)))
 
 
-async def read_begun(database: Database, conversation_id: ConversationId) -> ForkOrigin:
-    """What a conversation has behind it."""
+async def read_fork_origin(database: Database, conversation_id: ConversationId) -> ForkOrigin:
+    """Return the counters and the usage of the copied part."""
     own = turns.c.conversation_id == conversation_id
     chosen = selections.c.conversation_id == conversation_id
     row = await database.row(

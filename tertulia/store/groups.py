@@ -1,4 +1,4 @@
-"""The groups that people have defined. Saving the same definition twice changes nothing."""
+"""The groups of an organisation. Invariant: saving an equal definition changes nothing."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,9 +14,16 @@ from tertulia.core.ids import AgentId, BlockId, GroupId, OrganisationId
 from tertulia.core.paging import Page
 from tertulia.core.records import SaveOutcome
 from tertulia.store.agents import AGENT_COLUMNS, agent_of, in_group
-from tertulia.store.block_attachments import GROUP, attach, blocks_of, write_memory, write_texts
+from tertulia.store.block_attachments import GROUP, attach, blocks_of, write_block_texts, write_memory
 from tertulia.store.database import Database
-from tertulia.store.definition_rows import by_id_or_name, living, refuse_taken, touch, unknown, write_row
+from tertulia.store.definition_rows import (
+    active,
+    bump_revision,
+    by_id_or_name,
+    check_created,
+    not_found_message,
+    write_row,
+)
 from tertulia.store.paging import count, read_page
 from tertulia.store.tables import agents, group_members, groups
 
@@ -36,20 +43,24 @@ GROUP_COLUMNS = (
     _members_column().label("members"),
     blocks_of(GROUP, ("id", "label", "value")).label("blocks"),
 )
-"""What a `Group` is made of."""
+"""The columns of a `Group`."""
 
 
 async def save_group(
     database: Database, organisation_id: OrganisationId, group: Group, *, keep_memory: bool = False
 ) -> SaveOutcome:
-    """Create the group, or bring the one of that id, its ordered members included, up to date.
+    """Create the group, or update the one with its id, including its ordered members. Metadata stay.
 
-    What its members share is its `shared_memory`, of which blocks are made, unless `keep_memory`. Its metadata stay.
+    Args:
+        database: the database.
+        organisation_id: the organisation.
+        group: the definition.
+        keep_memory: leave the shared blocks as they are; otherwise they get the texts of `group.shared_memory`.
 
     Raises:
         NotFound: a member or the manager does not exist.
-        Conflict: another group bears the name, or the id belongs to somebody else.
-        InvalidDefinition: two members bear one name, or two blocks of its memory one label.
+        Conflict: another group has the name, or another organisation the id.
+        InvalidDefinition: two members have one name, or two blocks one label.
     """
     async with database.transaction() as connection:
         outcome = await _write(connection, organisation_id, group, _WRITTEN)
@@ -60,12 +71,12 @@ async def save_group(
 
 
 async def replace_group(connection: AsyncConnection, organisation_id: OrganisationId, group: Group) -> SaveOutcome:
-    """As `save_group`, its metadata included; what its members share are the blocks of its `shared_block_ids`.
+    """Write the group with its metadata and the blocks of `shared_block_ids`. `shared_memory` is ignored.
 
     Raises:
-        NotFound: an agent or a block does not exist.
-        Conflict: another group bears the name, two blocks bear one label, or the id belongs to somebody else.
-        InvalidDefinition: two members bear one name.
+        NotFound: no such agent or block.
+        Conflict: another group has the name, another organisation the id, or two blocks have one label.
+        InvalidDefinition: two members have one name.
     """
     outcome = await _write(connection, organisation_id, group, _FIELDS)
     attached = await attach(connection, organisation_id, GROUP, group.id, group.shared_block_ids)
@@ -75,9 +86,9 @@ async def replace_group(connection: AsyncConnection, organisation_id: Organisati
 async def write_shared_texts(
     database: Database, organisation_id: OrganisationId, group_id: GroupId, memory: Sequence[MemoryBlock]
 ) -> tuple[tuple[BlockId, ...], bool]:
-    """The blocks of what a group's members are to share, and whether a value has changed; see `write_texts`."""
+    """Write the texts that the members share. See `write_block_texts`."""
     async with database.transaction() as connection:
-        ids, changed = await write_texts(connection, organisation_id, GROUP, group_id, memory)
+        ids, changed = await write_block_texts(connection, organisation_id, GROUP, group_id, memory)
         return tuple(ids), changed
 
 
@@ -93,26 +104,26 @@ async def _write(
 async def _counted(connection: AsyncConnection, group: Group, outcome: SaveOutcome, *, changed: bool) -> SaveOutcome:
     if not changed or outcome != "unchanged":
         return outcome
-    await touch(connection, groups, group.id)
+    await bump_revision(connection, groups, group.id)
     return "updated"
 
 
 async def check_agents(connection: AsyncConnection, organisation_id: OrganisationId, group: Group) -> None:
-    """Refuse a group of agents that do not exist, or of whom two bear one name.
+    """Refuse members that do not exist, and two members with one name.
 
     Raises:
-        NotFound: with the ids of the missing.
-        InvalidDefinition: with the names.
+        NotFound: the message names the missing ids.
+        InvalidDefinition: the message names the members.
     """
     ids = (*group.member_ids, *group.manager_ids)
-    query = select(*AGENT_COLUMNS).where(living(agents, organisation_id), agents.c.id.in_(ids))
+    query = select(*AGENT_COLUMNS).where(active(agents, organisation_id), agents.c.id.in_(ids))
     # An agent that is being deleted holds its row: what is found here stays until this is written.
     found = await connection.execute(query.with_for_update(read=True, of=agents))
     check_members(group, [agent_of(row) for row in found])
 
 
 async def write_members(connection: AsyncConnection, group: Group) -> bool:
-    """Let the group have these members, in this order, and no others; say whether that changed anything."""
+    """Replace the group's members by these, in this order; return whether anything changed."""
     columns = group_members.c.agent_id, group_members.c.standby, group_members.c.stands_in_for
     own = group_members.c.group_id == group.id
     present = await connection.execute(select(*columns).where(own).order_by(group_members.c.position))
@@ -140,20 +151,20 @@ def _members(group: Group) -> list[tuple[AgentId, bool, AgentId | None]]:
     return [*speakers, *standby]
 
 
-async def find_group(database: Database, organisation_id: OrganisationId, which: str) -> Group:
-    """The group of that id or, else, of that name, whatever its case.
+async def find_group(database: Database, organisation_id: OrganisationId, id_or_name: str) -> Group:
+    """Return the group with this id or, failing that, with this name in any case.
 
     Raises:
-        NotFound: there is none.
+        NotFound: no such group.
     """
-    row = await database.row(by_id_or_name(groups, organisation_id, GROUP_COLUMNS, which))
+    row = await database.row(by_id_or_name(groups, organisation_id, GROUP_COLUMNS, id_or_name))
     if row is None:
-        raise NotFound(f"{unknown('group', [which])}; `tertulia apply FILE.yaml` creates groups")
+        raise NotFound(f"{not_found_message('group', [id_or_name])}; `tertulia apply FILE.yaml` creates groups")
     return group_of(row)
 
 
 def group_of(row: Row[Any]) -> Group:
-    """The group that was read with `GROUP_COLUMNS`."""
+    """Build a group from a row of `GROUP_COLUMNS`."""
     values = {name: row._mapping[name] for name in (*_FIELDS, "revision")}
     return Group.model_validate(
         {
@@ -170,52 +181,56 @@ _STORED = (*GROUP_COLUMNS, groups.c.default_conversation_id, groups.c.created_at
 
 
 async def create_group(database: Database, organisation_id: OrganisationId, group: Group) -> StoredGroup:
-    """As `replace_group`, on its own, for a group that is new; `Conflict` also where there is one of that id."""
+    """Create a group in a transaction of its own. See `replace_group`.
+
+    Raises:
+        Conflict: also if the id is taken.
+    """
     async with database.transaction() as connection:
-        refuse_taken(group.id, await replace_group(connection, organisation_id, group))
+        check_created(group.id, await replace_group(connection, organisation_id, group))
         return await _read(connection, organisation_id, group.id)
 
 
 async def read_group(database: Database, organisation_id: OrganisationId, group_id: str) -> StoredGroup:
-    """The group of that id, with all that is kept of it.
+    """Return the group with this id and its default conversation.
 
     Raises:
-        NotFound: there is none.
+        NotFound: no such group.
     """
     async with database.transaction() as connection:
         return await _read(connection, organisation_id, group_id)
 
 
 async def _read(connection: AsyncConnection, organisation_id: OrganisationId, group_id: str) -> StoredGroup:
-    query = select(*_STORED).where(living(groups, organisation_id), groups.c.id == group_id)
+    query = select(*_STORED).where(active(groups, organisation_id), groups.c.id == group_id)
     row = (await connection.execute(query)).first()
     if row is None:
-        raise NotFound(unknown("group", [group_id]))
+        raise NotFound(not_found_message("group", [group_id]))
     return _stored(row)
 
 
 async def list_groups(
-    database: Database, organisation_id: OrganisationId, page: Page, only: GroupFilter | None = None
+    database: Database, organisation_id: OrganisationId, page: Page, filter: GroupFilter | None = None
 ) -> list[StoredGroup]:
-    """The groups on that page.
+    """Return one page of the groups that match `filter`.
 
     Raises:
-        NotFound: the page begins or ends at a group that does not exist.
+        NotFound: no group has the id in `page.before` or `page.after`.
     """
-    only = only or GroupFilter()
-    query = select(*_STORED).where(living(groups, organisation_id))
-    if only.manager_type is not None:
-        query = query.where(groups.c.manager_config["manager_type"].astext == only.manager_type)
-    if only.name is not None:
-        query = query.where(func.lower(groups.c.name) == func.lower(only.name))
-    if only.agent_id is not None:
-        query = query.where(in_group(only.agent_id))
+    filter = filter or GroupFilter()
+    query = select(*_STORED).where(active(groups, organisation_id))
+    if filter.manager_type is not None:
+        query = query.where(groups.c.manager_config["manager_type"].astext == filter.manager_type)
+    if filter.name is not None:
+        query = query.where(func.lower(groups.c.name) == func.lower(filter.name))
+    if filter.agent_id is not None:
+        query = query.where(in_group(filter.agent_id))
     return [_stored(row) for row in await read_page(database, groups, organisation_id, query, page)]
 
 
 async def count_groups(database: Database, organisation_id: OrganisationId) -> int:
-    """How many groups there are."""
-    return await count(database, groups, living(groups, organisation_id))
+    """Return the number of groups."""
+    return await count(database, groups, active(groups, organisation_id))
 
 
 def _stored(row: Row[Any]) -> StoredGroup:

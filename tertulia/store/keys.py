@@ -1,4 +1,4 @@
-"""API keys. Law: the key itself is never here, only its SHA-256: a key is random, so that nothing slower is needed."""
+"""API keys. Invariant: only the SHA-256 of a key is stored. Keys are random, so that no slower hash is needed."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -19,11 +19,11 @@ _COLUMNS = tuple(column for column in api_keys.c if column.name != "hash")
 
 
 class FoundKey(NamedTuple):
-    """A key that may be used."""
+    """A valid key."""
 
     key: KeyRow
     note_use: bool
-    """Whether its use has not been noted for a minute."""
+    """Whether its last use was recorded more than a minute ago."""
 
 
 async def insert_key(
@@ -36,7 +36,7 @@ async def insert_key(
     hint: str,
     scopes: Sequence[str],
 ) -> KeyRow:
-    """Keep a new key."""
+    """Insert a key."""
     values = {"id": key_id, "organisation_id": organisation_id, "name": name}
     making = insert(api_keys).values(**values, hash=digest, hint=hint, scopes=list(scopes)).returning(*_COLUMNS)
     (row,) = await database.rows(making)
@@ -44,7 +44,7 @@ async def insert_key(
 
 
 async def find_key(database: Database, digest: bytes) -> FoundKey | None:
-    """The key of this SHA-256; None where there is none or it was revoked."""
+    """Return the valid key with this SHA-256; None if there is none."""
     unnoted = func.coalesce(api_keys.c.used_at < func.now() - _USE_IS_NOTED_EVERY, True)
     finding = select(*_COLUMNS, unnoted.label("unnoted")).where(
         api_keys.c.hash == digest, api_keys.c.revoked_at.is_(None)
@@ -54,12 +54,12 @@ async def find_key(database: Database, digest: bytes) -> FoundKey | None:
 
 
 async def note_use(database: Database, key_id: KeyId) -> None:
-    """Note that the key is used now."""
+    """Record that the key is used now."""
     await database.rows(update(api_keys).where(api_keys.c.id == key_id).values(used_at=func.now()))
 
 
 async def is_valid(database: Database, key_id: KeyId) -> bool:
-    """Whether the key is there and was not revoked: for what goes on for long under a key."""
+    """Return whether the key exists and is not revoked. For work that goes on for long under one key."""
     asking = select(api_keys.c.id).where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
     return await database.row(asking) is not None
 
@@ -67,7 +67,7 @@ async def is_valid(database: Database, key_id: KeyId) -> bool:
 async def list_keys(
     database: Database, organisation_id: OrganisationId, *, after: str | None = None, limit: int = 50
 ) -> list[KeyRow]:
-    """An organisation's keys, the oldest first, the revoked ones included; those that come after the key `after`.
+    """Return up to `limit` keys after the key `after`, the oldest first, revoked ones included.
 
     Raises:
         NotFound: the organisation has no key `after`.
@@ -80,7 +80,7 @@ async def list_keys(
 
 
 async def revoke_key(database: Database, organisation_id: OrganisationId, key_id: str) -> KeyRow:
-    """Make a key invalid, at once and for ever; done before, it changes nothing.
+    """Revoke a key at once and for good. Idempotent.
 
     Raises:
         NotFound: the organisation has no such key.

@@ -1,7 +1,7 @@
-"""Which worker holds which activity, and which workers are dead, so that a survivor can hand their work back at once.
+"""Leases: which worker executes which activity, and which workers are dead.
 
-Law: a worker is alive while it holds its advisory lock, on a connection of its own: SIGKILL closes that at once, load
-does not. What is claimed here only makes recovery quicker; without it Temporal's heartbeat timeouts do the same.
+Invariant: a worker is alive while it holds its advisory lock on a connection of its own. SIGKILL closes that connection
+at once, load does not. Leases only speed up recovery; without them Temporal's heartbeat timeouts decide.
 """
 
 import secrets
@@ -15,26 +15,26 @@ from tertulia.store.database import Database
 from tertulia.store.tables import claims
 
 _LOCK_CLASS = 0x7E27
-"""The first half of every worker's advisory lock; the second is the worker's number."""
+"""First half of every worker's advisory lock key; the second half is the worker's number."""
 
 _GONE_AFTER_SECONDS = 5
-"""A worker whose machine went away without a word loses its lock after about so long."""
+"""Approximate time until a worker on a lost machine loses its lock."""
 
 WorkerNumber = int
 
 
 class LockNotHeld(Exception):
-    """The connection lives and the lock is not its own: a pooler stands between, and statements share connections."""
+    """The connection works but does not hold the lock: a pooler shares connections between statements."""
 
 
 def new_worker_number() -> WorkerNumber:
-    """A number that no other worker has."""
+    """Draw a worker number."""
     return secrets.randbelow(2**31)
 
 
 @asynccontextmanager
-async def holding_lock(database: Database, worker: WorkerNumber) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """Hold the worker's lock while the block runs. What it is given raises once the lock is gone.
+async def hold_worker_lock(database: Database, worker: WorkerNumber) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Context manager: hold the worker's lock. Yields a check that raises once the lock is lost.
 
     Raises:
         DBAPIError: the database does not answer.
@@ -42,7 +42,7 @@ async def holding_lock(database: Database, worker: WorkerNumber) -> AsyncIterato
     """
     async with database.own_connection() as connection:
 
-        async def still_held() -> None:
+        async def check_lock() -> None:
             held = await connection.execute(_HELD_HERE, {"lock_class": _LOCK_CLASS, "worker": worker})
             if not held.scalar_one():
                 raise LockNotHeld
@@ -51,11 +51,11 @@ async def holding_lock(database: Database, worker: WorkerNumber) -> AsyncIterato
         async with database.transaction() as other:
             # A pooler gives this transaction the connection that it gave the lock, and the look below another one.
             await other.execute(select(1))
-            await still_held()
+            await check_lock()
         for setting in ("idle", "interval", "count"):
             value = 1 if setting != "count" else _GONE_AFTER_SECONDS
             await connection.execute(text(f"set tcp_keepalives_{setting} = {value}"))
-        yield still_held
+        yield check_lock
 
 
 _HELD_HERE = text(
@@ -73,13 +73,13 @@ _CLAIM = insert(claims).values(worker=bindparam("of_worker"), token=bindparam("o
 _RELEASE = delete(claims).where(claims.c.worker == bindparam("of_worker"), claims.c.token == bindparam("of_token"))
 
 
-async def claim(database: Database, worker: WorkerNumber, token: bytes) -> None:
-    """Keep that the worker is at work on that activity."""
+async def add_lease(database: Database, worker: WorkerNumber, token: bytes) -> None:
+    """Record that the worker executes the activity with `token`."""
     await database.rows(_CLAIM, {"of_worker": worker, "of_token": token})
 
 
-async def release(database: Database, worker: WorkerNumber, token: bytes) -> None:
-    """The worker has done with that activity."""
+async def remove_lease(database: Database, worker: WorkerNumber, token: bytes) -> None:
+    """Delete that record."""
     await database.rows(_RELEASE, {"of_worker": worker, "of_token": token})
 
 
@@ -96,12 +96,12 @@ _LOCKLESS = text(
 )
 
 
-async def lockless_workers(database: Database) -> set[WorkerNumber]:
-    """The workers that have claims and no lock: dead, or cut off from the database a moment ago."""
+async def dead_workers(database: Database) -> set[WorkerNumber]:
+    """Return workers with leases and without a lock: dead, or just disconnected from the database."""
     return {int(row.worker) for row in await database.rows(_LOCKLESS, {"lock_class": _LOCK_CLASS})}
 
 
-async def take_over(database: Database, workers: Collection[WorkerNumber]) -> Sequence[bytes]:
-    """The activities that those workers held; each is given to one caller only."""
+async def claim_leases(database: Database, workers: Collection[WorkerNumber]) -> Sequence[bytes]:
+    """Delete the leases of these workers and return their tokens. Each token is returned to one caller only."""
     statement = delete(claims).where(claims.c.worker.in_(workers)).returning(claims.c.token)
     return [bytes(row.token) for row in await database.rows(statement)]

@@ -1,4 +1,4 @@
-"""Who has been in a conversation: the members' rows, and the audit of every change."""
+"""The members of conversations, and the audit of every change of a roster."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from tertulia.core.records import MemberRow, MembershipChange
 from tertulia.core.roster import MemberRef, Roster
 from tertulia.core.roster_changes import AnyRosterChange, MemberAdded, MemberReplaced
 from tertulia.store.database import Database
-from tertulia.store.event_log import Telling, tell
+from tertulia.store.event_log import NewEvent, append_events
 from tertulia.store.tables import conversations, members, membership_changes, turns
 
 
@@ -24,9 +24,9 @@ async def apply_changes(
     first_epoch: int,
     roster: Roster,
 ) -> None:
-    """Write the audit of `changes` and the roster that they lead to; done before, it changes nothing.
+    """Store `changes` and the roster that results from them. Idempotent.
 
-    One who comes back keeps its row: it may read what it could read, and goes on from its cursor.
+    A member that returns keeps its row: it sees what it saw before, and continues from its cursor.
     """
     async with database.transaction() as connection:
         position = select(conversations.c.last_turn, conversations.c.last_seq)
@@ -37,7 +37,9 @@ async def apply_changes(
         ]
         new = insert(membership_changes).values(audit).on_conflict_do_nothing().returning(membership_changes.c.epoch)
         epochs = sorted(await connection.scalars(new))
-        await tell(connection, conversation_id, [Telling(kind="membership", subject=epoch) for epoch in epochs])
+        await append_events(
+            connection, conversation_id, [NewEvent(kind="membership", subject=epoch) for epoch in epochs]
+        )
         await _admit(connection, conversation_id, _joiners(changes), row.last_seq)
         await _write_roster(connection, conversation_id, roster)
 
@@ -114,7 +116,7 @@ async def _write_roster(connection: AsyncConnection, conversation_id: Conversati
 async def read_changes(
     database: Database, conversation_id: str, *, after_epoch: int = 0, limit: int = 1_000
 ) -> list[MembershipChange]:
-    """The audit after `after_epoch`, oldest first."""
+    """Return up to `limit` changes after epoch `after_epoch`, the oldest first."""
     table = membership_changes
     columns = (table.c[name] for name in MembershipChange.model_fields)
     query = select(*columns).where(table.c.conversation_id == conversation_id, table.c.epoch > after_epoch)

@@ -1,4 +1,4 @@
-"""Brings a database's tables to the version that this code needs."""
+"""Migrate a database to the schema of this version."""
 
 import asyncio
 from pathlib import Path
@@ -20,25 +20,25 @@ def _config(url: str) -> Config:
 
 
 def upgrade(url: str) -> str:
-    """Apply every step that is missing; return the version reached."""
+    """Apply every missing migration; return the revision reached."""
     command.upgrade(_config(url), "head")
     return newest()
 
 
 async def upgrade_async(url: str) -> str:
-    """As `upgrade`, beside a running event loop."""
+    """Run `upgrade` in a thread, beside a running event loop."""
     return await asyncio.to_thread(upgrade, url)
 
 
 def newest() -> str:
-    """The version that this code needs."""
+    """Return the revision that this code needs."""
     head = ScriptDirectory(str(MIGRATIONS)).get_current_head()
     assert head is not None
     return head
 
 
 def current(url: str) -> str | None:
-    """The database's version; None for an empty one."""
+    """Return the database's revision; None for an empty database."""
     engine = create_engine(url)
     try:
         with engine.connect() as connection:

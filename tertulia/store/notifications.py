@@ -1,7 +1,7 @@
-"""Being woken when something happens in a conversation: one connection listens for everybody in this process.
+"""Wake readers when something happens in a conversation. One connection listens for all readers of a process.
 
-Law: a reader is never left asleep over news. What a cut connection may have missed, and what was written before anybody
-listened, is found by one look at all watched conversations: once on connecting, and every few seconds as a safety net.
+Invariant: no reader misses an event. Notifications that a cut connection lost, and events from before the subscription,
+are found by a sweep over all watched conversations: on connecting, and every `SWEEP_SECONDS`.
 """
 
 import asyncio
@@ -25,83 +25,88 @@ from tertulia.store.event_log import EVENTS_CHANNEL, PHASE_MARK
 from tertulia.store.tables import conversations
 
 LIVE_CHANNEL = "tertulia_live"
-"""Where words are told of while they are said. They are not kept: the message is, once it is whole."""
+"""Notification channel of text that models produce at the moment. It is not stored; the message is, once complete."""
 SWEEP_SECONDS = 5.0
-"""How often the watched conversations are looked at, by one query for all of them."""
-REST_AFTER_TROUBLE_SECONDS = 0.2
+"""Interval of the sweep: one query for all watched conversations."""
+RECONNECT_SECONDS = 0.2
 MARK_SECONDS = 20.0
-"""How often it is renewed that somebody wants to see words as they are said."""
+"""Interval at which the wish for live text is renewed in the database."""
 WATCHED_SECONDS = 60
 MAX_DELTAS = 256
-"""How many pieces of speech wait for a reader; the oldest are forgotten."""
-_MARK_AGAIN_SECONDS = 0.5
-_PATIENCE_SECONDS = 10.0
+"""Live-text pieces buffered for one reader; the oldest are dropped."""
+_RETRY_MARK_SECONDS = 0.5
+_TIMEOUT_SECONDS = 10.0
 
-logger = logging.getLogger("tertulia.listening")
+logger = logging.getLogger("tertulia.notifications")
 
 
 class Subscription:
-    """What one reader is woken for."""
+    """One reader's subscription to a conversation."""
 
     def __init__(self, *, deltas: bool, phases_only: bool) -> None:
         self.newest = 0
-        """The highest number of an event that was heard of."""
+        """Highest event number of which the reader was notified."""
         self.unsure = True
-        """Whether there may be more: nothing was heard for a while. Whoever has read everything sets it back."""
+        """Whether events may have been missed. The reader resets it when it has read everything."""
         self._wants_deltas = deltas
         self._phases_only = phases_only
         self._deltas: deque[LiveDelta] = deque(maxlen=MAX_DELTAS)
         self._woken = asyncio.Event()
 
     async def wait(self) -> None:
-        """Until there is something new; several things that happen meanwhile wake once."""
+        """Wait until there is something new. Several notifications in between wake the reader once."""
         await self._woken.wait()
         self._woken.clear()
 
     def take_deltas(self) -> list[LiveDelta]:
-        """The words that have come since the last time."""
+        """Return the live text since the last call."""
         taken = list(self._deltas)
         self._deltas.clear()
         return taken
 
-    def tell(self, number: int, *, phase: bool = True) -> None:
-        """There is an event of that number; `phase`: it may be that the conversation has come into another phase."""
+    def notify(self, number: int, *, phase: bool = True) -> None:
+        """Wake the subscriber for event `number`.
+
+        Args:
+            number: the event.
+            phase: the event may change the phase.
+        """
         if number > self.newest:
             self.newest = number
             if phase or not self._phases_only:
                 self._woken.set()
 
-    def doubt(self) -> None:
-        """Nothing is heard for a while."""
+    def invalidate(self) -> None:
+        """Wake the subscriber because notifications may have been lost."""
         self.unsure = True
         self._woken.set()
 
-    def say(self, delta: LiveDelta) -> None:
-        """Somebody says this."""
+    def push_delta(self, delta: LiveDelta) -> None:
+        """Pass on live text."""
         if self._wants_deltas:
             self._deltas.append(delta)
             self._woken.set()
 
 
 class Listener:
-    """While the block runs, subscribers are woken. It outlives every trouble of the database.
+    """Context manager that listens for all subscribers. It survives every failure of the database.
 
     Args:
-        database: one of its connections listens; another is used now and then.
+        database: one connection listens, another is used for sweeps.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._subscribers: dict[str, list[Subscription]] = {}
-        self._hearers: dict[str, int] = {}
-        """How many of a conversation's subscribers want words as they are said."""
-        self._unmarked = asyncio.Event()
+        self._delta_subscribers: dict[str, int] = {}
+        """Number of subscribers that want live text, by conversation."""
+        self._has_unmarked = asyncio.Event()
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self.connected = asyncio.Event()
-        """Set while news come at once, and not only with a new connection."""
+        """Set while notifications arrive, cleared while the connection is down."""
 
     async def __aenter__(self) -> Self:
-        self._tasks = (asyncio.create_task(self._listen_for_ever()), asyncio.create_task(self._mark_for_ever()))
+        self._tasks = (asyncio.create_task(self._keep_listening()), asyncio.create_task(self._keep_marking()))
         return self
 
     async def __aexit__(
@@ -112,7 +117,7 @@ class Listener:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def connected_within(self, seconds: float) -> bool:
-        """Whether news come at once, or will within that time."""
+        """Wait up to `seconds` for the connection; return whether it is up."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.connected.wait()
@@ -122,53 +127,58 @@ class Listener:
     def subscribe(
         self, conversation_id: str, *, deltas: bool = False, phases_only: bool = False
     ) -> Iterator[Subscription]:
-        """Be woken for that conversation's events while the block runs, or for those alone that bring it into another
-        phase; and for words as they are said, if wanted."""
+        """Context manager: subscribe to a conversation.
+
+        Args:
+            conversation_id: the conversation.
+            deltas: also receive live text.
+            phases_only: wake only for events that may change the phase.
+        """
         subscription = Subscription(deltas=deltas, phases_only=phases_only)
         self._subscribers.setdefault(conversation_id, []).append(subscription)
         if deltas:
-            self._count_hearer(conversation_id, 1)
+            self._count_delta_subscriber(conversation_id, 1)
         try:
             yield subscription
         finally:
             if deltas:
-                self._count_hearer(conversation_id, -1)
-            left = self._subscribers[conversation_id]
-            left.remove(subscription)
-            if not left:
+                self._count_delta_subscriber(conversation_id, -1)
+            others = self._subscribers[conversation_id]
+            others.remove(subscription)
+            if not others:
                 del self._subscribers[conversation_id]
 
-    def _count_hearer(self, conversation_id: str, more: int) -> None:
-        before = self._hearers.pop(conversation_id, 0)
-        if before + more:
-            self._hearers[conversation_id] = before + more
+    def _count_delta_subscriber(self, conversation_id: str, change: int) -> None:
+        before = self._delta_subscribers.pop(conversation_id, 0)
+        if before + change:
+            self._delta_subscribers[conversation_id] = before + change
         if before == 0:
-            self._unmarked.set()
+            self._has_unmarked.set()
 
-    async def _listen_for_ever(self) -> None:
+    async def _keep_listening(self) -> None:
         while True:
             try:
                 await self._listen()
             except (SQLAlchemyError, psycopg.Error, OSError, TimeoutError) as error:
-                logger.debug("listening begins anew: %s", type(error).__name__)
+                logger.debug("the notification listener reconnects: %s", type(error).__name__)
             except Exception as error:
-                # Whatever it is: without this task all readers would sleep for ever, and nothing would say so.
-                logger.error("listening begins anew: %s", error_location(error))  # noqa: TRY400 - its words stay out of it
+                # Without this task all readers would wait forever, and nothing would report it.
+                logger.error("the notification listener reconnects: %s", error_location(error))  # noqa: TRY400 - the message may contain text of a conversation
             if self.connected.is_set():
                 self.connected.clear()
-                self._doubt()
-            await asyncio.sleep(REST_AFTER_TROUBLE_SECONDS)
+                self._invalidate_all()
+            await asyncio.sleep(RECONNECT_SECONDS)
 
-    def _doubt(self) -> None:
-        """Readers look for themselves whether it is the database that does not answer."""
+    def _invalidate_all(self) -> None:
+        """Let every reader check the database itself."""
         for subscriptions in self._subscribers.values():
             for subscription in subscriptions:
-                subscription.doubt()
+                subscription.invalidate()
 
     async def _listen(self) -> None:
-        async with AsyncExitStack() as open_until_trouble:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                connection = await open_until_trouble.enter_async_context(_raw_connection(self._database))
+        async with AsyncExitStack() as resources:
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                connection = await resources.enter_async_context(_raw_connection(self._database))
                 for channel in (EVENTS_CHANNEL, LIVE_CHANNEL):
                     await connection.execute(f"LISTEN {channel}")
             while True:
@@ -176,51 +186,51 @@ class Listener:
                 self.connected.set()
                 async for notice in connection.notifies(timeout=SWEEP_SECONDS):
                     if notice.channel == EVENTS_CHANNEL:
-                        self._hear_event(notice.payload)
+                        self._on_event(notice.payload)
                     else:
-                        self._hear_words(notice.payload)
+                        self._on_live_text(notice.payload)
 
     async def _sweep(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        """Where each watched conversation stands; it also tells a connection that is cut from one that is quiet."""
+        """Read the newest event number of every watched conversation. Also detects a cut connection."""
         watched = list(self._subscribers)
-        async with asyncio.timeout(_PATIENCE_SECONDS):
-            cursor = await connection.execute(_STANDS, [watched])
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            cursor = await connection.execute(_NEWEST_EVENTS, [watched])
             for conversation_id, last_event in await cursor.fetchall():
-                self._tell(conversation_id, last_event)
+                self._notify(conversation_id, last_event)
 
-    def _hear_event(self, payload: str) -> None:
+    def _on_event(self, payload: str) -> None:
         conversation_id, _, number = payload.removesuffix(PHASE_MARK).rpartition(" ")
         if number.isdecimal():
-            self._tell(conversation_id, int(number), phase=payload.endswith(PHASE_MARK))
+            self._notify(conversation_id, int(number), phase=payload.endswith(PHASE_MARK))
 
-    def _hear_words(self, payload: str) -> None:
+    def _on_live_text(self, payload: str) -> None:
         with suppress(ValueError, KeyError, TypeError, ValidationError):
-            told = json.loads(payload)
-            subscribers = self._subscribers.get(told["conversation_id"])
+            fields = json.loads(payload)
+            subscribers = self._subscribers.get(fields["conversation_id"])
             if subscribers:
-                delta = LiveDelta.model_validate(told)
+                delta = LiveDelta.model_validate(fields)
                 for subscription in subscribers:
-                    subscription.say(delta)
+                    subscription.push_delta(delta)
 
-    def _tell(self, conversation_id: str, number: int, *, phase: bool = True) -> None:
+    def _notify(self, conversation_id: str, number: int, *, phase: bool = True) -> None:
         for subscription in self._subscribers.get(conversation_id, ()):
-            subscription.tell(number, phase=phase)
+            subscription.notify(number, phase=phase)
 
-    async def _mark_for_ever(self) -> None:
-        """Keep in the database that words are wanted. A conversation that has no row yet soon has one."""
+    async def _keep_marking(self) -> None:
+        """Keep the wish for live text recorded. A conversation without a row yet gets one soon."""
         while True:
-            pause = _MARK_AGAIN_SECONDS
-            self._unmarked.clear()
-            wanted = sorted(self._hearers)
+            delay = _RETRY_MARK_SECONDS
+            self._has_unmarked.clear()
+            wanted = sorted(self._delta_subscribers)
             with suppress(SQLAlchemyError, OSError, TimeoutError):
                 if await mark_watched(self._database, wanted):
-                    pause = MARK_SECONDS
+                    delay = MARK_SECONDS
             with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._unmarked.wait()
+                async with asyncio.timeout(delay):
+                    await self._has_unmarked.wait()
 
 
-_STANDS = "SELECT id, last_event FROM conversations WHERE id = ANY(%s)"
+_NEWEST_EVENTS = "SELECT id, last_event FROM conversations WHERE id = ANY(%s)"
 
 _locked = (
     select(conversations.c.id)
@@ -239,7 +249,7 @@ _MARK = (
 
 
 async def mark_watched(database: Database, conversation_ids: list[str]) -> bool:
-    """Keep that somebody wants to see words as they are said there; whether all these conversations exist."""
+    """Record that live text is wanted in these conversations; return whether all of them exist."""
     if not conversation_ids:
         return True
     return len(await database.rows(_MARK, {"ids": conversation_ids})) == len(conversation_ids)
@@ -247,7 +257,7 @@ async def mark_watched(database: Database, conversation_ids: list[str]) -> bool:
 
 @asynccontextmanager
 async def _raw_connection(database: Database) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-    """A connection of one's own as the driver has it: only there can one wait for notifications."""
+    """Context manager: a connection of its own as psycopg has it, which can wait for notifications."""
     async with database.own_connection() as connection:
         raw = (await connection.get_raw_connection()).driver_connection
         assert isinstance(raw, psycopg.AsyncConnection)

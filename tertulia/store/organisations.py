@@ -1,4 +1,4 @@
-"""Organisations: whose the rows are. An organisation's id is what an operator types, and never changes."""
+"""Organisations. Invariant: an organisation's id never changes."""
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -10,10 +10,10 @@ from tertulia.store.tables import organisations
 
 
 async def create_organisation(database: Database, new: NewOrganisation) -> Organisation:
-    """Make an organisation.
+    """Create an organisation.
 
     Raises:
-        InvalidDefinition: there is one of that id.
+        InvalidDefinition: the id is taken.
     """
     making = insert(organisations).values(id=new.id, name=new.name).on_conflict_do_nothing().returning(organisations)
     row = await database.row(making)
@@ -23,16 +23,16 @@ async def create_organisation(database: Database, new: NewOrganisation) -> Organ
 
 
 async def list_organisations(database: Database) -> list[Organisation]:
-    """All of them, by id."""
+    """Return all organisations, by id."""
     rows = await database.rows(select(organisations).order_by(organisations.c.id))
     return [Organisation.model_validate(row._asdict()) for row in rows]
 
 
 async def find_organisation(database: Database, organisation_id: str) -> Organisation:
-    """One organisation.
+    """Return one organisation.
 
     Raises:
-        NotFound: there is none of that id.
+        NotFound: no such organisation.
     """
     row = await database.row(select(organisations).where(organisations.c.id == organisation_id))
     if row is None:

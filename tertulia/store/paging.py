@@ -1,4 +1,4 @@
-"""Lists in pages, by keys: what comes before or after a row that one has seen, however the list has grown meanwhile."""
+"""Keyset pagination: a page starts before or after a row, however the list has grown since."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,10 +14,10 @@ from tertulia.store.database import Database
 async def read_page(
     database: Database, table: Table, organisation_id: OrganisationId, query: Select[Any], page: Page
 ) -> Sequence[Row[Any]]:
-    """The rows of `query`, which reads `table`, that are on the page.
+    """Return the rows of `query`, a query on `table`, that belong to the page.
 
     Raises:
-        NotFound: there is no row of the id in `before` or `after`.
+        NotFound: no row has the id in `page.before` or `page.after`.
     """
     place = tuple_(table.c.created_at, table.c.id)
     rising = page.order == "asc"
@@ -46,11 +46,11 @@ async def _place_of(
 
 
 async def count(database: Database, table: Table, condition: ColumnElement[bool]) -> int:
-    """How many rows there are."""
+    """Return the number of rows."""
     row = await database.row(select(func.count()).select_from(table).where(condition))
     return int(row[0]) if row else 0
 
 
 def containing(column: ColumnElement[str], text: str) -> ColumnElement[bool]:
-    """Whether the column holds this text, in whatever case."""
+    """WHERE clause: the column contains the text, in any case."""
     return column.icontains(text, autoescape=True)

@@ -1,6 +1,6 @@
-"""Rounds, once they have ended, and the phases that a conversation goes through: each written once, and told.
+"""Finished rounds, and the phases of conversations, each stored once with its event.
 
-Law: the changes of a conversation's phase are counted. One that was made already is not made again, however late.
+Invariant: changes of a conversation's phase are numbered. A change that was made is not made again, however late.
 """
 
 from datetime import datetime
@@ -16,12 +16,12 @@ from tertulia.core.ids import ConversationId
 from tertulia.core.phases import PhaseChange
 from tertulia.core.usage import Usage
 from tertulia.store.database import Database
-from tertulia.store.event_log import PHASE_MARK, announced
+from tertulia.store.event_log import PHASE_MARK, notify_column
 from tertulia.store.tables import conversations, events, messages, rounds
 
 
 class RoundRecord(Record):
-    """What is kept of a round."""
+    """A round to store."""
 
     round: int
     turns: int
@@ -36,30 +36,30 @@ class RoundRecord(Record):
 
 
 class FinishedRound(RoundRecord):
-    """A round as it was read back."""
+    """A stored round."""
 
     ended_at: datetime
 
     @property
     def usage(self) -> Usage:
-        """What the round has cost."""
+        """The usage of the round."""
         return Usage(
             prompt_tokens=self.prompt_tokens, completion_tokens=self.completion_tokens, model_calls=self.model_calls
         )
 
 
 def _phase_statement(*, closes_round: bool = False) -> Any:
-    """All hangs on a guard that lets each change of the phase be made once.
+    """Statement guarded by the number of the phase change, so that each change is made once.
 
     A parameter named like a column of an updated table would be written into it: hence `of_conversation`.
     """
-    counted = {"phase": bindparam("to_phase"), "phase_number": bindparam("change"), "last_event": _NEXT_EVENT}
+    revision_bump = {"phase": bindparam("to_phase"), "phase_number": bindparam("change"), "last_event": _NEXT_EVENT}
     if closes_round:
-        counted["stop_reason"] = bindparam("why")
+        revision_bump["stop_reason"] = bindparam("why")
     guard = (
         update(conversations)
         .where(conversations.c.id == bindparam("of_conversation"), conversations.c.phase_number < bindparam("change"))
-        .values(counted)
+        .values(revision_bump)
         .returning(conversations.c.id, conversations.c.last_event)
         .cte("guard")
     )
@@ -75,7 +75,7 @@ def _phase_statement(*, closes_round: bool = False) -> Any:
         ),
     )
     additions = [told.cte("told"), *([kept.cte("kept")] if closes_round else [])]
-    return select(announced(guard, PHASE_MARK)).add_cte(*additions)
+    return select(notify_column(guard, PHASE_MARK)).add_cte(*additions)
 
 
 _NEXT_EVENT = conversations.c.last_event + 1
@@ -93,19 +93,19 @@ def _change(conversation_id: ConversationId, change: PhaseChange) -> dict[str, A
 
 
 async def change_phase(connection: AsyncConnection, conversation_id: ConversationId, change: PhaseChange) -> None:
-    """Write the phase and tell of it; done before, it changes nothing."""
+    """Store the phase and emit its event. Idempotent."""
     await connection.execute(_CHANGE_PHASE, _change(conversation_id, change))
 
 
 async def announce_phase(database: Database, conversation_id: ConversationId, change: PhaseChange) -> None:
-    """As `change_phase`, in a transaction of its own."""
+    """Store the phase and emit its event, in a transaction of its own. See `change_phase`."""
     await database.rows(_CHANGE_PHASE, _change(conversation_id, change))
 
 
 async def close_round(
     database: Database, conversation_id: ConversationId, record: RoundRecord, change: PhaseChange
 ) -> None:
-    """Keep what came of a round, with the phase that follows it; done before, it changes nothing."""
+    """Store a round and the phase that follows it. Idempotent."""
     kept = {f"round_{name}": value for name, value in record.model_dump().items()}
     await database.rows(_CLOSE_ROUND, {**_change(conversation_id, change), "why": record.stop_reason, **kept})
 
@@ -113,13 +113,13 @@ async def close_round(
 _COLUMNS = tuple(rounds.c[name] for name in FinishedRound.model_fields)
 
 
-class Outcome(Record):
-    """What has come of a message from outside."""
+class MessageOutcome(Record):
+    """What a message from outside has led to."""
 
     finished: FinishedRound | None
     """Its round, if that has ended."""
     phase: str
-    """The conversation's; `stop_reason` is its own as well."""
+    """The conversation's phase; `stop_reason` is the conversation's too."""
     stop_reason: str | None
 
 
@@ -135,14 +135,14 @@ _OUTCOME = (
 )
 
 
-async def outcome_of(database: Database, conversation_id: ConversationId, message_id: str) -> Outcome:
-    """What has come of the message of that id; one statement, for it is asked at each event of the conversation.
+async def read_message_outcome(database: Database, conversation_id: ConversationId, message_id: str) -> MessageOutcome:
+    """Return what the message with this id has led to. One statement, because it runs on each phase event.
 
     Raises:
-        NotFound: there is no such conversation.
+        NotFound: no such conversation.
     """
     row = await database.row(_OUTCOME, {"conversation_id": conversation_id, "message_id": message_id})
     if row is None:
         raise NotFound(f"no such conversation: {conversation_id!r}")
     finished = FinishedRound.model_validate(dict(row._mapping)) if row.round is not None else None
-    return Outcome(finished=finished, phase="closed" if row.closed_at else row.phase, stop_reason=row.closing)
+    return MessageOutcome(finished=finished, phase="closed" if row.closed_at else row.phase, stop_reason=row.closing)

@@ -1,4 +1,4 @@
-"""The tables. Every query that the running system makes has its index here; on the path of a turn all are by key."""
+"""The tables. Every query of the running system has its index here; on the path of a turn, all reads are by key."""
 
 from sqlalchemy import (
     ARRAY,
@@ -48,9 +48,9 @@ def _deleted_at() -> Column[object]:
 
 
 def _name_index(table: str) -> Index:
-    living = Column("deleted_at").is_(None)
+    active = Column("deleted_at").is_(None)
     name = func.lower(Column("name"))
-    return Index(f"uq_{table}_name", "organisation_id", name, unique=True, postgresql_where=living)
+    return Index(f"uq_{table}_name", "organisation_id", name, unique=True, postgresql_where=active)
 
 
 organisations = Table(

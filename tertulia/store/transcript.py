@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import PositiveInt
 from sqlalchemy import bindparam, or_, select, text
 from sqlalchemy.exc import IntegrityError
 
@@ -11,6 +12,7 @@ from tertulia.core.base import Record
 from tertulia.core.context_window import ContextWindow
 from tertulia.core.errors import NotFound
 from tertulia.core.ids import ConversationId
+from tertulia.core.paging import DEFAULT_PAGE, Order
 from tertulia.core.phases import PhaseChange
 from tertulia.core.prompt import TranscriptMessage
 from tertulia.core.records import Message
@@ -58,7 +60,7 @@ _RECORD = text(
     select last_seq, pg_notify(:channel, id || ' ' || last_event || cast(:mark as text)) from guard
     """
 )
-"""All hangs on a guard that lets a round begin once; a message that is recorded already is left out."""
+"""Guarded so that a round starts once. Messages that are stored already are skipped."""
 
 
 async def record_posts(
@@ -72,11 +74,11 @@ async def record_posts(
     """Append messages from outside in this order, each once; return the transcript's last `seq`.
 
     Args:
-        database: where.
-        conversation_id: whose transcript it is.
+        database: the database.
+        conversation_id: the conversation.
         posts: the messages.
         round: the round that they belong to.
-        begins: set if the round begins with them.
+        begins: the phase change, if the round starts with them.
     """
     first: dict[str, Post] = {}
     for post in posts:
@@ -124,7 +126,7 @@ _HEARD = (
 async def read_window(
     database: Database, conversation_id: ConversationId, window: ContextWindow, last_seq: int
 ) -> list[TranscriptMessage]:
-    """What a prompt shows of the transcript up to `last_seq`."""
+    """Return the messages that a prompt contains, up to `last_seq`."""
     parameters = {
         "conversation_id": conversation_id,
         "after_seq": window.after_seq,
@@ -138,7 +140,7 @@ async def read_window(
 async def read_messages(
     database: Database, conversation_id: str, *, after_seq: int = 0, limit: int = 1_000
 ) -> list[Message]:
-    """The messages after `after_seq`, oldest first."""
+    """Return up to `limit` messages after `after_seq`, the oldest first."""
     columns: list[Any] = [messages.c[name] for name in Message.model_fields]
     query = select(*columns).where(messages.c.conversation_id == conversation_id, messages.c.seq > after_seq)
     rows = await database.rows(query.order_by(messages.c.seq).limit(limit))
@@ -146,14 +148,14 @@ async def read_messages(
 
 
 async def text_of(database: Database, conversation_id: str, seq: int) -> str:
-    """What message `seq` says; empty if there is no such message."""
+    """Return the text of message `seq`; empty if there is none."""
     query = select(messages.c.text).where(messages.c.conversation_id == conversation_id, messages.c.seq == seq)
     row = await database.row(query)
     return str(row.text) if row else ""
 
 
 class PostedMessage(Record):
-    """Where a message from outside stands."""
+    """Place of a message from outside."""
 
     seq: int
     round: int | None
@@ -165,6 +167,35 @@ _POSTED = select(messages.c.seq, messages.c.round).where(
 
 
 async def find_posted(database: Database, conversation_id: str, message_id: str) -> PostedMessage | None:
-    """Where the message of that id stands, once it is in the transcript."""
+    """Return the place of the message with this id, once it is in the transcript."""
     row = await database.row(_POSTED, {"conversation_id": conversation_id, "message_id": message_id})
     return PostedMessage(seq=row.seq, round=row.round) if row else None
+
+
+class TranscriptPage(Record):
+    """Which messages: as `Page`, with message numbers in place of ids."""
+
+    before: int | None = None
+    after: int | None = None
+    limit: PositiveInt = DEFAULT_PAGE
+    order: Order = "asc"
+
+
+async def read_transcript_page(
+    database: Database, conversation_id: ConversationId, page: TranscriptPage
+) -> list[Message]:
+    """Return the messages of one page."""
+    seq, rising = messages.c.seq, page.order == "asc"
+    columns: list[Any] = [messages.c[name] for name in Message.model_fields]
+    query = select(*columns).where(messages.c.conversation_id == conversation_id)
+    lowest, highest = (page.after, page.before) if rising else (page.before, page.after)
+    if lowest is not None:
+        query = query.where(seq > lowest)
+    if highest is not None:
+        query = query.where(seq < highest)
+    nearest_to_before = page.before is not None and page.after is None
+    rows = await database.rows(
+        query.order_by(seq.asc() if rising != nearest_to_before else seq.desc()).limit(page.limit)
+    )
+    found = [Message.model_validate(dict(row._mapping)) for row in rows]
+    return sorted(found, key=lambda message: message.seq, reverse=not rising)

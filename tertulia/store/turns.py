@@ -1,7 +1,8 @@
-"""Turns: read what one needs, and commit what came of it, once.
+"""Turns: read the context of a model call, and commit the result once.
 
-Law: a turn's message, record, cursor and counters are written by one statement, guarded by the conversation's row. A
-second commit of the same turn writes nothing and finds the first.
+Invariant: a turn's message, record, cursor and counters are written by one statement, guarded by the conversation's
+row.
+A second commit of the same turn writes nothing and returns the first.
 """
 
 from typing import Any
@@ -19,28 +20,28 @@ from tertulia.core.usage import Usage
 from tertulia.store.agents import AGENT_COLUMNS, agent_of
 from tertulia.store.block_attachments import GROUP, TEXT_FIELDS, blocks_of
 from tertulia.store.database import Database
-from tertulia.store.event_log import EVENTS_OF_BEGINNING, TURN_BEGUN, announced
+from tertulia.store.event_log import TURN_START_EVENTS, TURN_START_ROW, notify_column
 from tertulia.store.tables import agents, conversations, events, groups, members, messages, turns
 
 
-class Table(Record):
-    """All that a model call needs, beside the words: who is asked, who sits there, and where the transcript stands."""
+class TurnContext(Record):
+    """The context of a model call, without the transcript: the agent, the group, and the position of the transcript."""
 
     agent: Agent
-    company: GroupContext
+    group_context: GroupContext
     visible_from: int
     last_seq: int
     last_turn: int
     chars: int
     watched: bool = False
-    """Whether somebody wants to see words as they are said."""
+    """Whether somebody reads the text while the model produces it."""
 
 
 class OutOfStep(Exception):
-    """The transcript is not where the workflow takes it to be. Cannot happen; going on would lose or double words."""
+    """The transcript is not where the workflow expects it. Continuing would lose or repeat messages."""
 
 
-_seated = (
+_present_members = (
     select(
         func.json_agg(
             aggregate_order_by(func.json_build_array(members.c.name, agents.c.description), members.c.position)
@@ -51,7 +52,7 @@ _seated = (
     .scalar_subquery()
 )
 
-_TABLE = (
+_CONTEXT = (
     select(
         *AGENT_COLUMNS,
         groups.c.name.label("group_name"),
@@ -62,7 +63,7 @@ _TABLE = (
         conversations.c.last_turn,
         conversations.c.chars,
         func.coalesce(conversations.c.watched_until > func.now(), False).label("watched"),
-        _seated.label("seated"),
+        _present_members.label("present"),
     )
     .select_from(
         conversations.join(groups, groups.c.id == conversations.c.group_id)
@@ -73,20 +74,22 @@ _TABLE = (
 )
 
 
-async def read_table(database: Database, conversation_id: ConversationId, agent_id: AgentId) -> Table | None:
-    """What `agent_id` needs to speak, or to manage; None if the agent or the conversation does not exist."""
-    row = await database.row(_TABLE, {"conversation_id": conversation_id, "agent_id": agent_id})
+async def read_turn_context(
+    database: Database, conversation_id: ConversationId, agent_id: AgentId
+) -> TurnContext | None:
+    """Return the context of a turn of `agent_id`, as speaker or manager; None if the agent or row is missing."""
+    row = await database.row(_CONTEXT, {"conversation_id": conversation_id, "agent_id": agent_id})
     if row is None:
         return None
-    company = GroupContext(
+    group_context = GroupContext(
         group_name=row.group_name,
         description=row.group_description,
-        members=tuple((name, description) for name, description in row.seated or ()),
+        members=tuple((name, description) for name, description in row.present or ()),
         shared_memory=row.shared_memory,
     )
-    return Table(
+    return TurnContext(
         agent=agent_of(row),
-        company=company,
+        group_context=group_context,
         visible_from=row.visible_from,
         last_seq=row.last_seq,
         last_turn=row.last_turn,
@@ -99,7 +102,8 @@ _RECORD_COLUMNS = wire_names(TurnRecord)
 
 
 def _commit_statement() -> Any:
-    """The guard counts the conversation up by one turn, if it stands just before it; all else hangs on the guard.
+    """The guard counts the conversation up by one turn if it is at the turn before; everything else depends on the
+    guard.
 
     A parameter named like a column of an updated table would be written into it: hence `of_conversation`.
     """
@@ -151,20 +155,20 @@ def _commit_statement() -> Any:
         ),
     )
     additions = [recorded.cte("recorded"), said.cte("said"), seen.cte("seen"), told.cte("told")]
-    return select(announced(guard)).add_cte(*additions)
+    return select(notify_column(guard)).add_cte(*additions)
 
 
 _COMMIT = _commit_statement()
 
 
 def _begin_statement() -> Any:
-    """As `_commit_statement`: all hangs on a guard that lets each turn begin once. Its row stands for two events."""
+    """Guarded so that each turn starts once. The inserted row stands for two events."""
     guard = (
         update(conversations)
         .where(
             conversations.c.id == bindparam("of_conversation"), conversations.c.started_turn < bindparam("this_turn")
         )
-        .values(started_turn=bindparam("this_turn"), last_event=conversations.c.last_event + len(EVENTS_OF_BEGINNING))
+        .values(started_turn=bindparam("this_turn"), last_event=conversations.c.last_event + len(TURN_START_EVENTS))
         .returning(conversations.c.id, conversations.c.last_event)
         .cte("guard")
     )
@@ -173,38 +177,38 @@ def _begin_statement() -> Any:
         select(
             guard.c.id,
             guard.c.last_event,
-            literal(TURN_BEGUN),
+            literal(TURN_START_ROW),
             bindparam("this_turn", type_=events.c.subject.type),
             bindparam("begun", type_=events.c.detail.type),
         ),
     )
-    return select(announced(guard)).add_cte(told.cte("told"))
+    return select(notify_column(guard)).add_cte(told.cte("told"))
 
 
 _BEGIN = _begin_statement()
 
 
-async def begin_turn(
+async def record_turn_start(
     database: Database, conversation_id: ConversationId, turn: int, *, begun: dict[str, JsonValue]
 ) -> None:
-    """Tell that a speaker was chosen for the turn, and that it has begun; told before, it changes nothing."""
+    """Emit the events of the selection and the start of a turn. Idempotent."""
     await database.rows(_BEGIN, {"of_conversation": conversation_id, "this_turn": turn, "begun": begun})
 
 
 async def commit_turn(
     database: Database, conversation_id: ConversationId, record: TurnRecord, *, seq_before: int, text: str | None
 ) -> FinishedTurn | None:
-    """Write the turn; if it was committed before, by another attempt, return that one instead.
+    """Store the turn; return the committed turn if another attempt stored it before, else None.
 
     Args:
-        database: where.
-        conversation_id: whose turn it is.
-        record: what is kept of it.
-        seq_before: the transcript's last message when the turn began.
-        text: what was said; None if nothing enters the transcript.
+        database: the database.
+        conversation_id: the conversation.
+        record: the turn.
+        seq_before: the last message of the transcript when the turn started.
+        text: the message; None if nothing enters the transcript.
 
     Raises:
-        OutOfStep: the transcript does not stand at `seq_before`, and the turn is not there either.
+        OutOfStep: the transcript is not at `seq_before`, and the turn is not stored.
     """
     parameters = {
         **record.model_dump(),
@@ -228,14 +232,13 @@ _TURN = select(*(turns.c[name] for name in wire_names(FinishedTurn))).where(
 
 
 async def find_turn(database: Database, conversation_id: ConversationId, turn: int) -> FinishedTurn | None:
-    """The committed turn of that number."""
+    """Return the committed turn with this number, if any."""
     row = await database.row(_TURN, {"conversation_id": conversation_id, "turn": turn})
     return FinishedTurn.model_validate(dict(row._mapping)) if row else None
 
 
 async def charge_turn(database: Database, conversation_id: ConversationId, turn: int, usage: Usage) -> None:
-    """Add what the call of a removed speaker has cost to its turn, which was recorded without it; done again, it
-    changes nothing."""
+    """Add the usage of a removed speaker's model call to its turn, which was stored without it. Idempotent."""
     uncharged = turns.c.outcome.in_(("discarded", "cancelled")) & (turns.c.model_calls == 0)
     statement = update(turns).where(turns.c.conversation_id == conversation_id, turns.c.turn == turn, uncharged)
     await database.rows(statement.values(**usage.model_dump()))
@@ -244,7 +247,7 @@ async def charge_turn(database: Database, conversation_id: ConversationId, turn:
 async def read_turns(
     database: Database, conversation_id: str, *, after_turn: int = 0, limit: int = 1_000
 ) -> list[FinishedTurn]:
-    """The turns after `after_turn`, oldest first."""
+    """Return up to `limit` turns after `after_turn`, the oldest first."""
     columns = (turns.c[name] for name in wire_names(FinishedTurn))
     query = select(*columns).where(turns.c.conversation_id == conversation_id, turns.c.turn > after_turn)
     rows = await database.rows(query.order_by(turns.c.turn).limit(limit))

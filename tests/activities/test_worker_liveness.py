@@ -12,7 +12,7 @@ from tertulia.activities.worker_liveness import WorkerLivenessMonitor
 from tertulia.core.errors import ErrorType
 from tertulia.devstack.stack import Stack
 from tertulia.store.database import Database
-from tertulia.store.leases import claim, new_worker_number
+from tertulia.store.leases import add_lease, new_worker_number
 from tertulia.store.tables import claims
 from tests.harness.polling import eventually
 from tests.harness.pooled_database import PooledDatabase
@@ -68,7 +68,7 @@ async def test_returned_live_attempt_commits_once(workflow_harness: WorkflowHarn
 
 async def test_leases_unknown_to_temporal_are_removed(observer: Database) -> None:
     for token in (b"no token of Temporal's", b"nor this", b"nor that", b"nor the last"):
-        await claim(observer, new_worker_number(), token)
+        await add_lease(observer, new_worker_number(), token)
         await eventually(lambda: lease_count(observer), lambda number: number == 0)
 
 

@@ -12,7 +12,7 @@ from tertulia.core.roster import Member, MemberRef, Roster
 from tertulia.core.roster_changes import AnyRosterChange, apply_roster_change
 from tertulia.core.state import Post
 from tertulia.store.agents import save_agent
-from tertulia.store.conversations import Opening, open_conversation
+from tertulia.store.conversations import ConversationOpening, open_conversation
 from tertulia.store.database import Database
 from tertulia.store.groups import save_group
 from tertulia.store.membership import apply_changes, read_members
@@ -120,5 +120,5 @@ async def open_store_harness(database: Database, settings: GroupSettings | None 
     await save_group(database, DEFAULT_ORGANISATION, group)
     members = tuple(Member(agent_id=agent.id, name=agent.name) for agent in agents[:3])
     conversation_id = ConversationId(unique_id("c"))
-    await open_conversation(database, conversation_id, Opening(group_id=group.id, members=tuple(members)))
+    await open_conversation(database, conversation_id, ConversationOpening(group_id=group.id, members=tuple(members)))
     return StoreHarness(database, conversation_id, group, agents, Roster(epoch=1, members=members))

@@ -10,7 +10,6 @@ from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, GroupId
 from tertulia.core.paging import Page
 from tertulia.store.agents import (
     agent_groups,
-    agents_of,
     change_agent,
     count_agents,
     create_agent,
@@ -18,6 +17,7 @@ from tertulia.store.agents import (
     find_agent,
     list_agents,
     read_agent,
+    read_agents,
     save_agent,
 )
 from tertulia.store.database import Database
@@ -69,7 +69,7 @@ async def test_agent_names_are_unique(database: Database) -> None:
 async def test_agents_of_keeps_requested_order(database: Database) -> None:
     made = await save_agents(database, 3)
     ids = [made[2].id, AgentId("nobody"), made[0].id]
-    assert await agents_of(database, DEFAULT_ORGANISATION, ids) == [made[2], made[0]]
+    assert await read_agents(database, DEFAULT_ORGANISATION, ids) == [made[2], made[0]]
 
 
 async def test_delete_agent_frees_name_and_id(database: Database) -> None:
@@ -83,7 +83,7 @@ async def test_delete_agent_frees_name_and_id(database: Database) -> None:
     ):
         with pytest.raises(NotFound, match=f"no such agent: '{one.name}'|no such agent: '{one.id}'"):
             await attempt
-    assert await agents_of(database, DEFAULT_ORGANISATION, [one.id]) == []
+    assert await read_agents(database, DEFAULT_ORGANISATION, [one.id]) == []
     assert await save_agent(database, DEFAULT_ORGANISATION, new_agent(name=one.name)) == "created"
     renamed = one.model_copy(update={"name": unique_id("Back")})
     assert await save_agent(database, DEFAULT_ORGANISATION, renamed) == "created"
@@ -117,7 +117,7 @@ async def test_change_agent_changes_named_fields_only(database: Database) -> Non
         agent,
         tags=["b", "a"],
         metadata={"k": [1]},
-        drafts=[NewBlock(label="notes", value="x")],
+        new_blocks=[NewBlock(label="notes", value="x")],
     )
     assert (made.tags, made.metadata, made.blocks[0].value, made.revision) == (("b", "a"), {"k": [1]}, "x", 1)
 

@@ -8,7 +8,7 @@ from tertulia.core.paging import Page
 from tertulia.core.phases import PhaseChange
 from tertulia.core.roster_changes import MemberRemoved
 from tertulia.store.conversations import (
-    Opening,
+    ConversationOpening,
     close_conversation,
     find_conversation,
     list_conversations,
@@ -25,7 +25,7 @@ async def test_open_conversation_twice_changes_nothing(harness: StoreHarness) ->
     await harness.post(post("hello"))
     await harness.commit_next_turn("hi")
     before = await read_members(harness.database, harness.conversation_id)
-    again = Opening(group_id=harness.group.id, members=tuple(harness.ref(index) for index in range(3)))
+    again = ConversationOpening(group_id=harness.group.id, members=tuple(harness.ref(index) for index in range(3)))
     assert await open_conversation(harness.database, harness.conversation_id, again)
     assert await read_members(harness.database, harness.conversation_id) == before
     row = await find_conversation(harness.database, harness.conversation_id)

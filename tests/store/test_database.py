@@ -17,7 +17,7 @@ RESTS_SECONDS = 0.4
 @pytest.fixture
 async def careful(url: str) -> AsyncIterator[Database]:
     """As the API has one."""
-    async with Database(url, pool_size=2, patience_seconds=30) as database:
+    async with Database(url, pool_size=2, timeout_seconds=30) as database:
         yield database
 
 

@@ -9,12 +9,12 @@ from sqlalchemy.exc import DBAPIError
 from tertulia.store.database import Database
 from tertulia.store.leases import (
     LockNotHeld,
-    claim,
-    holding_lock,
-    lockless_workers,
+    add_lease,
+    claim_leases,
+    dead_workers,
+    hold_worker_lock,
     new_worker_number,
-    release,
-    take_over,
+    remove_lease,
 )
 from tests.harness.polling import eventually
 from tests.harness.pooled_database import ExposedConnectionDatabase, PooledDatabase
@@ -24,46 +24,46 @@ _CUT = text("select pg_terminate_backend(pid) from pg_locks where locktype = 'ad
 
 async def test_worker_is_alive_while_lock_is_held(database: Database) -> None:
     worker = new_worker_number()
-    async with holding_lock(database, worker) as still_held:
-        await claim(database, worker, b"one")
-        assert worker not in await lockless_workers(database)
+    async with hold_worker_lock(database, worker) as still_held:
+        await add_lease(database, worker, b"one")
+        assert worker not in await dead_workers(database)
         await still_held()
-    await eventually(lambda: lockless_workers(database), lambda lockless: worker in lockless)
-    assert await take_over(database, [worker]) == [b"one"]
+    await eventually(lambda: dead_workers(database), lambda lockless: worker in lockless)
+    assert await claim_leases(database, [worker]) == [b"one"]
 
 
 async def test_worker_without_leases_is_not_dead(database: Database) -> None:
     worker = new_worker_number()
-    await claim(database, worker, b"one")
-    await release(database, worker, b"one")
-    assert worker not in await lockless_workers(database)
+    await add_lease(database, worker, b"one")
+    await remove_lease(database, worker, b"one")
+    assert worker not in await dead_workers(database)
 
 
 async def test_leases_of_dead_worker_are_claimed_once(database: Database) -> None:
     worker, living = new_worker_number(), new_worker_number()
     tokens = [bytes([number]) for number in range(50)]
     for token in tokens:
-        await claim(database, worker, token)
-    await claim(database, living, b"kept")
-    taken = await asyncio.gather(*(take_over(database, [worker]) for _ in range(8)))
+        await add_lease(database, worker, token)
+    await add_lease(database, living, b"kept")
+    taken = await asyncio.gather(*(claim_leases(database, [worker]) for _ in range(8)))
     assert sorted(token for survivor in taken for token in survivor) == tokens
-    assert await take_over(database, [living]) == [b"kept"]
+    assert await claim_leases(database, [living]) == [b"kept"]
 
 
 async def test_lease_taken_twice_is_one(database: Database) -> None:
     worker = new_worker_number()
     for _ in range(2):
-        await claim(database, worker, b"one")
-    assert await take_over(database, [worker]) == [b"one"]
+        await add_lease(database, worker, b"one")
+    assert await claim_leases(database, [worker]) == [b"one"]
 
 
 async def test_lock_can_be_retaken_after_cut_connection(database: Database) -> None:
     worker = new_worker_number()
     with pytest.raises(DBAPIError):
-        async with holding_lock(database, worker) as still_held:
+        async with hold_worker_lock(database, worker) as still_held:
             await database.rows(_CUT, {"n": worker})
             await still_held()
-    async with holding_lock(database, worker) as still_held:
+    async with hold_worker_lock(database, worker) as still_held:
         await still_held()
 
 
@@ -71,14 +71,14 @@ async def test_lock_through_pooler_is_detected(url: str) -> None:
     """A lock taken through it would belong to nobody in particular: its worker could look dead while it lives."""
     async with PooledDatabase(url) as pooled:
         with pytest.raises(LockNotHeld):
-            async with holding_lock(pooled, new_worker_number()):
+            async with hold_worker_lock(pooled, new_worker_number()):
                 pass
 
 
 async def test_lock_lost_on_open_connection_is_detected(url: str) -> None:
     async with ExposedConnectionDatabase(url) as database:
         with pytest.raises(LockNotHeld):
-            async with holding_lock(database, new_worker_number()) as still_held:
+            async with hold_worker_lock(database, new_worker_number()) as still_held:
                 await still_held()
                 await database.own.execute(text("select pg_advisory_unlock_all()"))
                 await still_held()

@@ -17,7 +17,7 @@ from tertulia.core.roster_changes import (
     apply_roster_change,
 )
 from tertulia.store.membership import apply_changes, read_changes, read_members
-from tertulia.store.turns import read_table
+from tertulia.store.turns import read_turn_context
 from tests.store.harness import StoreHarness, post, unique_id
 
 
@@ -45,7 +45,7 @@ async def test_joiner_visible_from_follows_catch_up(harness: StoreHarness, catch
     await harness.change(addition(harness, 3, catch_up))
     joiner = await harness.member(3)
     assert (joiner.visible_from, joiner.cursor, joiner.state) == (expected, expected, "active")
-    context = await read_table(harness.database, harness.conversation_id, harness.agents[3].id)
+    context = await read_turn_context(harness.database, harness.conversation_id, harness.agents[3].id)
     assert context is not None
     assert context.visible_from == expected
     assert (await harness.member(0)).visible_from == 0
@@ -76,17 +76,17 @@ async def test_members_are_in_roster_order(harness: StoreHarness) -> None:
         ("Agent 1", "muted"),
         ("Agent 0", "removed"),
     ]
-    context = await read_table(harness.database, harness.conversation_id, harness.agents[2].id)
+    context = await read_turn_context(harness.database, harness.conversation_id, harness.agents[2].id)
     assert context is not None
-    assert [name[:7] for name, _ in context.company.members] == ["Agent 2", "Agent 4", "Agent 1"]
+    assert [name[:7] for name, _ in context.group_context.members] == ["Agent 2", "Agent 4", "Agent 1"]
 
 
 async def test_every_member_can_be_removed(harness: StoreHarness) -> None:
     await harness.change(*(removal(harness, index) for index in range(3)))
     assert {state for _, state in await names_and_states(harness)} == {"removed"}
-    context = await read_table(harness.database, harness.conversation_id, harness.agents[0].id)
+    context = await read_turn_context(harness.database, harness.conversation_id, harness.agents[0].id)
     assert context is not None
-    assert context.company.members == ()
+    assert context.group_context.members == ()
 
 
 async def test_apply_changes_is_idempotent(harness: StoreHarness) -> None:

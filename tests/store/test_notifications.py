@@ -12,7 +12,7 @@ from sqlalchemy import func, select, text
 from tertulia.core.ids import ConversationId
 from tertulia.core.records import LiveDelta
 from tertulia.store import notifications
-from tertulia.store.conversations import Opening, open_conversation
+from tertulia.store.conversations import ConversationOpening, open_conversation
 from tertulia.store.database import Database
 from tertulia.store.notifications import LIVE_CHANNEL, MAX_DELTAS, Listener, Subscription
 from tertulia.store.tables import conversations
@@ -99,7 +99,7 @@ async def test_missed_events_wake_after_reconnect(
     database: Database, harness: StoreHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notifications, "SWEEP_SECONDS", 3600)
-    monkeypatch.setattr(notifications, "REST_AFTER_TROUBLE_SECONDS", 1)
+    monkeypatch.setattr(notifications, "RECONNECT_SECONDS", 1)
     async with Listener(database) as listener:
         await asyncio.wait_for(listener.connected.wait(), TIMEOUT_SECONDS)
         with listener.subscribe(harness.conversation_id) as subscription:
@@ -156,7 +156,7 @@ async def test_deltas_reach_only_subscribers_to_deltas(listener: Listener, harne
 async def test_delta_backlog_is_bounded(listener: Listener, harness: StoreHarness) -> None:
     with listener.subscribe(harness.conversation_id, deltas=True) as slow:
         for offset in range(MAX_DELTAS + 50):
-            slow.say(LiveDelta(turn=1, attempt=1, offset=offset, text="x"))
+            slow.push_delta(LiveDelta(turn=1, attempt=1, offset=offset, text="x"))
         kept = slow.take_deltas()
         assert len(kept) == MAX_DELTAS
         assert kept[-1].offset == MAX_DELTAS + 49
@@ -192,6 +192,6 @@ async def test_watched_mark_for_later_conversation(listener: Listener, harness: 
     with listener.subscribe(coming, deltas=True):
         await asyncio.sleep(0.3)
         await open_conversation(
-            harness.database, coming, Opening(group_id=harness.group.id, members=harness.roster.members)
+            harness.database, coming, ConversationOpening(group_id=harness.group.id, members=harness.roster.members)
         )
         await eventually(lambda: is_marked(harness.database, coming), bool)

@@ -14,7 +14,7 @@ from tertulia.core.usage import Usage
 from tertulia.store.database import Database
 from tertulia.store.selections import SelectionRecord, commit_selection, find_selection
 from tertulia.store.transcript import read_messages, read_window, record_posts, text_of
-from tertulia.store.turns import charge_turn, find_turn, read_table, read_turns
+from tertulia.store.turns import charge_turn, find_turn, read_turn_context, read_turns
 from tests.store.harness import StoreHarness, open_store_harness, post, unique_id
 
 LARGE = ("messages", "turns", "selections", "membership_changes")
@@ -94,7 +94,7 @@ async def test_turn_queries_use_no_sequential_scan(long_conversation: StoreHarne
     view = compute_window(ROWS, ROWS * 10, max_messages=40, max_tokens=16_000)
     choice = SelectionRecord(outcome="finished", reason="x", attempts=1)
     with recorded_statements() as sent:
-        assert await read_table(database, conversation_id, long_conversation.agents[0].id)
+        assert await read_turn_context(database, conversation_id, long_conversation.agents[0].id)
         assert len(await read_window(database, conversation_id, view, ROWS)) > 20
         assert await long_conversation.commit(long_conversation.record(), "words") is None
         assert await find_turn(database, conversation_id, ROWS)

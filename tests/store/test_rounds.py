@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from tertulia.core.phases import PhaseChange
 from tertulia.store.events import read_events
-from tertulia.store.rounds import RoundRecord, announce_phase, close_round, outcome_of
+from tertulia.store.rounds import RoundRecord, announce_phase, close_round, read_message_outcome
 from tertulia.store.transcript import record_posts
 from tests.store.harness import StoreHarness, post
 
@@ -30,6 +30,6 @@ async def test_round_start_and_end_are_idempotent(harness: StoreHarness) -> None
     await close_round(database, here, RECORD, ENDS)
     told = [(event.number, event.kind, event.data.get("phase")) for event in await read_events(database, here)]
     assert told == [(1, "phase", "executing"), (2, "message", None), (3, "phase", "ready"), (4, "phase", "paused")]
-    outcome = await outcome_of(database, here, "one")
+    outcome = await read_message_outcome(database, here, "one")
     assert outcome.phase == "paused"
     assert outcome.finished is not None and outcome.finished.stop_reason == "max_turns"

@@ -9,7 +9,7 @@ from tertulia.core.phases import PhaseChange
 from tertulia.core.usage import Usage
 from tertulia.store.agents import save_agent
 from tertulia.store.conversations import close_conversation, find_conversation
-from tertulia.store.turns import OutOfStep, charge_turn, find_turn, read_table, read_turns
+from tertulia.store.turns import OutOfStep, charge_turn, find_turn, read_turn_context, read_turns
 from tests.store.harness import StoreHarness, post, unique_id
 
 
@@ -97,32 +97,32 @@ async def test_read_turns_returns_pages(harness: StoreHarness) -> None:
 async def test_turn_context_has_speaker_data(harness: StoreHarness) -> None:
     await harness.post(post("hello"))
     await harness.commit_next_turn("hi")
-    context = await read_table(harness.database, harness.conversation_id, harness.agents[1].id)
+    context = await read_turn_context(harness.database, harness.conversation_id, harness.agents[1].id)
     assert context is not None
     assert context.agent == harness.agents[1]
-    assert context.company.members == tuple((agent.name, agent.description) for agent in harness.agents[:3])
-    assert (context.company.group_name, context.company.description) == (harness.group.name, "talks")
+    assert context.group_context.members == tuple((agent.name, agent.description) for agent in harness.agents[:3])
+    assert (context.group_context.group_name, context.group_context.description) == (harness.group.name, "talks")
     assert (context.last_seq, context.last_turn, context.chars, context.visible_from) == (2, 1, 7, 0)
 
 
 async def test_turn_context_for_manager_is_complete(harness: StoreHarness) -> None:
-    context = await read_table(harness.database, harness.conversation_id, harness.agents[4].id)
+    context = await read_turn_context(harness.database, harness.conversation_id, harness.agents[4].id)
     assert context is not None
     assert (context.agent, context.visible_from) == (harness.agents[4], 0)
-    assert len(context.company.members) == 3
+    assert len(context.group_context.members) == 3
 
 
 async def test_turn_context_reads_agent_each_turn(harness: StoreHarness) -> None:
     wiser = harness.agents[0].model_copy(update={"instructions": "Be wise."})
     await save_agent(harness.database, DEFAULT_ORGANISATION, wiser)
-    context = await read_table(harness.database, harness.conversation_id, wiser.id)
+    context = await read_turn_context(harness.database, harness.conversation_id, wiser.id)
     assert context is not None
     assert context.agent.instructions == "Be wise."
 
 
 async def test_turn_context_missing_rows_is_none(harness: StoreHarness) -> None:
-    assert await read_table(harness.database, harness.conversation_id, AgentId(unique_id("nobody"))) is None
-    assert await read_table(harness.database, ConversationId(unique_id("nowhere")), harness.agents[0].id) is None
+    assert await read_turn_context(harness.database, harness.conversation_id, AgentId(unique_id("nobody"))) is None
+    assert await read_turn_context(harness.database, ConversationId(unique_id("nowhere")), harness.agents[0].id) is None
 
 
 async def test_commit_turn_closed_conversation_refused(harness: StoreHarness) -> None:

@@ -1,1 +1,1 @@
-"""The database's history: one file a step, applied by `tertulia migrate` and by `tertulia up`."""
+"""Migrations, one file per step, applied by `tertulia migrate` and `tertulia up`."""

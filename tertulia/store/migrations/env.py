@@ -1,4 +1,4 @@
-"""Run by alembic: applies the steps under a lock, so that several starting at once do not race."""
+"""Run by alembic: apply migrations under a lock, so that concurrent starts do not race."""
 
 from alembic import context
 from sqlalchemy import create_engine, text
@@ -6,7 +6,7 @@ from sqlalchemy import create_engine, text
 from tertulia.store.tables import metadata
 
 MIGRATION_LOCK = 7_402_881_163
-"""Any number, the same in every process."""
+"""Advisory lock key: an arbitrary number, the same in every process."""
 
 
 def _run() -> None:
