@@ -21,7 +21,8 @@ from temporalio.worker import Worker
 
 from tertulia.activities.heartbeat_interceptor import ActivityLeases, HeartbeatInterceptor
 from tertulia.activities.worker_liveness import WorkerLivenessMonitor
-from tertulia.configuration import Configuration, ConfigurationError
+from tertulia.configuration import Configuration
+from tertulia.core.errors import ConfigurationError
 from tertulia.store.database import Database
 from tertulia.temporal.plugin import TertuliaClientPlugin
 from tertulia.temporal.search_attributes import register_search_attributes

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Literal, NoReturn, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from tertulia.core.errors import ConfigurationError
+from tertulia.temporal.names import model_task_queue
+
 if TYPE_CHECKING:
     from temporalio.envconfig import ClientConnectConfig
 
@@ -23,10 +26,6 @@ _ENCRYPTION_KEYS_ENV = "TERTULIA_ENCRYPTION_KEYS"
 ENCRYPTION_KEY_BYTES = 32
 KEY_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 """The id of an encryption key: letters, digits, `.`, `_` and `-`, 32 characters at most."""
-
-
-class ConfigurationError(Exception):
-    """Something is missing or malformed; the message says what, and what to do about it, in one line."""
 
 
 class RunningStack(BaseModel):
@@ -153,7 +152,7 @@ class Configuration(BaseModel):
     @property
     def model_task_queue(self) -> str:
         """Where model calls run, so that they are limited, shared and scaled apart."""
-        return f"{self.task_queue}-models"
+        return model_task_queue(self.task_queue)
 
     @property
     def is_database_configured(self) -> bool:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tertulia.configuration import Configuration, ConfigurationError, ModelEndpoint, RunningStack, StackFile
+from tertulia.configuration import Configuration, ModelEndpoint, RunningStack, StackFile
+from tertulia.core.errors import ConfigurationError
 
 RUNNING = RunningStack(
     pid=os.getpid(),

@@ -17,7 +17,15 @@ with workflow.unsafe.imports_passed_through():
     from tertulia.core.admission import admit, newcomer_of, record_rejection
     from tertulia.core.base import format_validation_error
     from tertulia.core.commands import COMMANDS, AnyCommand, Receipt, RosterCommand, UpdateSettings
-    from tertulia.core.errors import CommandRefused, ConversationClosed, ErrorType, PendingLimitExceeded, truncate
+    from tertulia.core.errors import (
+        CommandRefused,
+        ConversationClosed,
+        NotFound,
+        PendingLimitExceeded,
+        RollingOver,
+        TertuliaError,
+        truncate,
+    )
     from tertulia.core.ids import AgentId, CommandId, OrganisationId
     from tertulia.core.roster import MemberRef
     from tertulia.core.state import ConversationState
@@ -44,7 +52,7 @@ class CommandHandlers:
             return
         if newcomer_of(command) and self.is_draining:
             raise ApplicationError(
-                "the conversation is moving on to a new run; send the command again", type=ErrorType.ROLLING_OVER
+                "the conversation is moving on to a new run; send the command again", type=RollingOver.code
             )
         if isinstance(command, RosterCommand) and self._roster_lock.locked():
             return
@@ -103,15 +111,15 @@ def _admit_command(
     try:
         return admit(state, name, command, command_id, joining=joining)
     except ConversationClosed as error:
-        raise _refused_error(str(error), ErrorType.CONVERSATION_CLOSED) from None
+        raise _refused_error(str(error), ConversationClosed) from None
     except PendingLimitExceeded as error:
-        raise _refused_error(f"{name}: {truncate(str(error))}", ErrorType.PENDING_LIMIT) from None
+        raise _refused_error(f"{name}: {truncate(str(error))}", PendingLimitExceeded) from None
     except CommandRefused as error:
         raise _refused_error(f"{name}: {truncate(str(error))}") from None
 
 
-def _refused_error(message: str, type: ErrorType = ErrorType.COMMAND_REFUSED) -> ApplicationError:
-    return ApplicationError(message, type=type, non_retryable=True)
+def _refused_error(message: str, kind: type[TertuliaError] = CommandRefused) -> ApplicationError:
+    return ApplicationError(message, type=kind.code, non_retryable=True)
 
 
 async def _look_up_newcomer(organisation_id: OrganisationId, who: str) -> MemberRef:
@@ -120,7 +128,7 @@ async def _look_up_newcomer(organisation_id: OrganisationId, who: str) -> Member
     except ActivityError as error:
         cause = error.cause
         message = cause.message if isinstance(cause, ApplicationError) else f"{who!r} could not be looked up"
-        raise _refused_error(message, ErrorType.NOT_FOUND) from None
+        raise _refused_error(message, NotFound) from None
 
 
 def update_handler(name: str) -> Any:

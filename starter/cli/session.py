@@ -41,7 +41,7 @@ def with_client(data: Path | None, work: Callable[["Tertulia"], Awaitable[T]]) -
     """
     # Imported here: `--help` and wrong usage need no client, and a client of the API needs neither Temporal nor SQL.
     from tertulia.client.client import Tertulia
-    from tertulia.configuration import ConfigurationError
+    from tertulia.core.errors import ConfigurationError
 
     configuration = configured(data)
     if configuration.api_url is not None and data is not None:
@@ -83,7 +83,7 @@ def with_operator(data: Path | None, work: Callable[["Operator"], Awaitable[T]])
         ConfigurationError: an API is configured.
     """
     from tertulia.client.client import Tertulia
-    from tertulia.configuration import ConfigurationError
+    from tertulia.core.errors import ConfigurationError
 
     configuration = configured(data)
     if configuration.api_url is not None and data is None:
@@ -110,11 +110,9 @@ def quieten_libraries() -> None:
 
 def format_error(error: Exception) -> str | None:
     """Return one line for an error that is meant for people; None for a fault of this program."""
-    from tertulia.configuration import ConfigurationError
     from tertulia.core.errors import TertuliaError
-    from tertulia.devstack.errors import StackError
 
-    if isinstance(error, ConfigurationError | StackError | TertuliaError):
+    if isinstance(error, TertuliaError):
         return str(error)
     # A library that was never imported has raised nothing.
     if "sqlalchemy" in sys.modules:

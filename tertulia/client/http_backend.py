@@ -10,7 +10,6 @@ from pydantic import JsonValue, TypeAdapter
 
 from tertulia.client.http_connection import NO_CONTENT, HttpConnection, quote_segment
 from tertulia.client.http_definitions import HttpDefinitions
-from tertulia.client.http_errors import ApiUnavailable
 from tertulia.client.http_shapes import AGENT, AGENTS, BLOCK, BLOCKS, GROUP, GROUPS, agent_body, group_body
 from tertulia.client.sse import read_event_stream
 from tertulia.core.agents import AgentFilter, AgentPatch, NewAgent, StoredAgent
@@ -18,7 +17,7 @@ from tertulia.core.base import Record
 from tertulia.core.blocks import Block, BlockFilter, BlockPatch, NewBlock
 from tertulia.core.commands import COMMAND_NAMES, PATHS, AnyCommand, PostMessage, Receipt, UpdateSettings
 from tertulia.core.conversations import ConversationFilter, NewConversation, NewFork
-from tertulia.core.errors import EventsUnavailable, NotFound, Unavailable
+from tertulia.core.errors import ApiUnavailable, EventsUnavailable, NotFound, Unavailable
 from tertulia.core.group import ClosePolicy, GroupFilter, NewGroup, StoredGroup
 from tertulia.core.ids import ConversationId
 from tertulia.core.keys import CreatedKey, NewKey

@@ -13,12 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 from tertulia.client.http_errors import (
     KEY_VARIABLE,
     URL_VARIABLE,
-    ApiUnavailable,
+    api_unavailable,
     error_from_response,
     unexpected_response,
 )
-from tertulia.configuration import ConfigurationError
-from tertulia.core.errors import CommandRefused
+from tertulia.core.errors import ApiUnavailable, CommandRefused, ConfigurationError
 
 T = TypeVar("T")
 
@@ -122,9 +121,9 @@ class HttpConnection:
     def _unavailable(self, error: httpx2.TransportError) -> ApiUnavailable:
         message = str(error)
         return (
-            ApiUnavailable(self.url, f"does not answer: {message}")
+            api_unavailable(self.url, f"does not answer: {message}")
             if "certificate" in message.lower()
-            else ApiUnavailable(self.url)
+            else api_unavailable(self.url)
         )
 
 

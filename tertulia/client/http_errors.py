@@ -1,50 +1,25 @@
-"""What an answer of the API that is none means to the user. Law: it names the address or the variable, never the key.
-
-Unavailable
-└── ApiUnavailable                 nobody answers at the address, or only somebody in between
-Unauthorized                the key is missing, or not valid
-WrongAddress                what answers is not the API, or of another version
-"""
+"""Errors for HTTP responses that are not results. Invariant: they name the address or variable, never the key."""
 
 from http import HTTPStatus
 
 from pydantic import BaseModel, ValidationError
 
 from tertulia.core.errors import (
+    ApiUnavailable,
     CommandRefused,
-    Conflict,
-    ConversationClosed,
     Forbidden,
     InvalidDefinition,
-    NotFound,
     PayloadUnreadable,
     TertuliaError,
+    Unauthorized,
     Unavailable,
+    WrongAddress,
+    error_from_code,
 )
 
 URL_VARIABLE = "TERTULIA_URL"
 KEY_VARIABLE = "TERTULIA_API_KEY"
-_ERROR_CLASSES: dict[str, type[TertuliaError]] = {
-    kind.__name__: kind
-    for kind in (InvalidDefinition, NotFound, Conflict, CommandRefused, ConversationClosed, PayloadUnreadable)
-}
 _NO_ROUTE_DETAIL = "Not Found"
-
-
-class ApiUnavailable(Unavailable):
-    """Nobody answers at the API's address."""
-
-    def __init__(self, url: str, detail: str = "does not answer") -> None:
-        self.reason = f"the API at {url} {detail}"
-        super().__init__(f"{self.reason}; is it running, and is {URL_VARIABLE} right?")
-
-
-class Unauthorized(TertuliaError):
-    """The API takes no requests with this key, or without one."""
-
-
-class WrongAddress(TertuliaError):
-    """What answers is not the API that this command knows."""
 
 
 class _Problem(BaseModel):
@@ -74,13 +49,19 @@ def error_from_response(url: str, path: str, status: int, body: bytes, *, with_k
             return InvalidDefinition(detail.replace("body.", ""))
         case HTTPStatus.TOO_MANY_REQUESTS:
             return Unavailable(f"the API at {url}: {detail}")
-        case HTTPStatus.SERVICE_UNAVAILABLE if problem.type == PayloadUnreadable.__name__:
+        case HTTPStatus.SERVICE_UNAVAILABLE if problem.type == PayloadUnreadable.code:
             return PayloadUnreadable(detail)
         case HTTPStatus.SERVICE_UNAVAILABLE:
             return Unavailable(f"the API at {url}: {detail}{'' if 'again' in detail else '; try again in a moment'}")
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Unavailable(f"the API at {url} answered {status}: {detail}")
-    return _ERROR_CLASSES.get(problem.type, CommandRefused)(detail)
+    return error_from_code(problem.type, detail, default=CommandRefused)
+
+
+def api_unavailable(url: str, detail: str = "does not answer") -> ApiUnavailable:
+    """Return the error for an API that gives no answer of its own."""
+    reason = f"the API at {url} {detail}"
+    return ApiUnavailable(f"{reason}; is it running, and is {URL_VARIABLE} right?", reason=reason)
 
 
 def unexpected_response(url: str) -> TertuliaError:
@@ -91,7 +72,7 @@ def unexpected_response(url: str) -> TertuliaError:
 def _unexpected_status(url: str, status: int) -> TertuliaError:
     """Somebody in between says that the API is away; or it is somebody else altogether."""
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return ApiUnavailable(url, f"cannot be reached: something before it answered {status}")
+        return api_unavailable(url, f"cannot be reached: something before it answered {status}")
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return WrongAddress(f"{URL_VARIABLE}: {url} sends one elsewhere ({status}): write the API's own address")
     return unexpected_response(url)

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from tertulia.client.http_connection import HttpConnection
-from tertulia.client.http_errors import ApiUnavailable
-from tertulia.core.errors import Unavailable
+from tertulia.core.errors import ApiUnavailable, Unavailable
 from tertulia.core.records import NO_DATABASE, ConversationEvent, Interrupted, LiveDelta, StreamEvent
 
 RECONNECT_SECONDS = 0.5

@@ -1,78 +1,162 @@
-"""What can be wrong with what a user asks for.
+"""Errors that users see, and the one table from their codes to their classes.
 
-TertuliaError
-├── InvalidDefinition      an agent or group that cannot exist as written
-├── NotFound               no agent, group or conversation of that name or id
-├── Conflict               someone else was first, or what exists stands in the way
-├── CommandRefused         an operator's command that this conversation cannot take
-│   ├── ConversationClosed it has ended; nothing more can be posted or changed
-│   └── TooMuchWaits       so much waits already that there is no room for more; a moment later there is
-├── Unavailable            a server that is needed does not answer (raised by the client)
-│   └── EventsUnavailable  the source of a conversation's events does not answer
-├── Forbidden              the API key lacks the scope that the request needs
-└── PayloadUnreadable      what Temporal holds is encrypted under a key that is not there
+TertuliaError              root
+├── InvalidDefinition      an agent, group or other definition is invalid
+├── ConfigurationError     an environment variable or option is missing or malformed
+├── NotFound               no agent, group, block, key or conversation has this id or name
+├── Conflict               another change came first, or an existing row prevents this one
+├── CommandRefused         a conversation cannot accept this command
+│   ├── ConversationClosed the conversation has ended
+│   ├── PendingLimitExceeded  too many messages or changes wait already
+│   └── IdTaken            another conversation has the requested id
+├── Unavailable            a required server does not answer
+│   ├── ApiUnavailable     the REST API does not answer
+│   ├── EventsUnavailable  the source of a conversation's events does not answer
+│   └── RollingOver        the conversation is between two Temporal runs
+├── Unauthorized           the API key is missing or invalid
+├── Forbidden              the API key lacks a scope
+├── WrongAddress           the configured address is not that of this API version
+└── PayloadUnreadable      Temporal holds data encrypted with a key that is not configured
 
-`ErrorType` holds the `type` strings of the application errors that cross Temporal; both sides use these constants.
+Invariant: `code` is stable and unique. It is the `type` of the application error that crosses Temporal, the `type` of
+an HTTP problem, and the key by which clients restore the class. Nothing is decided by the text of an error.
 """
 
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from traceback import extract_tb
+from typing import ClassVar
 
 
 class TertuliaError(Exception):
-    """The root of every error that is meant for a user to read."""
+    """Root of every error whose message is written for users."""
+
+    code: ClassVar[str] = "Error"
 
 
 class InvalidDefinition(TertuliaError):
-    """An agent or a group that cannot exist as written."""
+    """An agent, group or other definition is invalid; the message names the field."""
+
+    code = "InvalidDefinition"
+
+
+class ConfigurationError(TertuliaError):
+    """A setting is missing or malformed; the message names the environment variable or option."""
+
+    code = "ConfigurationError"
 
 
 class NotFound(TertuliaError):
-    """No agent, group or conversation of that name or id."""
+    """No agent, group, block, key or conversation has this id or name."""
+
+    code = "NotFound"
 
 
 class Conflict(TertuliaError):
-    """Someone else was first, or what exists stands in the way; nothing has changed."""
+    """Another change came first, or an existing row prevents this one; nothing has changed."""
+
+    code = "Conflict"
 
 
 class CommandRefused(TertuliaError):
-    """An operator's command that this conversation cannot take; nothing has changed."""
+    """A conversation cannot accept this command; nothing has changed."""
 
-
-class PendingLimitExceeded(CommandRefused):
-    """So much waits for its turn boundary already that there is no room for more; a moment later there is."""
+    code = "CommandRefused"
 
 
 class ConversationClosed(CommandRefused):
-    """The conversation has ended: nothing more can be posted or changed."""
+    """The conversation has ended: it accepts no message and no change."""
+
+    code = "ConversationClosed"
+
+
+class PendingLimitExceeded(CommandRefused):
+    """Too many messages or changes wait for the next turn boundary; a later try can succeed."""
+
+    code = "TooMuchWaits"
+
+
+class IdTaken(CommandRefused):
+    """Another conversation has the requested id."""
+
+    code = "IdTaken"
 
 
 class Unavailable(TertuliaError):
-    """A server that is needed does not answer. Nothing was accepted; trying again with the same id is safe."""
+    """A required server does not answer. Nothing was accepted; a retry with the same id is safe."""
+
+    code = "Unavailable"
+
+
+class ApiUnavailable(Unavailable):
+    """The REST API does not answer.
+
+    Args:
+        message: the text for users.
+        reason: a shorter text without advice, for a reader who is already connected.
+    """
+
+    code = "ApiUnavailable"
+
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or message
 
 
 class EventsUnavailable(Unavailable):
-    """The source of a conversation's events does not answer. The event stream reports that too."""
+    """The source of a conversation's events does not answer; an event stream reports it and continues later."""
+
+    code = "EventsUnavailable"
+
+
+class RollingOver(Unavailable):
+    """The conversation is between two Temporal runs; a retry within seconds succeeds."""
+
+    code = "RollingOver"
+
+
+class Unauthorized(TertuliaError):
+    """The API key is missing or invalid."""
+
+    code = "Unauthorized"
 
 
 class Forbidden(TertuliaError):
-    """The API key is valid and lacks the scope that the request needs."""
+    """The API key is valid but lacks the scope that the request needs."""
+
+    code = "Forbidden"
+
+
+class WrongAddress(TertuliaError):
+    """The server at the configured address is not this API, or runs another version of it."""
+
+    code = "WrongAddress"
 
 
 class PayloadUnreadable(TertuliaError):
-    """What Temporal holds cannot be decrypted with the keys there are; with the right one, all goes on."""
+    """Temporal holds data encrypted with a key that is not configured; with that key, everything continues."""
+
+    code = "PayloadUnreadable"
+
+
+def _subclasses(root: type[TertuliaError]) -> Iterator[type[TertuliaError]]:
+    yield root
+    for kind in root.__subclasses__():
+        yield from _subclasses(kind)
+
+
+ERRORS_BY_CODE: Mapping[str, type[TertuliaError]] = {kind.code: kind for kind in _subclasses(TertuliaError)}
+"""Every class of this module by its code."""
+
+
+def error_from_code(code: str | None, message: str, *, default: type[TertuliaError]) -> TertuliaError:
+    """Restore an error that crossed Temporal or HTTP; an unknown code gives an instance of `default`."""
+    return ERRORS_BY_CODE.get(code or "", default)(message)
 
 
 class ErrorType(StrEnum):
-    """The `type` of each application error that this project raises across Temporal."""
+    """The `type` of failed activity attempts: these are retried or recorded, and never reach a caller as such."""
 
-    COMMAND_REFUSED = "CommandRefused"
-    CONVERSATION_CLOSED = "ConversationClosed"
-    PENDING_LIMIT = "TooMuchWaits"
-    NOT_FOUND = "NotFound"
-    INVALID_DEFINITION = "InvalidDefinition"
-    CONFLICT = "Conflict"
-    ROLLING_OVER = "RollingOver"
     MODEL_FAILED = "ModelFailed"
     MODEL_REFUSED = "ModelRequestRefused"
     DATABASE_UNAVAILABLE = "DatabaseUnavailable"
@@ -84,12 +168,12 @@ ERROR_TEXT_LIMIT = 500
 
 
 def truncate(text: str, limit: int = ERROR_TEXT_LIMIT) -> str:
-    """`text` on one line, cut to `limit` characters with an ellipsis."""
+    """Return `text` on one line, cut to `limit` characters; an ellipsis marks the cut."""
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: max(limit - 1, 0)] + "…"
 
 
 def error_location(error: BaseException) -> str:
-    """The error's kind and where it came from, without its words: those may be somebody's."""
+    """Return the error's class and stack without its text, for logs: the text may hold users' words."""
     frames = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in extract_tb(error.__traceback__)]
     return f"{type(error).__name__} at " + " < ".join(reversed(frames))

@@ -13,9 +13,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tertulia.core.errors import TertuliaError
 
-class StackError(Exception):
+
+class StackError(TertuliaError):
     """The embedded stack cannot run."""
+
+    code = "StackError"
 
 
 class ExtraMissing(StackError):

@@ -19,19 +19,22 @@ from tertulia.api.events import encode
 from tertulia.client import sse
 from tertulia.client.http_backend import HttpBackend
 from tertulia.client.http_connection import HttpConnection, parse_api_url
-from tertulia.client.http_errors import ApiUnavailable, Unauthorized, WrongAddress, error_from_response
+from tertulia.client.http_errors import error_from_response
 from tertulia.client.sse import ServerSentEventDecoder, read_event_stream
-from tertulia.configuration import ConfigurationError
 from tertulia.core.commands import Pause, with_command_id
 from tertulia.core.errors import (
+    ApiUnavailable,
     CommandRefused,
+    ConfigurationError,
     Conflict,
     ConversationClosed,
     Forbidden,
     InvalidDefinition,
     NotFound,
     PayloadUnreadable,
+    Unauthorized,
     Unavailable,
+    WrongAddress,
 )
 from tertulia.core.records import ConversationEvent, Interrupted, LiveDelta, StreamEvent
 

@@ -11,8 +11,8 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.exceptions import ApplicationError
 
-from tertulia.configuration import Configuration, ConfigurationError
-from tertulia.core.errors import PayloadUnreadable
+from tertulia.configuration import Configuration
+from tertulia.core.errors import ConfigurationError, PayloadUnreadable
 from tertulia.starter.cli.app import run
 from tertulia.temporal.encryption import (
     ENCRYPTED_ENCODING,
