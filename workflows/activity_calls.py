@@ -8,8 +8,9 @@ from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
 
 with workflow.unsafe.imports_passed_through():
-    from tertulia.core.activity_contracts import ActivityName, model_task_queue
+    from tertulia.core.activity_contracts import ActivityName
     from tertulia.core.state import ConversationState
+    from tertulia.temporal.names import model_task_queue
     from tertulia.temporal.summaries import summary
 
 _Result = TypeVar("_Result")

@@ -1,12 +1,15 @@
-"""One plugin gives client, worker and replay the same data converter and the same sandbox."""
+"""The plugin of workers and replayers: the workflows, and the sandbox in which they run.
 
-from collections.abc import Mapping
+Invariant: worker and replay run the workflows in the same sandbox, with updates in the same order.
+"""
 
-from temporalio.plugin import SimplePlugin
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
 from temporalio.worker import WorkflowRunner
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from tertulia.temporal.encryption import data_converter
+from tertulia.temporal.plugin import TertuliaClientPlugin
 from tertulia.workflows.conversation import GroupConversation
 from tertulia.workflows.group_change import GroupChange
 from tertulia.workflows.update_ordering import UpdatesLast
@@ -23,30 +26,43 @@ _PASSTHROUGH_MODULES = (
     "pydantic",  # its classes carry compiled validators, which must be one and the same inside and outside
 )
 
-
 WORKFLOWS: tuple[type, ...] = (GroupConversation, GroupChange)
 
 
-def build_workflow_runner() -> WorkflowRunner:
-    """Return the sandbox in which the workflows run, with the ordering of updates that replay depends on."""
-    return UpdatesLast(
-        SandboxedWorkflowRunner(
-            restrictions=SandboxRestrictions.default.with_passthrough_modules(*_PASSTHROUGH_MODULES)
-        )
-    )
-
-
-class TertuliaPlugin(SimplePlugin):
-    """What everything that speaks to Temporal for this project has in common.
+def build_workflow_runner(existing: WorkflowRunner | None = None) -> WorkflowRunner:
+    """Return a sandbox that passes Tertulia's pure modules through and delivers updates last.
 
     Args:
-        encryption_keys: as `Configuration.encryption_keys`; without any, nothing is encrypted.
+        existing: the runner to extend; its own restrictions stay. None = Temporal's default sandbox.
+    """
+    if isinstance(existing, UpdatesLast):
+        return existing
+    runner = existing or SandboxedWorkflowRunner()
+    if isinstance(runner, SandboxedWorkflowRunner):
+        restrictions = runner.restrictions.with_passthrough_modules(*_PASSTHROUGH_MODULES)
+        runner = replace(runner, restrictions=restrictions)
+    return UpdatesLast(runner)
+
+
+class TertuliaPlugin(TertuliaClientPlugin):
+    """Add Tertulia's workflows and their sandbox to a worker or replayer; includes the client's plugin.
+
+    On a client, every worker of that client gets the workflows. A client whose workers are not Tertulia's takes
+    `TertuliaClientPlugin` instead.
+
+    Args:
+        encryption_keys: `Configuration.encryption_keys`. Without keys nothing is encrypted.
+
+    Raises:
+        ConfigurationError: by `Client.connect`, `Worker` or `Replayer`, if there is another data converter.
     """
 
     def __init__(self, encryption_keys: Mapping[str, bytes] | None = None) -> None:
-        super().__init__(
-            "tertulia",
-            data_converter=data_converter(encryption_keys or {}),
-            workflows=list(WORKFLOWS),
-            workflow_runner=lambda existing: build_workflow_runner(),
-        )
+        super().__init__(encryption_keys, name="tertulia")
+        self.workflows = _add_workflows
+        self.workflow_runner = build_workflow_runner
+
+
+def _add_workflows(existing: Sequence[type] | None) -> Sequence[type]:
+    # A worker of `build_workers` has them already, and a worker refuses to register one twice.
+    return [*(existing or ()), *(added for added in WORKFLOWS if added not in (existing or ()))]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from temporalio.common import SearchAttributeKey, SearchAttributePair, SearchAttributeUpdate, TypedSearchAttributes
+from temporalio.common import SearchAttributePair, SearchAttributeUpdate, TypedSearchAttributes
 
 from tertulia.core.errors import truncate
 from tertulia.core.health import Health
@@ -10,11 +10,7 @@ from tertulia.core.roster import Member
 from tertulia.core.round_rules import ordered_managers
 from tertulia.core.state import ConversationState
 from tertulia.core.status import pause_reason
-
-GROUP_ID = SearchAttributeKey.for_keyword("GroupId")
-PHASE = SearchAttributeKey.for_keyword("ConversationPhase")
-MEMBERS = SearchAttributeKey.for_keyword_list("Members")
-STOP_REASON = SearchAttributeKey.for_keyword("StopReason")
+from tertulia.temporal.search_attributes import GROUP_ID, MEMBERS, PHASE, STOP_REASON
 
 _MAX_DETAILS_TURNS = 8
 _MAX_DETAILS_CHARS = 160

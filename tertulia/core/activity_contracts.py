@@ -25,11 +25,6 @@ from tertulia.core.usage import Usage
 DEFAULT_TASK_QUEUE = "tertulia"
 
 
-def model_task_queue(task_queue: str) -> str:
-    """The queue of the activities that call models, beside the workflow's own."""
-    return f"{task_queue}-models"
-
-
 class ActivityName(StrEnum):
     """The names under which the activities are registered."""
 

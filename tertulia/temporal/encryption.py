@@ -41,8 +41,13 @@ class EncryptionCodec(PayloadCodec):
     """
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
+        self._keys = dict(keys)
         self._newest_key_id = next(iter(keys), None)
         self._ciphers = {key_id: _cipher(secret) for key_id, secret in keys.items()}
+
+    def has_keys(self, keys: Mapping[str, bytes]) -> bool:
+        """Return True if this codec was built from the same keys, in any order."""
+        return self._keys == keys
 
     @property
     def is_encrypting(self) -> bool:

@@ -1,13 +1,21 @@
-"""Makes the search attributes known to a Temporal server: a workflow that sets an unknown one would be stuck."""
+"""The search attributes of conversations, and their registration with a Temporal server.
+
+Invariant: they are registered before a worker starts. A workflow task that sets an unknown attribute fails until an
+operator registers it.
+"""
 
 import logging
 
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.client import Client
+from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
-from tertulia.workflows.ui_details import GROUP_ID, MEMBERS, PHASE, STOP_REASON
+GROUP_ID = SearchAttributeKey.for_keyword("GroupId")
+PHASE = SearchAttributeKey.for_keyword("ConversationPhase")
+MEMBERS = SearchAttributeKey.for_keyword_list("Members")
+STOP_REASON = SearchAttributeKey.for_keyword("StopReason")
 
 _ATTRIBUTE_TYPES = {
     GROUP_ID.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
@@ -20,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 async def register_search_attributes(client: Client) -> None:
-    """Register those that the client's namespace lacks. Where that is not permitted, an operator has to do it."""
+    """Register the attributes that the client's namespace lacks; log a warning if the server does not permit it."""
     service = client.operator_service
     try:
         existing = await service.list_search_attributes(ListSearchAttributesRequest(namespace=client.namespace))
@@ -30,7 +38,11 @@ async def register_search_attributes(client: Client) -> None:
             request = AddSearchAttributesRequest(namespace=client.namespace, search_attributes=missing)
             await service.add_search_attributes(request)
     except RPCError as error:
+        # Two workers that start at the same moment both try; the second is refused.
         if error.status is not RPCStatusCode.ALREADY_EXISTS:
             logger.warning(
-                "search attributes could not be registered (%s): %s are needed", error, ", ".join(_ATTRIBUTE_TYPES)
+                "cannot register search attributes in namespace %r (%s); an operator has to register %s",
+                client.namespace,
+                error,
+                ", ".join(_ATTRIBUTE_TYPES),
             )
