@@ -81,7 +81,7 @@ async def bring_up_to_date(stack: "Stack") -> None:
     configuration = stack.configuration
     await upgrade_async(configuration.database_url)
     if stack.options.api_port is not None:
-        await local_key(configuration.database_url, configuration.data)
+        await local_key(configuration.database_url, configuration.data_folder)
 
 
 def _print_banner(out: Console, stack: "Stack") -> None:
@@ -94,7 +94,7 @@ def _print_banner(out: Console, stack: "Stack") -> None:
         "API": f"{api_url}, documented at {api_url}/docs" if api_url else "(none)",
         "Temporal UI": configuration.temporal_ui_url or "(none)",
         "Temporal": configuration.temporal_address,
-        "data": str(configuration.data),
+        "data": str(configuration.data_folder),
         "models": "the offline model: no real model is configured"
         if endpoint.offline
         else endpoint.base_url or "OpenAI",
@@ -107,7 +107,7 @@ def _print_banner(out: Console, stack: "Stack") -> None:
         hint = "  OPENAI_API_KEY or OPENAI_BASE_URL lets a real one answer (any OpenAI-compatible endpoint)."
         out.print(hint, style="dim", soft_wrap=True)
     if api_url:
-        key = shlex.quote(str(configuration.data / KEY_FILE))
+        key = shlex.quote(str(configuration.data_folder / KEY_FILE))
         example = f'  curl -H "Authorization: Bearer $(cat {key})" {api_url}/v1/agents/'
         out.print(example, style="dim", soft_wrap=True)
     out.print()
@@ -136,10 +136,10 @@ def demo(
 
 def migrate(data: DataFolder = None) -> None:
     """Migrate the database to this version."""
-    from tertulia.store.migrate import current, upgrade
+    from tertulia.store.migrate import current_revision, upgrade
 
     url = configured(data).database_url
-    before = current(url)
+    before = current_revision(url)
     after = upgrade(url)
     if before == after:
         print(f"the database is up to date ({after})")

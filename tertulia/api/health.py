@@ -71,9 +71,9 @@ async def _check_database(database: Database) -> str | None:
 
 def _required_version() -> str:
     # Imported when it is first asked for: alembic would delay every start of the API.
-    from tertulia.store.migrate import newest
+    from tertulia.store.migrate import head_revision
 
-    return newest()
+    return head_revision()
 
 
 async def _check_temporal(connection: Connection) -> str | None:

@@ -22,12 +22,13 @@ from tertulia.store.definition_rows import (
     by_id_or_name,
     check_created,
     conflicts_named,
+    missing_name_message,
     not_found_message,
     revision_bump,
     write_row,
 )
 from tertulia.store.paging import containing, count, read_page
-from tertulia.store.tables import agents, agents_blocks, group_members, groups
+from tertulia.store.tables import agents, agents_blocks, groups, groups_agents
 
 _FIELDS = ("id", "name", "description", "instructions", "model")
 AGENT_COLUMNS = (*(agents.c[name] for name in _FIELDS), blocks_of(AGENT, TEXT_FIELDS).label("memory"))
@@ -67,7 +68,7 @@ async def find_agent(database: Database, organisation_id: OrganisationId, id_or_
     """
     row = await database.row(by_id_or_name(agents, organisation_id, AGENT_COLUMNS, id_or_name))
     if row is None:
-        raise NotFound(not_found_message("agent", [id_or_name]))
+        raise NotFound(await missing_name_message(database, agents, organisation_id, id_or_name))
     return agent_of(row)
 
 
@@ -118,10 +119,13 @@ async def read_agent(database: Database, organisation_id: OrganisationId, agent_
     """Return the agent with this id and its blocks.
 
     Raises:
-        NotFound: no such agent.
+        NotFound: no such agent; the message suggests names that exist.
     """
-    async with database.transaction() as connection:
-        return await _read(connection, organisation_id, agent_id)
+    try:
+        async with database.transaction() as connection:
+            return await _read(connection, organisation_id, agent_id)
+    except NotFound:
+        raise NotFound(await missing_name_message(database, agents, organisation_id, agent_id)) from None
 
 
 async def _read(connection: AsyncConnection, organisation_id: OrganisationId, agent_id: str) -> StoredAgent:
@@ -259,7 +263,7 @@ async def agent_groups(
 
 def in_group(agent_id: str) -> ColumnElement[bool]:
     """WHERE clause on groups: the agent is a member, on standby or a manager."""
-    having = select(group_members.c.group_id).where(group_members.c.agent_id == agent_id)
+    having = select(groups_agents.c.group_id).where(groups_agents.c.agent_id == agent_id)
     rules = groups.c.manager_config
     managing = rules["manager_agent_id"].astext == agent_id, rules["fallback_manager_ids"].contains([agent_id])
     return or_(groups.c.id.in_(having), *managing)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any
 
 from sqlalchemy import BindParameter, ColumnElement, Table, func, insert, or_, select, update
@@ -11,6 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tertulia.core.errors import Conflict
 from tertulia.core.ids import OrganisationId
 from tertulia.core.records import SaveOutcome
+from tertulia.store.database import Database
+
+_MAX_COMPARED = 500
+_MAX_SUGGESTED = 3
 
 
 def active(table: Table, organisation_id: OrganisationId | BindParameter[str]) -> ColumnElement[bool]:
@@ -83,6 +88,24 @@ def conflicts_named(table: Table, values: Mapping[str, Any]) -> Iterator[None]:
         if f"pk_{table.name}" in str(error.orig):
             raise Conflict(f"id: {values['id']!r} is taken") from None
         raise
+
+
+async def missing_name_message(
+    database: Database, table: Table, organisation_id: OrganisationId, id_or_name: str
+) -> str:
+    """Message for an id or a name that does not exist, with names that do: similar ones, else the first few."""
+    kind = table.name.removesuffix("s")
+    query = select(table.c.name).where(active(table, organisation_id)).order_by(table.c.name).limit(_MAX_COMPARED)
+    names = {str(row.name).casefold(): str(row.name) for row in await database.rows(query)}
+    similar = get_close_matches(id_or_name.casefold(), names, n=_MAX_SUGGESTED)
+    message = not_found_message(kind, [id_or_name])
+    if similar:
+        return f"{message}; did you mean {' or '.join(repr(names[one]) for one in similar)}?"
+    if names:
+        first = [repr(name) for name in [*names.values()][:_MAX_SUGGESTED]]
+        more = ", …" if len(names) > _MAX_SUGGESTED else ""
+        return f"{message}; there are {', '.join(first)}{more}"
+    return f"{message}; there is no {kind} yet"
 
 
 def not_found_message(kind: str, ids: Sequence[str]) -> str:

@@ -21,18 +21,19 @@ from tertulia.store.definition_rows import (
     bump_revision,
     by_id_or_name,
     check_created,
+    missing_name_message,
     not_found_message,
     write_row,
 )
 from tertulia.store.paging import count, read_page
-from tertulia.store.tables import agents, group_members, groups
+from tertulia.store.tables import agents, groups, groups_agents
 
 _WRITTEN = ("id", "name", "description", "manager_config", "settings")
 _FIELDS = (*_WRITTEN, "metadata")
 
 
 def _members_column() -> ColumnElement[Any]:
-    member = group_members.c
+    member = groups_agents.c
     one = func.json_build_array(member.agent_id, member.standby, member.stands_in_for)
     query = select(func.coalesce(func.json_agg(aggregate_order_by(one, member.position)), func.json_build_array()))
     return query.where(member.group_id == groups.c.id).correlate(groups).scalar_subquery()
@@ -124,12 +125,12 @@ async def check_agents(connection: AsyncConnection, organisation_id: Organisatio
 
 async def write_members(connection: AsyncConnection, group: Group) -> bool:
     """Replace the group's members by these, in this order; return whether anything changed."""
-    columns = group_members.c.agent_id, group_members.c.standby, group_members.c.stands_in_for
-    own = group_members.c.group_id == group.id
-    present = await connection.execute(select(*columns).where(own).order_by(group_members.c.position))
+    columns = groups_agents.c.agent_id, groups_agents.c.standby, groups_agents.c.stands_in_for
+    own = groups_agents.c.group_id == group.id
+    present = await connection.execute(select(*columns).where(own).order_by(groups_agents.c.position))
     if [tuple(row) for row in present] == _members(group):
         return False
-    await connection.execute(delete(group_members).where(own))
+    await connection.execute(delete(groups_agents).where(own))
     rows = [
         {
             "group_id": group.id,
@@ -141,7 +142,7 @@ async def write_members(connection: AsyncConnection, group: Group) -> bool:
         for position, (agent_id, standby, stands_in_for) in enumerate(_members(group))
     ]
     if rows:
-        await connection.execute(insert(group_members), rows)
+        await connection.execute(insert(groups_agents), rows)
     return True
 
 
@@ -159,7 +160,8 @@ async def find_group(database: Database, organisation_id: OrganisationId, id_or_
     """
     row = await database.row(by_id_or_name(groups, organisation_id, GROUP_COLUMNS, id_or_name))
     if row is None:
-        raise NotFound(f"{not_found_message('group', [id_or_name])}; `tertulia apply FILE.yaml` creates groups")
+        message = await missing_name_message(database, groups, organisation_id, id_or_name)
+        raise NotFound(f"{message}; `tertulia apply FILE.yaml` creates groups")
     return group_of(row)
 
 
@@ -195,10 +197,13 @@ async def read_group(database: Database, organisation_id: OrganisationId, group_
     """Return the group with this id and its default conversation.
 
     Raises:
-        NotFound: no such group.
+        NotFound: no such group; the message suggests names that exist.
     """
-    async with database.transaction() as connection:
-        return await _read(connection, organisation_id, group_id)
+    try:
+        async with database.transaction() as connection:
+            return await _read(connection, organisation_id, group_id)
+    except NotFound:
+        raise NotFound(await missing_name_message(database, groups, organisation_id, group_id)) from None
 
 
 async def _read(connection: AsyncConnection, organisation_id: OrganisationId, group_id: str) -> StoredGroup:

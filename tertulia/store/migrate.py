@@ -12,7 +12,8 @@ from sqlalchemy import create_engine
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def _config(url: str) -> Config:
+def alembic_config(url: str) -> Config:
+    """Return alembic's configuration for a database."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
@@ -21,8 +22,8 @@ def _config(url: str) -> Config:
 
 def upgrade(url: str) -> str:
     """Apply every missing migration; return the revision reached."""
-    command.upgrade(_config(url), "head")
-    return newest()
+    command.upgrade(alembic_config(url), "head")
+    return head_revision()
 
 
 async def upgrade_async(url: str) -> str:
@@ -30,14 +31,14 @@ async def upgrade_async(url: str) -> str:
     return await asyncio.to_thread(upgrade, url)
 
 
-def newest() -> str:
+def head_revision() -> str:
     """Return the revision that this code needs."""
     head = ScriptDirectory(str(MIGRATIONS)).get_current_head()
     assert head is not None
     return head
 
 
-def current(url: str) -> str | None:
+def current_revision(url: str) -> str | None:
     """Return the database's revision; None for an empty database."""
     engine = create_engine(url)
     try:

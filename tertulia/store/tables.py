@@ -158,8 +158,8 @@ group_changes = Table(
     _created_at(),
 )
 
-group_members = Table(
-    "group_members",
+groups_agents = Table(
+    "groups_agents",
     metadata,
     Column("group_id", ForeignKey("groups.id", ondelete="CASCADE"), nullable=False),
     Column("agent_id", ForeignKey("agents.id"), nullable=False),

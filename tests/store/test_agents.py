@@ -189,3 +189,18 @@ async def test_create_agent_refuses_existing_id(database: Database) -> None:
     with pytest.raises(Conflict, match=f"id: {agent.id!r} is taken"):
         await create_agent(database, DEFAULT_ORGANISATION, agent.model_copy(update={"instructions": "Another."}))
     assert (await find_agent(database, DEFAULT_ORGANISATION, agent.id)).instructions == agent.instructions
+
+
+async def test_missing_name_suggests_similar_names(database: Database) -> None:
+    owner = await new_organisation(database)
+    with pytest.raises(NotFound, match=r"^no such agent: 'Velma'; there is no agent yet$"):
+        await find_agent(database, owner, "Velma")
+    for name in ("Velma", "Bruno", "Celeste", "Ines"):
+        agent = Agent(id=AgentId(f"agent-{name}-{owner}"), name=name)
+        await save_agent(database, owner, agent)
+    with pytest.raises(NotFound, match="did you mean 'Velma'"):
+        await find_agent(database, owner, "velmar")
+    with pytest.raises(NotFound, match=r"there are 'Bruno', 'Celeste', 'Ines', …$"):
+        await find_agent(database, owner, "xyz")
+    with pytest.raises(NotFound, match="there is no agent yet"):
+        await find_agent(database, await new_organisation(database), "velmar")

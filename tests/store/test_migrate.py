@@ -9,7 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect
 
-from tertulia.store.migrate import current, newest, upgrade, upgrade_async
+from tertulia.store.migrate import current_revision, head_revision, upgrade, upgrade_async
 from tertulia.store.tables import metadata
 from tests.store.conftest import NewDatabase
 
@@ -26,23 +26,23 @@ def tables(url: str) -> set[str]:
 
 async def test_upgrade_empty_database_creates_tables(new_database: NewDatabase) -> None:
     url = await new_database()
-    assert current(url) is None
-    assert await upgrade_async(url) == newest()
-    assert current(url) == newest()
+    assert current_revision(url) is None
+    assert await upgrade_async(url) == head_revision()
+    assert current_revision(url) == head_revision()
     assert tables(url) == {*metadata.tables, "alembic_version"}
 
 
 async def test_upgrade_twice_changes_nothing(new_database: NewDatabase) -> None:
     url = await new_database()
     upgrade(url)
-    assert upgrade(url) == newest()
+    assert upgrade(url) == head_revision()
     assert tables(url) == {*metadata.tables, "alembic_version"}
 
 
 RACER = """
 import sys
-from tertulia.store.migrate import newest, upgrade
-print(newest(), flush=True)
+from tertulia.store.migrate import head_revision, upgrade
+print(head_revision(), flush=True)
 sys.stdin.readline()
 print(upgrade(sys.argv[1]))
 """
@@ -61,9 +61,9 @@ async def test_concurrent_upgrades_do_not_race(new_database: NewDatabase) -> Non
         assert racer.stdout is not None
         assert await racer.stdout.readline(), "ready to start"
     told = await asyncio.gather(*(racer.communicate(b"go\n") for racer in racers))
-    assert told == [(f"{newest()}\n".encode(), b"")] * 3
+    assert told == [(f"{head_revision()}\n".encode(), b"")] * 3
     assert [racer.returncode for racer in racers] == [0] * 3
-    assert current(url) == newest()
+    assert current_revision(url) == head_revision()
 
 
 def test_migrations_match_table_definitions(url: str) -> None:

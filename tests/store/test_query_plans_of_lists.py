@@ -19,7 +19,7 @@ from tests.store.test_query_plans import planned_scans, recorded_statements
 
 ROWS = 1_500
 ORGANISATIONS = 8
-LISTED = ("agents", "blocks", "groups", "agents_blocks", "groups_blocks", "group_members")
+LISTED = ("agents", "blocks", "groups", "agents_blocks", "groups_blocks", "groups_agents")
 
 _FILL = """
 INSERT INTO agents (id, organisation_id, name, description, instructions, model, tags, created_at)
@@ -34,7 +34,7 @@ INSERT INTO agents_blocks (agent_id, block_id, position)
     SELECT :o || '-a' || n, :o || '-b' || n, 0 FROM generate_series(1, :rows) n;
 INSERT INTO groups_blocks (group_id, block_id, position)
     SELECT :o || '-g' || n, :o || '-b' || n, 0 FROM generate_series(1, :rows) n;
-INSERT INTO group_members (group_id, agent_id, position)
+INSERT INTO groups_agents (group_id, agent_id, position)
     SELECT :o || '-g' || n, :o || '-a' || n, 0 FROM generate_series(1, :rows) n
 """
 
@@ -50,8 +50,8 @@ async def large_organisation(database: Database) -> AsyncIterator[OrganisationId
         await connection.execute(text("ANALYZE"))
     yield organisations[0]
     async with database.transaction() as connection:
-        for table in ("group_members", "groups", "agents", "blocks"):
-            column = "group_id" if table == "group_members" else "id"
+        for table in ("groups_agents", "groups", "agents", "blocks"):
+            column = "group_id" if table == "groups_agents" else "id"
             for organisation_id in organisations:
                 await connection.execute(
                     text(f"DELETE FROM {table} WHERE {column} LIKE :o"), {"o": f"{organisation_id}-%"}

@@ -166,7 +166,7 @@ def test_migrate_reports_current_database(tertulia: CommandLine) -> None:
 def test_worker_command_runs_until_terminated(tertulia: CommandLine) -> None:
     worker = tertulia.start_process("worker")
     assert worker.stderr is not None
-    assert "working on 'tertulia'" in worker.stderr.readline()
+    assert "polling task queue 'tertulia'" in worker.stderr.readline()
     worker.terminate()
     worker.communicate(timeout=30)
     assert worker.returncode == 0

@@ -57,7 +57,7 @@ def test_invalid_file_error_names_field(tertulia: CommandLine, tmp_path: Path, c
 
 def test_unknown_agent_and_setting_are_named(tertulia: CommandLine) -> None:
     tertulia("start", "Sunday lunch", "Who?", "--id", "who")
-    assert tertulia.error_line("members", "add", "who", "Nobody") == "no such agent: 'Nobody'"
+    assert tertulia.error_line("members", "add", "who", "Nobody").startswith("no such agent: 'Nobody'; there are ")
     assert tertulia.error_line("settings", "who", "volume=11").startswith("update_settings: volume: no such setting")
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, text
 from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, ConversationId
 from tertulia.store.database import Database
 from tertulia.store.groups import find_group
-from tertulia.store.migrate import MIGRATIONS, current, newest, upgrade
+from tertulia.store.migrate import MIGRATIONS, current_revision, head_revision, upgrade
 from tertulia.store.selections import SelectionKey, find_selection
 from tertulia.store.turns import find_turn
 from tests.store.conftest import NewDatabase
@@ -55,7 +55,7 @@ def migrate_0003(url: str, *, forward: bool) -> None:
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
     before = ScriptDirectory(str(MIGRATIONS)).get_revision("0003").down_revision
     assert isinstance(before, str)
-    if forward or current(url) is None:
+    if forward or current_revision(url) is None:
         command.upgrade(config, "0003" if forward else before)
     else:
         command.downgrade(config, before)
@@ -80,7 +80,7 @@ async def test_upgrade_0003_keeps_existing_rows(new_database: NewDatabase) -> No
     url = await new_database()
     migrate_0003(url, forward=False)
     execute_all(url, BEFORE)
-    assert upgrade(url) == newest()
+    assert upgrade(url) == head_revision()
     async with Database(url) as database:
         group = await find_group(database, DEFAULT_ORGANISATION, "g")
         assert (group.agent_ids, group.standby) == (("a0", "a1"), ())
@@ -112,6 +112,6 @@ async def test_downgrade_0003_and_upgrade_again(new_database: NewDatabase) -> No
     ]
     kept = execute(url, "SELECT round, turn, outcome, reason FROM selections ORDER BY turn")
     assert kept == [(1, 1, "chosen", "it fits"), (1, 2, "chosen", "a2")]
-    assert upgrade(url) == newest()
+    assert upgrade(url) == head_revision()
     async with Database(url) as database:
         assert (await find_group(database, DEFAULT_ORGANISATION, "g")).standby == ()

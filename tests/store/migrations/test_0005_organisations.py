@@ -1,14 +1,13 @@
 """The step from memory within agents and groups to blocks of their own, both ways, on a database in use."""
 
 from alembic import command
-from alembic.config import Config
 
 from tertulia.core.blocks import MemoryBlock
 from tertulia.core.ids import DEFAULT_ORGANISATION
 from tertulia.store.agents import find_agent, read_agent
 from tertulia.store.database import Database
 from tertulia.store.groups import find_group
-from tertulia.store.migrate import MIGRATIONS, newest, upgrade
+from tertulia.store.migrate import alembic_config, head_revision, upgrade
 from tests.store.conftest import NewDatabase
 from tests.store.migrations.test_0003_failures import execute, execute_all
 
@@ -25,18 +24,11 @@ INSERT INTO agents (id, name, description, instructions, model) VALUES ('c', 'Be
 """
 
 
-def alembic_config(url: str) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
-    return config
-
-
 async def test_upgrade_0005_moves_memory_to_blocks(new_database: NewDatabase) -> None:
     url = await new_database()
     command.upgrade(alembic_config(url), "0004")
     execute_all(url, BEFORE)
-    assert upgrade(url) == newest()
+    assert upgrade(url) == head_revision()
     async with Database(url) as database:
         ana = await find_agent(database, DEFAULT_ORGANISATION, "Ana")
         assert ana.memory == (MemoryBlock(label="plan", value="p"), MemoryBlock(label="bare"))
