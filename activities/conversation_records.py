@@ -1,7 +1,8 @@
 """Reads and writes of the database that call no model: opening, membership, messages from outside, closing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from temporalio import activity
 
@@ -47,6 +48,20 @@ class ConversationRecordActivities:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def activities(self) -> list[Callable[..., Any]]:
+        """Return all activities of this class, for a worker."""
+        return [
+            self.load_conversation,
+            self.find_newcomer,
+            self.apply_membership,
+            self.record_posts,
+            self.record_silent_turn,
+            self.close_conversation,
+            self.load_group,
+            self.close_round,
+            self.announce_phase,
+        ]
 
     @activity.defn(name=ActivityName.LOAD_CONVERSATION)
     async def load_conversation(self, work: LoadConversationInput) -> LoadConversationResult:

@@ -1,8 +1,9 @@
 """Changes of groups: written, then told to each conversation that runs."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Any
 
 from temporalio import activity
 from temporalio.client import (
@@ -53,6 +54,10 @@ class GroupChangeActivities:
     def __init__(self, database: Database, client: Client) -> None:
         self._database = database
         self._client = client
+
+    def activities(self) -> list[Callable[..., Any]]:
+        """Return all activities of this class, for a worker."""
+        return [self.write_change, self.notify_conversations]
 
     @activity.defn(name=ActivityName.WRITE_CHANGE)
     async def write_change(self, work: GroupChangeInput) -> GroupChangeResult:

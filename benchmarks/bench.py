@@ -12,11 +12,11 @@ from time import monotonic
 from openai import AsyncOpenAI
 from sqlalchemy import bindparam, func, select
 
-from benchmarks.company import GROUPS, OPENING, SENDER, definitions
 from benchmarks.plan import ManagerType
 from benchmarks.processes import cpu_seconds
 from benchmarks.results import BenchmarkFailed
-from benchmarks.storage import Stored, stored
+from benchmarks.sample_group import GROUP_NAMES, OPENING_MESSAGE, SENDER, create_manifest
+from benchmarks.storage import StorageSize, storage_size
 from tertulia.configuration import OFFLINE_MODEL
 from tertulia.core.ids import ConversationId
 from tertulia.core.status import ConversationStatus
@@ -27,16 +27,16 @@ from tertulia.store.migrate import upgrade_async
 from tertulia.store.tables import conversations, turns
 from tertulia.testing import DirectClient
 
-_CONFIGURING = ("TEMPORAL_", "OPENAI_", "TERTULIA_", "DATABASE_URL")
+_CONFIGURATION_PREFIXES = ("TEMPORAL_", "OPENAI_", "TERTULIA_", "DATABASE_URL")
 _POLL_SECONDS = 0.02
 _REPORT_SECONDS = 0.5
-_START_SECONDS = 60.0
-_SECONDS_A_TURN = 0.5
+_START_TIMEOUT_SECONDS = 60.0
+_SECONDS_PER_TURN = 0.5
 
-_TAKEN = select(func.coalesce(func.sum(conversations.c.last_turn), 0)).where(
+_TURN_COUNT = select(func.coalesce(func.sum(conversations.c.last_turn), 0)).where(
     conversations.c.id.in_(bindparam("ids", expanding=True))
 )
-_FINISHED = (
+_FINISHED_TURNS = (
     select(turns.c.finished_at, turns.c.outcome)
     .where(turns.c.conversation_id == bindparam("id"))
     .order_by(turns.c.turn)
@@ -63,14 +63,15 @@ class Bench:
 
     async def start(self, manager: ManagerType, turns: int, *, conversations: int = 1) -> list[ConversationId]:
         """Start conversations that close after exactly so many turns."""
-        await self.client.apply(definitions(manager, turns))
+        await self.client.apply(create_manifest(manager, turns))
         create = self.client.conversations.create
         starting = (
-            create(GROUPS[manager], OPENING, sender=SENDER, close_after_round=True) for _ in range(conversations)
+            create(GROUP_NAMES[manager], OPENING_MESSAGE, sender=SENDER, close_after_round=True)
+            for _ in range(conversations)
         )
         return [conversation.id for conversation in await asyncio.gather(*starting)]
 
-    async def until_closed(
+    async def wait_until_closed(
         self, ids: Sequence[ConversationId], turns: int, report: Callable[[int], None]
     ) -> list[ConversationStatus]:
         """Their last words. `report` gets the number of turns taken so far, about twice a second.
@@ -78,44 +79,44 @@ class Bench:
         Raises:
             BenchmarkFailed: it takes unreasonably long.
         """
-        deadline = monotonic() + patience(turns * len(ids))
-        closing = asyncio.create_task(self._last_words(ids))
+        deadline = monotonic() + timeout_seconds(turns * len(ids))
+        closing = asyncio.create_task(self._final_statuses(ids))
         try:
             while not (await asyncio.wait({closing}, timeout=_REPORT_SECONDS))[0]:
-                _check(deadline, turns * len(ids))
-                report(await self.taken(ids))
+                _check_deadline(deadline, turns * len(ids))
+                report(await self.turn_count(ids))
             return closing.result()
         finally:
             closing.cancel()
             await asyncio.gather(closing, return_exceptions=True)
 
-    async def _last_words(self, ids: Sequence[ConversationId]) -> list[ConversationStatus]:
+    async def _final_statuses(self, ids: Sequence[ConversationId]) -> list[ConversationStatus]:
         return list(await asyncio.gather(*(self.client.scope.workflow_handle(one).result() for one in ids)))
 
-    async def until_taken(self, ids: Sequence[ConversationId], turns: int) -> int:
+    async def wait_for_turns(self, ids: Sequence[ConversationId], turns: int) -> int:
         """Wait until they have taken so many turns together; the number taken then.
 
         Raises:
             BenchmarkFailed: it takes unreasonably long.
         """
-        deadline = monotonic() + patience(turns)
-        while (taken := await self.taken(ids)) < turns:
-            _check(deadline, turns)
+        deadline = monotonic() + timeout_seconds(turns)
+        while (turn_count := await self.turn_count(ids)) < turns:
+            _check_deadline(deadline, turns)
             await asyncio.sleep(_POLL_SECONDS)
-        return taken
+        return turn_count
 
-    async def taken(self, ids: Sequence[ConversationId]) -> int:
+    async def turn_count(self, ids: Sequence[ConversationId]) -> int:
         """How many turns they have taken together."""
-        row = await self.client.scope.database.row(_TAKEN, {"ids": list(ids)})
+        row = await self.client.scope.database.row(_TURN_COUNT, {"ids": list(ids)})
         return int(row[0]) if row else 0
 
-    async def stamps(self, conversation_id: ConversationId) -> list[float]:
+    async def turn_times(self, conversation_id: ConversationId) -> list[float]:
         """When each turn was over, in seconds.
 
         Raises:
             BenchmarkFailed: a member passed or failed.
         """
-        rows = await self.client.scope.database.rows(_FINISHED, {"id": conversation_id})
+        rows = await self.client.scope.database.rows(_FINISHED_TURNS, {"id": conversation_id})
         if any(row.outcome != "spoke" for row in rows):
             raise BenchmarkFailed(f"somebody did not speak in {conversation_id}")
         return [row.finished_at.timestamp() for row in rows]
@@ -125,9 +126,9 @@ class Bench:
         calls = await self.model.calls()
         return Meter(cpu_seconds(self._data), calls.total)
 
-    async def stored(self) -> Stored:
+    async def storage_size(self) -> StorageSize:
         """What is stored now."""
-        return await stored(self.client.scope.database, self._data / "temporal.db")
+        return await storage_size(self.client.scope.database, self._data / "temporal.db")
 
     @property
     def api_url(self) -> str:
@@ -166,22 +167,22 @@ async def open_bench() -> AsyncIterator[Bench]:
                 yield Bench(stack, client, openai, OfflineModelControl(base_url))
 
 
-def patience(turns: int) -> float:
+def timeout_seconds(turns: int) -> float:
     """Seconds after which so many turns are given up."""
-    return _START_SECONDS + _SECONDS_A_TURN * turns
+    return _START_TIMEOUT_SECONDS + _SECONDS_PER_TURN * turns
 
 
-def _check(deadline: float, turns: int) -> None:
+def _check_deadline(deadline: float, turns: int) -> None:
     if monotonic() > deadline:
-        raise BenchmarkFailed(f"{turns} turns were not taken within {patience(turns):.0f} s")
+        raise BenchmarkFailed(f"{turns} turns were not taken within {timeout_seconds(turns):.0f} s")
 
 
 def _clean_environment() -> Mapping[str, str]:
     """This process's environment without what would point a part elsewhere than at the embedded stack."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_CONFIGURING)}
-    return kept | {"TEMPORAL_CONFIG_FILE": os.devnull, "TERTULIA_REQUESTS_PER_MINUTE": "0"}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(_CONFIGURATION_PREFIXES)}
+    return variables | {"TEMPORAL_CONFIG_FILE": os.devnull, "TERTULIA_REQUESTS_PER_MINUTE": "0"}
 
 
 async def _prepare(stack: Stack) -> None:
     await upgrade_async(stack.configuration.database_url)
-    await local_key(stack.configuration.database_url, stack.configuration.data)
+    await local_key(stack.configuration.database_url, stack.configuration.data_folder)

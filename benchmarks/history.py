@@ -21,7 +21,7 @@ class TurnHistory:
 
 
 @dataclass(frozen=True)
-class HistoryOfRuns:
+class ConversationHistory:
     """The history of a chain of runs, each continuing the one before."""
 
     runs: int
@@ -30,27 +30,27 @@ class HistoryOfRuns:
     """Bytes."""
     turns: tuple[TurnHistory, ...]
 
-    def events_a_turn(self, first: int, last: int) -> float:
+    def events_per_turn(self, first: int, last: int) -> float:
         """The mean over the turns `first` to `last`."""
         return fmean(turn.events for turn in self.turns[first - 1 : last])
 
-    def bytes_a_turn(self, first: int, last: int) -> float:
+    def bytes_per_turn(self, first: int, last: int) -> float:
         """The mean over the turns `first` to `last`."""
         return fmean(turn.size for turn in self.turns[first - 1 : last])
 
 
-async def read_history(client: DirectClient, conversation_id: str) -> HistoryOfRuns:
+async def read_history(client: DirectClient, conversation_id: str) -> ConversationHistory:
     """Fetch and count every event."""
-    chain = await _chain(client, conversation_id)
+    chain = await _fetch_chain(client, conversation_id)
     sizes = [event.ByteSize() for run in chain for event in run]
-    return HistoryOfRuns(len(chain), len(sizes), sum(sizes), tuple(_turns(chain)))
+    return ConversationHistory(len(chain), len(sizes), sum(sizes), tuple(_split_turns(chain)))
 
 
-def _turns(chain: list[list[HistoryEvent]]) -> Iterator[TurnHistory]:
+def _split_turns(chain: list[list[HistoryEvent]]) -> Iterator[TurnHistory]:
     events = size = 0
     for run in chain:
         # The event that tells of the end names only the event that tells of the start, by its number within the run.
-        started = {event.event_id for event in run if _starts_turn(event)}
+        started = {event.event_id for event in run if _is_turn_start(event)}
         for event in run:
             events, size = events + 1, size + event.ByteSize()
             if event.activity_task_completed_event_attributes.scheduled_event_id in started:
@@ -58,7 +58,7 @@ def _turns(chain: list[list[HistoryEvent]]) -> Iterator[TurnHistory]:
                 events = size = 0
 
 
-async def _chain(client: DirectClient, conversation_id: str) -> list[list[HistoryEvent]]:
+async def _fetch_chain(client: DirectClient, conversation_id: str) -> list[list[HistoryEvent]]:
     chain: list[list[HistoryEvent]] = []
     run_id: str | None = None
     while run_id != "":
@@ -69,7 +69,7 @@ async def _chain(client: DirectClient, conversation_id: str) -> list[list[Histor
     return chain
 
 
-def _starts_turn(event: HistoryEvent) -> bool:
+def _is_turn_start(event: HistoryEvent) -> bool:
     if event.event_type != EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
         return False
     return event.activity_task_scheduled_event_attributes.activity_type.name == ActivityName.TAKE_TURN

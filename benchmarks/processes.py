@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psutil
 
-from tertulia.configuration import STACK_FILE
 from tertulia.devstack.data_folder import StackRecord
+from tertulia.running_stack import STACK_FILE
 
 CLIENT = "client"
 """This process: the plain loop, or else whoever starts conversations and waits."""
@@ -22,17 +22,17 @@ def cpu_seconds(data: Path) -> dict[str, float]:
     used: dict[str, float] = defaultdict(float)
     for program in record.processes:
         if process := program.find():
-            used[program.name.partition("-")[0]] += _of_tree(process)
+            used[program.name.partition("-")[0]] += _tree_cpu_seconds(process)
     used[CLIENT] = time.process_time()
     return used
 
 
-def cpu_ms_a_turn(before: Mapping[str, float], after: Mapping[str, float], turns: int) -> dict[str, float]:
+def cpu_ms_per_turn(before: Mapping[str, float], after: Mapping[str, float], turns: int) -> dict[str, float]:
     """What each program used between two readings, in milliseconds for each of `turns`."""
     return {name: (after[name] - before[name]) * 1_000 / turns for name in PROGRAMS}
 
 
-def _of_tree(process: psutil.Process) -> float:
+def _tree_cpu_seconds(process: psutil.Process) -> float:
     """A child that has ended counts among its parent's `children`, one that runs is looked up."""
     used = 0.0
     for one in (process, *process.children(recursive=True)):

@@ -21,7 +21,7 @@ class Step:
         self._task = task
         self.outcome = ""
 
-    def at(self, turns: int) -> None:
+    def update(self, turns: int) -> None:
         """So many turns are done."""
         self._bar.update(self._task, completed=turns)
 
@@ -69,9 +69,9 @@ class Progress:
             yield step
         finally:
             self._bar.remove_task(task)
-        self.line(f"{name}: {step.outcome}" if step.outcome else name)
+        self.print_line(f"{name}: {step.outcome}" if step.outcome else name)
 
-    def line(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """A line that stays, with the time since the beginning."""
         minutes, seconds = divmod(int(monotonic() - self._began), 60)
         self._console.print(f"{minutes:02}:{seconds:02}  {text}", soft_wrap=True)

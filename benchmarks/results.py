@@ -7,7 +7,7 @@ from typing import TypeAlias
 from benchmarks.plan import ManagerType, Plan
 from tertulia.core.base import Record
 
-SHOWN_TURNS = 500
+REPORTED_TURNS = 500
 """For how many turns storage is reported."""
 
 
@@ -46,7 +46,7 @@ class Scenario(Record):
     repetitions: tuple[Repetition, ...]
 
 
-class Stretch(Record):
+class TurnRange(Record):
     """Some consecutive turns of a long conversation."""
 
     from_turn: int
@@ -60,21 +60,21 @@ class Stretch(Record):
     """A turn."""
 
 
-class Sameness(Record):
+class PromptOverlap(Record):
     """How much of a prompt equals the front of the same agent's previous one, from 0 to 1: what a cache can save."""
 
     median: float
     mean: float
 
 
-class Length(Record):
+class LongConversation(Record):
     """One long conversation."""
 
     manager: ManagerType
     turns: int
     seconds: float
-    beginning: Stretch
-    end: Stretch
+    beginning: TurnRange
+    end: TurnRange
     workflow_runs: int
     """1 more than it continued as new."""
     history_events: int
@@ -89,10 +89,10 @@ class Length(Record):
     """A turn."""
     model_calls: float
     """A turn."""
-    members_prompts: Sameness
-    loop_prompts: Sameness
+    members_prompts: PromptOverlap
+    loop_prompts: PromptOverlap
     """The same, had the plain loop asked: its window moves with every message."""
-    manager_prompts: Sameness | None = None
+    manager_prompts: PromptOverlap | None = None
 
 
 class Exchange(Record):
@@ -104,7 +104,7 @@ class Exchange(Record):
     """From the request to the API until its answer."""
 
 
-class Talk(Record):
+class MessageRun(Record):
     """Messages to groups over HTTP, while the model waits so long before each answer."""
 
     delay_ms: int
@@ -121,7 +121,7 @@ class Service(Record):
     """Of each group; all of them speak once to each message."""
     agents_ms: tuple[float, ...]
     """How long the creation of each agent took."""
-    talks: tuple[Talk, ...]
+    talks: tuple[MessageRun, ...]
 
 
 class Machine(Record):
@@ -145,7 +145,7 @@ class Report(Record):
     plan: Plan
     machine: Machine
     scenarios: tuple[Scenario, ...]
-    lengths: tuple[Length, ...]
+    lengths: tuple[LongConversation, ...]
     restart_seconds: tuple[float, ...]
     seconds: float
     """How long all of it took."""
@@ -157,15 +157,15 @@ def median_added_ms(exchanges: Sequence[Exchange]) -> float:
     return median(one.ours_ms - one.loop_ms for one in exchanges)
 
 
-Reading: TypeAlias = Callable[[Run], float]
+Metric: TypeAlias = Callable[[Run], float]
 
 
-def medians(runs: Sequence[Run], reading: Reading) -> float:
+def median_of(runs: Sequence[Run], metric: Metric) -> float:
     """The median of one number over several runs."""
-    return median(reading(run) for run in runs)
+    return median(metric(run) for run in runs)
 
 
-def paired_ratios(scenario: Scenario, reading: Reading, *, same_prompts: bool = False) -> list[float]:
+def paired_ratios(scenario: Scenario, metric: Metric, *, same_prompts: bool = False) -> list[float]:
     """Tertulia's number over the loop's, within each repetition: what disturbs one disturbs the other."""
     pairs = ((one.ours, one.same_prompts if same_prompts else one.loop) for one in scenario.repetitions)
-    return [reading(ours) / reading(loop) for ours, loop in pairs if loop is not None]
+    return [metric(ours) / metric(loop) for ours, loop in pairs if loop is not None]

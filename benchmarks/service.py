@@ -12,20 +12,20 @@ from typing import Any
 import httpx2
 
 from benchmarks.bench import Bench
-from benchmarks.company import CONTEXT_MESSAGES, MEMBERS, OPENING, SENDER
-from benchmarks.loop import PlainConversation, last_messages
+from benchmarks.plain_loop import PlainConversation, skip_old_messages
 from benchmarks.plan import Plan
 from benchmarks.progress import Progress
-from benchmarks.results import BenchmarkFailed, Exchange, Service, Talk, median_added_ms
+from benchmarks.results import BenchmarkFailed, Exchange, MessageRun, Service, median_added_ms
+from benchmarks.sample_group import CONTEXT_MESSAGES, MEMBERS, OPENING_MESSAGE, SENDER
 from tertulia.core.agents import Agent
 from tertulia.core.prompt import TranscriptMessage
 
-_PATIENCE_SECONDS = 120.0
+_TIMEOUT_SECONDS = 120.0
 _WARM_UP_MESSAGES = 3
-_REST_SECONDS = 0.1
+_PAUSE_SECONDS = 0.1
 
 
-class Door:
+class ApiClient:
     """The API, asked by one client that keeps its connection."""
 
     def __init__(self, http: httpx2.AsyncClient) -> None:
@@ -49,13 +49,13 @@ class Door:
         )
         return str(group["id"])
 
-    async def say(self, group_id: str, words: str) -> float:
+    async def post_message(self, group_id: str, text: str) -> float:
         """Say something to the group; milliseconds until the answer, which is all that its members said to it.
 
         Raises:
             BenchmarkFailed: not every member spoke.
         """
-        message = {"role": "user", "name": SENDER, "content": words}
+        message = {"role": "user", "name": SENDER, "content": text}
         answer, milliseconds = await self._post(f"groups/{group_id}/messages", {"messages": [message]})
         if len(answer["messages"]) != len(MEMBERS):
             raise BenchmarkFailed(f"{len(answer['messages'])} of {len(MEMBERS)} members spoke")
@@ -78,12 +78,12 @@ class Door:
         Raises:
             BenchmarkFailed: it is an error, or there is none.
         """
-        began = perf_counter()
+        started_at = perf_counter()
         try:
             response = await self._http.post(path, json=body)
         except httpx2.HTTPError as error:
             raise BenchmarkFailed(f"{path}: {error!r}") from None
-        milliseconds = (perf_counter() - began) * 1_000
+        milliseconds = (perf_counter() - started_at) * 1_000
         if response.status_code != 200:
             raise BenchmarkFailed(f"{path}: {response.status_code} {response.text[:500]}")
         return response.json(), milliseconds
@@ -96,26 +96,30 @@ async def measure_service(bench: Bench, plan: Plan, progress: Progress) -> Servi
         BenchmarkFailed: the API refuses something, or somebody did not speak.
     """
     headers = {"Authorization": f"Bearer {bench.api_key}"}
-    async with httpx2.AsyncClient(base_url=f"{bench.api_url}/v1/", headers=headers, timeout=_PATIENCE_SECONDS) as http:
-        door = Door(http)
-        await _talk(bench, door, _WARM_UP_MESSAGES)
-        door.agents_ms.clear()
-        talks = [await _talks(bench, door, delay_ms, plan, progress) for delay_ms in plan.model_delays_ms]
-    return Service(members=len(MEMBERS), agents_ms=tuple(door.agents_ms), talks=tuple(talks))
+    async with httpx2.AsyncClient(base_url=f"{bench.api_url}/v1/", headers=headers, timeout=_TIMEOUT_SECONDS) as http:
+        api_client = ApiClient(http)
+        await _exchange_messages(bench, api_client, _WARM_UP_MESSAGES)
+        api_client.agents_ms.clear()
+        talks = [
+            await _measure_with_delay(bench, api_client, delay_ms, plan, progress) for delay_ms in plan.model_delays_ms
+        ]
+    return Service(members=len(MEMBERS), agents_ms=tuple(api_client.agents_ms), talks=tuple(talks))
 
 
-async def _talks(bench: Bench, door: Door, delay_ms: int, plan: Plan, progress: Progress) -> Talk:
+async def _measure_with_delay(
+    bench: Bench, api_client: ApiClient, delay_ms: int, plan: Plan, progress: Progress
+) -> MessageRun:
     exchanges: list[list[Exchange]] = []
     with progress.step(f"service, models answer in {delay_ms} ms", plan.groups) as step:
-        await bench.model.behave(delay_ms=delay_ms)
+        await bench.model.set_behaviour(delay_ms=delay_ms)
         try:
             for number in range(plan.groups):
-                exchanges.append(await _talk(bench, door, 1 + plan.messages))
-                step.at(number + 1)
+                exchanges.append(await _exchange_messages(bench, api_client, 1 + plan.messages))
+                step.update(number + 1)
         finally:
             with suppress(OSError):
                 await bench.model.reset()
-        talk = Talk(
+        talk = MessageRun(
             delay_ms=delay_ms,
             first=tuple(one[0] for one in exchanges),
             following=tuple(exchange for one in exchanges for exchange in one[1:]),
@@ -125,21 +129,21 @@ async def _talks(bench: Bench, door: Door, delay_ms: int, plan: Plan, progress: 
     return talk
 
 
-async def _talk(bench: Bench, door: Door, messages: int) -> list[Exchange]:
+async def _exchange_messages(bench: Bench, api_client: ApiClient, messages: int) -> list[Exchange]:
     """Say so many things to a new group, and to the bare loop."""
-    group_id = await door.create_group()
-    loop = PlainConversation(bench.openai, "round_robin", last_messages, transcript=[])
+    group_id = await api_client.create_group()
+    loop = PlainConversation(bench.openai, "round_robin", skip_old_messages, transcript=[])
     exchanges = []
     for _ in range(messages):
-        await asyncio.sleep(_REST_SECONDS)
-        loop_ms = await _say_to_loop(loop)
-        await asyncio.sleep(_REST_SECONDS)
-        exchanges.append(Exchange(loop_ms=loop_ms, ours_ms=await door.say(group_id, OPENING)))
+        await asyncio.sleep(_PAUSE_SECONDS)
+        loop_ms = await _post_to_loop(loop)
+        await asyncio.sleep(_PAUSE_SECONDS)
+        exchanges.append(Exchange(loop_ms=loop_ms, ours_ms=await api_client.post_message(group_id, OPENING_MESSAGE)))
     return exchanges
 
 
-async def _say_to_loop(loop: PlainConversation) -> float:
-    began = perf_counter()
-    loop.transcript.append(TranscriptMessage(sender_id=None, sender=SENDER, text=OPENING))
+async def _post_to_loop(loop: PlainConversation) -> float:
+    started_at = perf_counter()
+    loop.transcript.append(TranscriptMessage(sender_id=None, sender=SENDER, text=OPENING_MESSAGE))
     await loop.talk(len(MEMBERS))
-    return (perf_counter() - began) * 1_000
+    return (perf_counter() - started_at) * 1_000

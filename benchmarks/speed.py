@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.bench import Bench, Meter
-from benchmarks.loop import View, last_messages, same_as_ours, talk_at_once
+from benchmarks.plain_loop import ContextRule, run_conversations, skip_like_tertulia, skip_old_messages
 from benchmarks.plan import ManagerType
-from benchmarks.processes import cpu_ms_a_turn
+from benchmarks.processes import cpu_ms_per_turn
 from benchmarks.progress import Progress
 from benchmarks.results import BenchmarkFailed, Repetition, Run
 
@@ -35,81 +35,85 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Metered:
+class UsageReadings:
     """What the meter showed in one run."""
 
-    begun: Meter
+    started: Meter
     warmed_up: Meter
     ended: Meter
     turns: int
     """How many were taken after the warm-up."""
 
 
-async def repetition(bench: Bench, load: Load, progress: Progress) -> Repetition:
+async def measure_repetition(bench: Bench, load: Load, progress: Progress) -> Repetition:
     """Measure each side once."""
-    loop = await measure_loop(bench, load, last_messages, progress, "plain loop")
+    loop = await measure_loop(bench, load, skip_old_messages, progress, "plain loop")
     same = None
     if load.conversations == 1:
-        same = await measure_loop(bench, load, same_as_ours, progress, "plain loop, same prompts")
-    return Repetition(loop=loop, same_prompts=same, ours=await measure_ours(bench, load, progress))
+        same = await measure_loop(bench, load, skip_like_tertulia, progress, "plain loop, same prompts")
+    return Repetition(loop=loop, same_prompts=same, ours=await measure_tertulia(bench, load, progress))
 
 
-async def measure_loop(bench: Bench, load: Load, view: View, progress: Progress, name: str) -> Run:
+async def measure_loop(bench: Bench, load: Load, context_rule: ContextRule, progress: Progress, name: str) -> Run:
     """Let the plain loop do it."""
     with progress.step(f"{load.name}: {name}", load.total) as step:
-        begun = await bench.meter()
+        started = await bench.meter()
         turns = load.turns + load.warm_up
-        talks = await talk_at_once(bench.openai, load.manager, view, conversations=load.conversations, turns=turns)
+        talks = await run_conversations(
+            bench.openai, load.manager, context_rule, conversations=load.conversations, turns=turns
+        )
         after = await bench.meter()
-        run = _run(
+        run = _compute_run(
             load,
-            [talk.stamps for talk in talks],
-            Metered(begun, begun, after, load.total),
+            [talk.turn_times for talk in talks],
+            UsageReadings(started, started, after, load.total),
             sum(talk.prompt_tokens for talk in talks),
         )
-        step.result(_speed(run, load))
+        step.result(_format_speed(run, load))
     return run
 
 
-async def measure_ours(bench: Bench, load: Load, progress: Progress) -> Run:
+async def measure_tertulia(bench: Bench, load: Load, progress: Progress) -> Run:
     """Let Tertulia do it."""
     with progress.step(f"{load.name}: Tertulia", load.total) as step:
         turns = load.turns + load.warm_up
-        begun = await bench.meter()
+        started = await bench.meter()
         ids = await bench.start(load.manager, turns, conversations=load.conversations)
-        warm = await bench.until_taken(ids, load.warm_up * load.conversations)
+        warm = await bench.wait_for_turns(ids, load.warm_up * load.conversations)
         warmed_up = await bench.meter()
-        statuses = await bench.until_closed(ids, turns, step.at)
+        statuses = await bench.wait_until_closed(ids, turns, step.update)
         after = await bench.meter()
-        run = _run(
+        run = _compute_run(
             load,
-            [await bench.stamps(one) for one in ids],
-            Metered(begun, warmed_up, after, max(load.total - warm, 1)),
+            [await bench.turn_times(one) for one in ids],
+            UsageReadings(started, warmed_up, after, max(load.total - warm, 1)),
             sum(status.usage.prompt_tokens for status in statuses),
         )
-        step.result(_speed(run, load))
+        step.result(_format_speed(run, load))
     return run
 
 
-def _run(load: Load, stamps: Sequence[Sequence[float]], metered: Metered, prompt_tokens: int) -> Run:
+def _compute_run(
+    load: Load, turn_times: Sequence[Sequence[float]], usage_readings: UsageReadings, prompt_tokens: int
+) -> Run:
     """Make numbers of what was seen."""
-    if any(len(one) != load.turns + load.warm_up for one in stamps):
+    if any(len(one) != load.turns + load.warm_up for one in turn_times):
         raise BenchmarkFailed(f"{load.name}: not every turn was taken")
-    every = sorted(stamp for one in stamps for stamp in one)
+    turn_ends = sorted(stamp for one in turn_times for stamp in one)
     # The first measured turn begins when the last one of the warm-up ends.
-    measured = every[max(load.conversations * load.warm_up, 1) - 1 :]
-    seconds_a_turn = (measured[-1] - measured[0]) / (len(measured) - 1)
+    measured = turn_ends[max(load.conversations * load.warm_up, 1) - 1 :]
+    seconds_per_turn = (measured[-1] - measured[0]) / (len(measured) - 1)
     return Run(
-        ms_a_turn=seconds_a_turn * 1_000,
-        turns_per_second=1 / seconds_a_turn,
-        cpu_ms=cpu_ms_a_turn(metered.warmed_up.cpu, metered.ended.cpu, metered.turns),
+        ms_a_turn=seconds_per_turn * 1_000,
+        turns_per_second=1 / seconds_per_turn,
+        cpu_ms=cpu_ms_per_turn(usage_readings.warmed_up.cpu, usage_readings.ended.cpu, usage_readings.turns),
         prompt_tokens=prompt_tokens / load.total,
         # Of the warm-up as well: turns go on while the meter is read, and a few of few would be many.
-        model_calls=(metered.ended.model_calls - metered.begun.model_calls) / load.total,
+        model_calls=(usage_readings.ended.model_calls - usage_readings.started.model_calls) / load.total,
     )
 
 
-def _speed(run: Run, load: Load) -> str:
+def _format_speed(run: Run, load: Load) -> str:
     if load.conversations == 1:
         return f"{run.ms_a_turn:.1f} ms a turn"
     return f"{run.turns_per_second:.0f} turns a second"

@@ -15,7 +15,7 @@ _TABLES = text(
 )
 
 
-class Stored(Record):
+class StorageSize(Record):
     """Bytes on disk at one moment."""
 
     postgres: int
@@ -23,16 +23,16 @@ class Stored(Record):
     temporal: int
     """Pages in use, those that so far are only in the write-ahead log included."""
 
-    def minus(self, before: "Stored") -> "Stored":
+    def subtract(self, before: "StorageSize") -> "StorageSize":
         """The growth since `before`."""
-        return Stored(postgres=self.postgres - before.postgres, temporal=self.temporal - before.temporal)
+        return StorageSize(postgres=self.postgres - before.postgres, temporal=self.temporal - before.temporal)
 
 
-async def stored(database: Database, temporal_file: Path) -> Stored:
+async def storage_size(database: Database, temporal_file: Path) -> StorageSize:
     """What is stored now."""
     row = await database.row(_TABLES, {"names": [table.name for table in metadata.sorted_tables]})
     assert row is not None
-    return Stored(postgres=int(row[0]), temporal=_sqlite_bytes(temporal_file))
+    return StorageSize(postgres=int(row[0]), temporal=_sqlite_bytes(temporal_file))
 
 
 def _sqlite_bytes(file: Path) -> int:

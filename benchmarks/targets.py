@@ -7,17 +7,17 @@ with a manager, and came to 400 turns a second with 20 conversations at once.
 
 from benchmarks.plan import ManagerType
 
-ALONE: dict[ManagerType, float] = {"round_robin": 9 / 3.0, "dynamic": 16 / 6.0}
+MAX_TIME_RATIO: dict[ManagerType, float] = {"round_robin": 9 / 3.0, "dynamic": 16 / 6.0}
 """Time a turn, at most so many times the loop's."""
-AT_ONCE: dict[ManagerType, float | None] = {"round_robin": 180 / 400, "dynamic": None}
+MIN_THROUGHPUT_RATIO: dict[ManagerType, float | None] = {"round_robin": 180 / 400, "dynamic": None}
 """Turns a second, at least this part of the loop's; for a dynamic group nothing is set."""
-END_AGAINST_BEGINNING = 1.1
+MAX_GROWTH_RATIO = 1.1
 """Time a turn, and history a turn, at the end of a long conversation against its beginning, at most."""
-STORED_MB = 1.5
+MAX_STORED_MB = 1.5
 """Megabytes stored for 500 turns of a round robin, at most."""
-RESTART_SECONDS = 3.0
+MAX_RESTART_SECONDS = 3.0
 """From a worker's SIGKILL to the next turn done, at most."""
-CREATED_MS = 50
+MAX_CREATE_MS = 50
 """Milliseconds, over HTTP, to create an agent, at most."""
-ADDED_MS = 100
+MAX_ADDED_MS = 100
 """Milliseconds that a message to four members takes beyond what the models take themselves, at most."""

@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from chaos.faults import FAULTS
+from chaos.injection_points import INJECTION_POINTS
 from chaos.killable_stack import open_killable_stack
-from chaos.matrix import Cell, run_cells, run_undisturbed
-from chaos.moments import MOMENTS
+from chaos.matrix import Cell, run_baseline, run_cells
 from chaos.report import print_matrix, write_matrix, write_soak
-from chaos.soak import Plan, soak
+from chaos.soak import SoakPlan, soak
 from tertulia.devstack.errors import StackError
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -36,17 +36,21 @@ def matrix(
     write: Annotated[bool, typer.Option(help="Rewrite docs/reliability.md after a run of all cells.")] = True,
 ) -> None:
     """Every fault at every moment of a scripted conversation, compared with an undisturbed one."""
-    plan = [(one, other) for other, one in product(MOMENTS, FAULTS) if _wanted(one, fault) and _wanted(other, moment)]
+    plan = [
+        (one, other)
+        for other, one in product(INJECTION_POINTS, FAULTS)
+        if _matches_filter(one, fault) and _matches_filter(other, moment)
+    ]
     if not plan:
-        raise typer.BadParameter(f"no such cell; faults: {', '.join(FAULTS)}; moments: {', '.join(MOMENTS)}")
-    began = monotonic()
+        raise typer.BadParameter(f"no such cell; faults: {', '.join(FAULTS)}; moments: {', '.join(INJECTION_POINTS)}")
+    started_at = monotonic()
     cells = _run(_matrix(plan))
     print_matrix(Console(width=220), cells)
     if json_file is not None:
         json_file.write_text(json.dumps([asdict(cell) for cell in cells], indent=2) + "\n", encoding="utf-8")
-    if write and len(plan) == len(MOMENTS) * len(FAULTS):
-        write_matrix(cells, (monotonic() - began) / 60)
-    raise typer.Exit(0 if all(cell.green for cell in cells) else 1)
+    if write and len(plan) == len(INJECTION_POINTS) * len(FAULTS):
+        write_matrix(cells, (monotonic() - started_at) / 60)
+    raise typer.Exit(0 if all(cell.passed for cell in cells) else 1)
 
 
 async def _matrix(plan: list[tuple[str, str]]) -> list[Cell]:
@@ -54,11 +58,11 @@ async def _matrix(plan: list[tuple[str, str]]) -> list[Cell]:
     with _progress() as progress:
         task = progress.add_task("the undisturbed run", total=len(plan))
         async with open_killable_stack() as killable:
-            undisturbed = await run_undisturbed(killable)
-            async for cell in run_cells(killable, plan, undisturbed):
+            baseline = await run_baseline(killable)
+            async for cell in run_cells(killable, plan, baseline):
                 cells.append(cell)
                 progress.advance(task)
-                done = "ok" if cell.green else f"WRONG: {cell.wrong[0][:200]}"
+                done = "ok" if cell.passed else f"WRONG: {cell.wrong[0][:200]}"
                 seconds = f"{cell.recovery_seconds:.1f} s" if cell.recovery_seconds is not None else "–"
                 progress.console.print(f"{cell.moment} · {cell.fault}: {done}, {seconds}", soft_wrap=True)
                 following = plan[len(cells)] if len(cells) < len(plan) else ("", "the end")
@@ -75,15 +79,15 @@ def soak_command(
     write: Annotated[bool, typer.Option(help="Put the result into docs/reliability.md.")] = True,
 ) -> None:
     """Many conversations for a long time, with a fault every so often."""
-    plan = Plan(minutes=minutes, conversations=conversations, every=every, seed=seed)
+    plan = SoakPlan(minutes=minutes, conversations=conversations, every=every, seed=seed)
     with _progress() as progress:
         task = progress.add_task("faults", total=plan.faults)
 
-        def tell(line: str) -> None:
+        def report_progress(line: str) -> None:
             progress.console.print(line, soft_wrap=True)
             progress.advance(task)
 
-        outcome = _run(soak(plan, tell))
+        outcome = _run(soak(plan, report_progress))
     for line in outcome.lines():
         print(line)
     if write:
@@ -91,7 +95,7 @@ def soak_command(
     raise typer.Exit(0 if not outcome.wrong else 1)
 
 
-def _wanted(name: str, filters: list[str] | None) -> bool:
+def _matches_filter(name: str, filters: list[str] | None) -> bool:
     return not filters or any(part.casefold() in name.casefold() for part in filters)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from temporalio.service import RPCError
 
-from chaos.company import definitions
+from chaos.sample_groups import create_manifest
 from tertulia.activities.failpoints import FAILPOINTS_ENV, Failpoint
 from tertulia.core.errors import Unavailable
 from tertulia.core.ids import ConversationId
@@ -27,16 +27,16 @@ T = TypeVar("T")
 POLL_SECONDS = 0.01
 DELAY_MS = 300
 """How long the model takes for each answer."""
-_CONFIGURING = ("TEMPORAL_", "OPENAI_", "TERTULIA_", "DATABASE_URL")
-_CUT = text(
+_CONFIGURATION_PREFIXES = ("TEMPORAL_", "OPENAI_", "TERTULIA_", "DATABASE_URL")
+_TERMINATE_CONNECTIONS = text(
     "select pg_terminate_backend(pid) from pg_stat_activity "
     "where datname = current_database() and pid <> pg_backend_pid()"
 )
-_TROUBLE = (Unavailable, RPCError, SQLAlchemyError, OSError, TimeoutError)
+_TRANSIENT_ERRORS = (Unavailable, RPCError, SQLAlchemyError, OSError, TimeoutError)
 """What a client sees of a server that was killed: it asks again."""
 
 
-class OutOfPatience(Exception):
+class WaitTimeout(Exception):
     """Something did not happen in time."""
 
 
@@ -58,7 +58,7 @@ class KillableStack:
         names = (f"worker-{number}" for number in range(1, self.stack.options.workers + 1))
         await asyncio.gather(*(self.kill(name) for name in names))
 
-    async def kill_holder(self, conversation: ConversationId) -> None:
+    async def kill_worker_of(self, conversation: ConversationId) -> None:
         """SIGKILL to the one worker that is at work on the conversation; to the first if none is."""
         description = await self.client.scope.workflow_handle(conversation).describe()
         pending = description.raw_description.pending_activities
@@ -68,7 +68,7 @@ class KillableStack:
 
     async def cut_connections(self) -> None:
         """End every connection to Postgres but the one that asks for it."""
-        await self.client.scope.database.rows(_CUT)
+        await self.client.scope.database.rows(_TERMINATE_CONNECTIONS)
 
     def arm(self, failpoint: Failpoint) -> None:
         """The next step that gets there is held."""
@@ -83,40 +83,40 @@ class KillableStack:
         for file in self._failpoints.iterdir():
             file.unlink(missing_ok=True)
 
-    async def settle(self) -> None:
+    async def restore(self) -> None:
         """Everything as at the beginning: nothing held, the model well behaved, every program running."""
         self.release()
-        await persist(lambda: self.model.behave(delay_ms=DELAY_MS))
-        await until(self._all_workers_run, bool, 30)
+        await retry_while_unavailable(lambda: self.model.set_behaviour(delay_ms=DELAY_MS))
+        await wait_until(self._all_workers_run, bool, 30)
 
     async def _all_workers_run(self) -> bool:
         return len(self.stack.worker_pids) == self.stack.options.workers
 
 
-async def persist(ask: Callable[[], Awaitable[T]], seconds: float = 120) -> T:
+async def retry_while_unavailable(call: Callable[[], Awaitable[T]], seconds: float = 120) -> T:
     """The answer, asked for again and again while a server is away."""
     deadline = monotonic() + seconds
     while True:
         try:
-            return await ask()
-        except _TROUBLE:
+            return await call()
+        except _TRANSIENT_ERRORS:
             if monotonic() > deadline:
                 raise
             await asyncio.sleep(POLL_SECONDS * 10)
 
 
-async def until(look: Callable[[], Awaitable[T]], holds: Callable[[T], bool], seconds: float) -> T:
-    """What `look` gives, once `holds` is true of it; a server that is away is asked again.
+async def wait_until(read: Callable[[], Awaitable[T]], predicate: Callable[[T], bool], seconds: float) -> T:
+    """What `read` gives, once `predicate` is true of it; a server that is away is asked again.
 
     Raises:
         OutOfPatience: it was not in time.
     """
     deadline = monotonic() + seconds
-    while not holds(seen := await persist(look, seconds)):
+    while not predicate(value := await retry_while_unavailable(read, seconds)):
         if monotonic() > deadline:
-            raise OutOfPatience(f"not within {seconds:g} s; last seen: {str(seen)[:600]}")
+            raise WaitTimeout(f"not within {seconds:g} s; last seen: {str(value)[:600]}")
         await asyncio.sleep(POLL_SECONDS)
-    return seen
+    return value
 
 
 @asynccontextmanager
@@ -132,14 +132,14 @@ async def open_killable_stack(workers: int = 2, **variables: str) -> AsyncIterat
             environment={**_clean_environment(), FAILPOINTS_ENV: failpoints, **variables},
         )
         async with Stack(options, prepare=_migrate) as stack, DirectClient.open(stack.configuration) as client:
-            await client.apply(definitions())
+            await client.apply(create_manifest())
             yield KillableStack(stack, client, Path(failpoints))
 
 
 def _clean_environment() -> Mapping[str, str]:
     """This process's environment without what would point a part elsewhere than at the embedded stack."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_CONFIGURING)}
-    return kept | {"TEMPORAL_CONFIG_FILE": os.devnull}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_CONFIGURATION_PREFIXES)}
+    return environment | {"TEMPORAL_CONFIG_FILE": os.devnull}
 
 
 async def _migrate(stack: Stack) -> None:

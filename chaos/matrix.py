@@ -9,15 +9,15 @@ from uuid import uuid4
 from sqlalchemy import func, select
 
 from chaos.faults import FAULTS
-from chaos.killable_stack import KillableStack, persist, until
-from chaos.moments import MOMENTS, PASSING
-from chaos.play import Disturbance, perform
-from chaos.record import Record, faults_of, recorded
+from chaos.injection_points import INJECTION_POINTS, TRANSIENT_POINTS
+from chaos.killable_stack import KillableStack, retry_while_unavailable, wait_until
+from chaos.record import ConversationRecord, find_differences, read_record
+from chaos.scenario import FaultInjection, run_scenario
 from tertulia.core.ids import ConversationId
 from tertulia.store.tables import conversations, membership_changes, selections
 
-_PATIENCE_SECONDS = 60
-_HELD_SECONDS = 0.1
+_TIMEOUT_SECONDS = 60
+_FAULT_DELAY_SECONDS = 0.1
 """How long a step has been at work when the fault strikes."""
 
 
@@ -34,46 +34,46 @@ class Cell:
     """From the fault until the next step that the database shows: a choice, a turn, a message, a change, the end."""
 
     @property
-    def green(self) -> bool:
+    def passed(self) -> bool:
         return not self.wrong
 
 
 @dataclass(frozen=True)
-class Undisturbed:
+class Baseline:
     """The run that all others are compared with."""
 
-    record: Record
+    record: ConversationRecord
     calls: int
 
 
-async def run_undisturbed(killable: KillableStack) -> Undisturbed:
+async def run_baseline(killable: KillableStack) -> Baseline:
     """Play it without a fault."""
     conversation = _new_id()
-    await killable.settle()
-    await killable.model.zero()
-    await perform(killable, conversation, None)
-    return Undisturbed(await recorded(killable.client, conversation), (await killable.model.calls()).total)
+    await killable.restore()
+    await killable.model.clear_calls()
+    await run_scenario(killable, conversation, None)
+    return Baseline(await read_record(killable.client, conversation), (await killable.model.calls()).total)
 
 
 async def run_cells(
-    killable: KillableStack, cells: Sequence[tuple[str, str]], undisturbed: Undisturbed
+    killable: KillableStack, cells: Sequence[tuple[str, str]], baseline: Baseline
 ) -> AsyncIterator[Cell]:
     """Play each, one after the other; what one does to the house is made good before the next."""
     for fault, moment in cells:
-        yield await _run(killable, Cell(fault, moment), undisturbed)
-        await killable.settle()
+        yield await _run(killable, Cell(fault, moment), baseline)
+        await killable.restore()
 
 
-async def _run(killable: KillableStack, cell: Cell, undisturbed: Undisturbed) -> Cell:
+async def _run(killable: KillableStack, cell: Cell, baseline: Baseline) -> Cell:
     conversation = _new_id()
     trial = _Trial(killable, cell)
-    await killable.model.zero()
+    await killable.model.clear_calls()
     try:
-        await perform(killable, conversation, trial.disturbance)
-        found = await persist(lambda: recorded(killable.client, conversation))
-        cell.wrong.extend(faults_of(found, undisturbed.record))
-        calls = trial.calls_before + (await persist(killable.model.calls)).total
-        cell.repeated_calls = calls - undisturbed.calls
+        await run_scenario(killable, conversation, trial.injection)
+        found = await retry_while_unavailable(lambda: read_record(killable.client, conversation))
+        cell.wrong.extend(find_differences(found, baseline.record))
+        calls = trial.calls_before + (await retry_while_unavailable(killable.model.calls)).total
+        cell.repeated_calls = calls - baseline.calls
         if cell.recovery_seconds is None:
             cell.wrong.append("the moment was never reached")
     except Exception as error:  # whatever it is, the next cell has its turn
@@ -85,32 +85,32 @@ class _Trial:
     """The fault of one cell, and the clock that runs from it."""
 
     def __init__(self, killable: KillableStack, cell: Cell) -> None:
-        self._house = killable
+        self._killable = killable
         self._cell = cell
-        self._moment = MOMENTS[cell.moment]
+        self._injection_point = INJECTION_POINTS[cell.moment]
         self.calls_before = 0
         """Calls that a killed model can no longer count."""
-        self.disturbance = Disturbance(self._moment.scene, self._prepare, self._disturb)
+        self.injection = FaultInjection(self._injection_point.step, self._prepare, self._inject)
 
     async def _prepare(self) -> None:
-        await self._moment.prepare(self._house)
+        await self._injection_point.prepare(self._killable)
 
-    async def _disturb(self, conversation: ConversationId) -> None:
-        killable, cell = self._house, self._cell
-        await self._moment.reach(killable, conversation)
-        if cell.moment not in PASSING:
-            await asyncio.sleep(_HELD_SECONDS)
-        before = await persist(lambda: progress_of(killable, conversation))
+    async def _inject(self, conversation: ConversationId) -> None:
+        killable, cell = self._killable, self._cell
+        await self._injection_point.wait(killable, conversation)
+        if cell.moment not in TRANSIENT_POINTS:
+            await asyncio.sleep(_FAULT_DELAY_SECONDS)
+        before = await retry_while_unavailable(lambda: read_progress(killable, conversation))
         if cell.fault == "model killed":
             self.calls_before = (await killable.model.calls()).total
-        began = monotonic()
+        started_at = monotonic()
         await FAULTS[cell.fault](killable, conversation)
         killable.release()
-        await until(lambda: progress_of(killable, conversation), lambda now: now != before, _PATIENCE_SECONDS)
-        cell.recovery_seconds = monotonic() - began
+        await wait_until(lambda: read_progress(killable, conversation), lambda now: now != before, _TIMEOUT_SECONDS)
+        cell.recovery_seconds = monotonic() - started_at
 
 
-async def progress_of(killable: KillableStack, conversation: ConversationId) -> tuple[object, ...]:
+async def read_progress(killable: KillableStack, conversation: ConversationId) -> tuple[object, ...]:
     """Changes with every step that a conversation takes."""
     table = conversations
     own = table.c.id == conversation

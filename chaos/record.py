@@ -6,57 +6,59 @@ from dataclasses import dataclass
 from tertulia.core.records import FinishedTurn, MembershipChange, Message
 from tertulia.testing import DirectClient
 
-Line = tuple[int, int | None, str, str, str]
+MessageLine = tuple[int, int | None, str, str, str]
 """seq, turn, role, sender, text."""
 
 
 @dataclass(frozen=True)
-class Record:
+class ConversationRecord:
     """A conversation as the database has it."""
 
-    transcript: tuple[Line, ...]
+    transcript: tuple[MessageLine, ...]
     turns: tuple[tuple[int, str, str, str, str], ...]
     """turn, speaker, outcome, chosen by, why."""
     changes: tuple[tuple[int, str, int], ...]
     """epoch, kind, after turn."""
 
 
-async def recorded(client: DirectClient, conversation: str) -> Record:
+async def read_record(client: DirectClient, conversation: str) -> ConversationRecord:
     """Read it back."""
     messages = [message async for message in client.conversations.handle(conversation).transcript()]
     turns = [turn async for turn in client.conversations.handle(conversation).turns()]
-    return record_of(messages, turns, await client.conversations.handle(conversation).members.changes())
+    return create_record(messages, turns, await client.conversations.handle(conversation).members.changes())
 
 
-def record_of(
+def create_record(
     messages: Sequence[Message], turns: Sequence[FinishedTurn], changes: Sequence[MembershipChange]
-) -> Record:
+) -> ConversationRecord:
     """The rows without their ids and times."""
-    return Record(
+    return ConversationRecord(
         transcript=tuple((one.seq, one.turn, one.role, one.sender, one.text) for one in messages),
         turns=tuple((one.turn, one.speaker, one.outcome, one.chosen_by, one.reason) for one in turns),
         changes=tuple((one.epoch, one.kind, one.after_turn) for one in changes),
     )
 
 
-def faults_of(found: Record, undisturbed: Record) -> Iterator[str]:
+def find_differences(found: ConversationRecord, baseline: ConversationRecord) -> Iterator[str]:
     """What was lost, doubled or altered; nothing, if nothing was."""
-    yield from _gaps("message", [line[0] for line in found.transcript])
-    yield from _gaps("turn", [line[0] for line in found.turns])
+    yield from _find_gaps("message", [line[0] for line in found.transcript])
+    yield from _find_gaps("turn", [line[0] for line in found.turns])
     for what, here, there in (
-        ("transcript", found.transcript, undisturbed.transcript),
-        ("turns", found.turns, undisturbed.turns),
-        ("changes of members", found.changes, undisturbed.changes),
+        ("transcript", found.transcript, baseline.transcript),
+        ("turns", found.turns, baseline.turns),
+        ("changes of members", found.changes, baseline.changes),
     ):
-        yield from _differences(what, here, there)
+        yield from _find_line_differences(what, here, there)
 
 
-def _gaps(what: str, numbers: Sequence[int]) -> Iterator[str]:
+def _find_gaps(what: str, numbers: Sequence[int]) -> Iterator[str]:
     if list(numbers) != list(range(1, len(numbers) + 1)):
         yield f"{what} numbers have a gap or a double: {list(numbers)}"
 
 
-def _differences(what: str, here: Sequence[tuple[object, ...]], there: Sequence[tuple[object, ...]]) -> Iterator[str]:
+def _find_line_differences(
+    what: str, here: Sequence[tuple[object, ...]], there: Sequence[tuple[object, ...]]
+) -> Iterator[str]:
     if len(here) != len(there):
         yield f"{what}: {len(here)} lines, undisturbed {len(there)}"
     for one, other in zip(here, there, strict=False):

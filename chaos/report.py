@@ -10,19 +10,19 @@ from rich.console import Console
 from rich.table import Table
 
 from chaos.faults import FAULTS
+from chaos.injection_points import INJECTION_POINTS
 from chaos.matrix import Cell
-from chaos.moments import MOMENTS
 
 PAGE = Path(__file__).parents[1] / "docs" / "reliability.md"
-_MATRIX_BEGINS, _MATRIX_ENDS = "<!-- matrix -->", "<!-- end of matrix -->"
-_SOAK_BEGINS, _SOAK_ENDS = "<!-- soak -->", "<!-- end of soak -->"
+_MATRIX_START, _MATRIX_END = "<!-- matrix -->", "<!-- end of matrix -->"
+_SOAK_START, _SOAK_END = "<!-- soak -->", "<!-- end of soak -->"
 
 
 def print_matrix(console: Console, cells: Sequence[Cell]) -> None:
     """The table, and what is wrong."""
-    table = Table("moment", *_faults(cells), title="seconds to recover (calls repeated)")
-    for moment in _moments(cells):
-        table.add_row(moment, *(_shown(_find(cells, fault, moment)) for fault in _faults(cells)))
+    table = Table("moment", *_fault_names(cells), title="seconds to recover (calls repeated)")
+    for moment in _point_names(cells):
+        table.add_row(moment, *(_format_coloured_cell(_find(cells, fault, moment)) for fault in _fault_names(cells)))
     console.print(table)
     for line in summary(cells):
         console.print(line)
@@ -33,8 +33,8 @@ def print_matrix(console: Console, cells: Sequence[Cell]) -> None:
 
 def summary(cells: Sequence[Cell]) -> Iterator[str]:
     """The count, and the recovery times."""
-    green = sum(cell.green for cell in cells)
-    yield f"{green} of {len(cells)} cells: nothing lost, nothing doubled, nothing altered."
+    passed = sum(cell.passed for cell in cells)
+    yield f"{passed} of {len(cells)} cells: nothing lost, nothing doubled, nothing altered."
     seconds = sorted(cell.recovery_seconds for cell in cells if cell.recovery_seconds is not None)
     if seconds:
         worst = max(cells, key=lambda cell: cell.recovery_seconds or 0)
@@ -47,7 +47,7 @@ def summary(cells: Sequence[Cell]) -> Iterator[str]:
 
 def write_matrix(cells: Sequence[Cell], minutes: float) -> None:
     """Put the results where a reader finds them."""
-    faults = _faults(cells)
+    faults = _fault_names(cells)
     lines = [
         f"Run of {date.today():%d %B %Y}, {os.cpu_count()} cores, {minutes:.0f} minutes.",  # noqa: DTZ011
         "",
@@ -58,45 +58,45 @@ def write_matrix(cells: Sequence[Cell], minutes: float) -> None:
         f"| moment | {' | '.join(faults)} |",
         f"| --- |{' --- |' * len(faults)}",
     ]
-    for moment in _moments(cells):
-        row = " | ".join(_plain(_find(cells, fault, moment)) for fault in faults)
+    for moment in _point_names(cells):
+        row = " | ".join(_format_cell(_find(cells, fault, moment)) for fault in faults)
         lines.append(f"| {moment} | {row} |")
-    _replace(_MATRIX_BEGINS, _MATRIX_ENDS, lines)
+    _replace(_MATRIX_START, _MATRIX_END, lines)
 
 
 def write_soak(lines: Sequence[str]) -> None:
     """The same for the soak."""
-    _replace(_SOAK_BEGINS, _SOAK_ENDS, lines)
+    _replace(_SOAK_START, _SOAK_END, lines)
 
 
-def _replace(begins: str, ends: str, lines: Sequence[str]) -> None:
+def _replace(start_marker: str, end_marker: str, lines: Sequence[str]) -> None:
     page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(begins)
-    _, _, after = rest.partition(ends)
-    text = "\n".join([begins, "", *lines, "", ends])
+    before, _, rest = page.partition(start_marker)
+    _, _, after = rest.partition(end_marker)
+    text = "\n".join([start_marker, "", *lines, "", end_marker])
     PAGE.write_text(f"{before}{text}{after}", encoding="utf-8")
 
 
-def _faults(cells: Sequence[Cell]) -> list[str]:
+def _fault_names(cells: Sequence[Cell]) -> list[str]:
     return [fault for fault in FAULTS if any(cell.fault == fault for cell in cells)]
 
 
-def _moments(cells: Sequence[Cell]) -> list[str]:
-    return [moment for moment in MOMENTS if any(cell.moment == moment for cell in cells)]
+def _point_names(cells: Sequence[Cell]) -> list[str]:
+    return [moment for moment in INJECTION_POINTS if any(cell.moment == moment for cell in cells)]
 
 
 def _find(cells: Sequence[Cell], fault: str, moment: str) -> Cell | None:
     return next((cell for cell in cells if (cell.fault, cell.moment) == (fault, moment)), None)
 
 
-def _plain(cell: Cell | None) -> str:
+def _format_cell(cell: Cell | None) -> str:
     if cell is None:
         return ""
-    mark = "✓" if cell.green else "✗"
+    mark = "✓" if cell.passed else "✗"
     seconds = "" if cell.recovery_seconds is None else f" {cell.recovery_seconds:.1f}"
     return f"{mark}{seconds}" + (f" +{cell.repeated_calls}" if cell.repeated_calls > 0 else "")
 
 
-def _shown(cell: Cell | None) -> str:
-    colour = "green" if cell and cell.green else "red"
-    return f"[{colour}]{_plain(cell)}[/{colour}]"
+def _format_coloured_cell(cell: Cell | None) -> str:
+    colour = "green" if cell and cell.passed else "red"
+    return f"[{colour}]{_format_cell(cell)}[/{colour}]"

@@ -16,9 +16,9 @@ from uuid import uuid4
 import psutil
 from sqlalchemy import bindparam, func, select
 
-from chaos.company import JOINER, SOAKED
 from chaos.faults import FAULTS
-from chaos.killable_stack import KillableStack, OutOfPatience, open_killable_stack, persist, until
+from chaos.killable_stack import KillableStack, WaitTimeout, open_killable_stack, retry_while_unavailable, wait_until
+from chaos.sample_groups import JOINER, SOAK_GROUP
 from tertulia.core.errors import CommandRefused, TertuliaError
 from tertulia.core.ids import ConversationId
 from tertulia.core.status import ConversationStatus
@@ -26,21 +26,21 @@ from tertulia.devstack.offline_model import Fault
 from tertulia.store.tables import messages, turns
 
 _SAMPLE_SECONDS = 5.0
-_REST_SECONDS = 0.5
+_IDLE_SECONDS = 0.5
 _SETTLE_SECONDS = 180
 _GROWTH_LIMIT_MB = 15
 _GROWTH_LIMIT = 0.10
-_KILLS_EVERY_WORKER = "all workers killed"
-_FAILING = Fault(kind="server_error")
-_SPENT = select(func.coalesce(func.sum(turns.c.prompt_tokens + turns.c.completion_tokens), 0)).where(
+_KILL_ALL_WORKERS = "all workers killed"
+_SERVER_ERROR = Fault(kind="server_error")
+_TOKENS_USED = select(func.coalesce(func.sum(turns.c.prompt_tokens + turns.c.completion_tokens), 0)).where(
     turns.c.conversation_id == bindparam("id")
 )
-_SPARED = 1
+_MONITORED_WORKER = 1
 """The number of the worker that is never killed: its memory is what is watched."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class SoakPlan:
     """What to do."""
 
     minutes: float
@@ -54,7 +54,7 @@ class Plan:
 
 
 @dataclass
-class Talk:
+class SoakConversation:
     """One conversation, and what was accepted by it."""
 
     id: ConversationId
@@ -62,10 +62,10 @@ class Talk:
 
 
 @dataclass
-class Outcome:
+class SoakResult:
     """What came of it."""
 
-    plan: Plan
+    plan: SoakPlan
     faults: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     messages: int = 0
@@ -94,153 +94,177 @@ class Outcome:
         return [median(self.memory_mb[start : start + size] or [0.0]) for start in range(0, 5 * size, size)]
 
 
-async def soak(plan: Plan, tell: Callable[[str], None]) -> Outcome:
+async def soak(plan: SoakPlan, report_progress: Callable[[str], None]) -> SoakResult:
     """Do it, and count."""
-    outcome = Outcome(plan)
-    talks = [Talk(ConversationId(f"soak-{uuid4()}")) for _ in range(plan.conversations)]
+    outcome = SoakResult(plan)
+    conversations = [SoakConversation(ConversationId(f"soak-{uuid4()}")) for _ in range(plan.conversations)]
     # A cache that is full after the warm-up: what grows from then on would grow for ever.
     async with open_killable_stack(
         workers=2, TERTULIA_MAX_CACHED_CONVERSATIONS=str(2 * plan.conversations)
     ) as killable:
-        over = asyncio.Event()
-        talking = [asyncio.create_task(_watched_talk(killable, talk, over)) for talk in talks]
-        watching = asyncio.create_task(_watch_memory(killable, outcome, over))
-        await _trouble(killable, plan, outcome, tell)
-        over.set()
-        await killable.settle()
-        for talk, result in zip(talks, await asyncio.gather(*talking, return_exceptions=True), strict=True):
+        finished = asyncio.Event()
+        conversation_tasks = [
+            asyncio.create_task(_run_conversation_with_diagnostics(killable, conversation, finished))
+            for conversation in conversations
+        ]
+        memory_task = asyncio.create_task(_watch_memory(killable, outcome, finished))
+        await _inject_faults(killable, plan, outcome, report_progress)
+        finished.set()
+        await killable.restore()
+        for conversation, result in zip(
+            conversations, await asyncio.gather(*conversation_tasks, return_exceptions=True), strict=True
+        ):
             if isinstance(result, BaseException):
-                outcome.wrong.append(f"{talk.id}: {type(result).__name__}: {result}")
-        await watching
-        for talk in talks:
-            await _count(killable, talk, outcome)
+                outcome.wrong.append(f"{conversation.id}: {type(result).__name__}: {result}")
+        await memory_task
+        for conversation in conversations:
+            await _verify_conversation(killable, conversation, outcome)
     _, _, early, _, late = outcome.memory()
     if plan.minutes >= 5 and late - early > max(_GROWTH_LIMIT_MB, early * _GROWTH_LIMIT):
         outcome.wrong.append(f"a worker's memory grows: {early:.0f} MB, then {late:.0f} MB")
     return outcome
 
 
-async def _trouble(killable: KillableStack, plan: Plan, outcome: Outcome, tell: Callable[[str], None]) -> None:
-    dice = random.Random(plan.seed)
-    names = [name for name in FAULTS if name not in (_KILLS_EVERY_WORKER, "one of two workers killed")]
+async def _inject_faults(
+    killable: KillableStack, plan: SoakPlan, outcome: SoakResult, report_progress: Callable[[str], None]
+) -> None:
+    rng = random.Random(plan.seed)
+    names = [name for name in FAULTS if name not in (_KILL_ALL_WORKERS, "one of two workers killed")]
     names += ["a worker killed", "the model fails for 5 s"]
-    began = monotonic()
+    started_at = monotonic()
     for number in range(plan.faults):
-        await asyncio.sleep(max(began + (number + 1) * plan.every - monotonic(), 0))
-        name = dice.choice(names)
+        await asyncio.sleep(max(started_at + (number + 1) * plan.every - monotonic(), 0))
+        name = rng.choice(names)
         outcome.faults.append(name)
-        tell(f"{number + 1} of {plan.faults}: {name}")
-        await _strike(killable, name)
+        report_progress(f"{number + 1} of {plan.faults}: {name}")
+        await _inject_fault(killable, name)
 
 
-async def _strike(killable: KillableStack, name: str) -> None:
+async def _inject_fault(killable: KillableStack, name: str) -> None:
     if name == "a worker killed":
-        await killable.kill(f"worker-{_SPARED + 1}")
+        await killable.kill(f"worker-{_MONITORED_WORKER + 1}")
     elif name == "the model fails for 5 s":
-        await persist(lambda: killable.model.behave(_FAILING))
+        await retry_while_unavailable(lambda: killable.model.set_behaviour(_SERVER_ERROR))
         await asyncio.sleep(5)
-        await persist(killable.model.reset)
+        await retry_while_unavailable(killable.model.reset)
     else:
-        await persist(lambda: FAULTS[name](killable, ConversationId("")))
+        await retry_while_unavailable(lambda: FAULTS[name](killable, ConversationId("")))
 
 
-async def _watched_talk(killable: KillableStack, talk: Talk, over: asyncio.Event) -> None:
-    """As `_talk`; one that comes to a stand is looked at while it does."""
+async def _run_conversation_with_diagnostics(
+    killable: KillableStack, conversation: SoakConversation, finished: asyncio.Event
+) -> None:
+    """As `_run_conversation`; one that comes to a stand is looked at while it does."""
     try:
-        await _talk(killable, talk, over)
-    except (OutOfPatience, TertuliaError) as error:
-        described = (await persist(killable.client.scope.workflow_handle(talk.id).describe)).raw_description
+        await _run_conversation(killable, conversation, finished)
+    except (WaitTimeout, TertuliaError) as error:
+        described = (
+            await retry_while_unavailable(killable.client.scope.workflow_handle(conversation.id).describe)
+        ).raw_description
         pending = [described.pending_workflow_task, *described.pending_activities]
-        stand = "; ".join(" ".join(str(one).split()) for one in pending)
-        raise OutOfPatience(
-            f"after {len(talk.accepted)} messages: {str(error)[:300]}; pending: {stand[:1500]}"
+        pending_text = "; ".join(" ".join(str(one).split()) for one in pending)
+        raise WaitTimeout(
+            f"after {len(conversation.accepted)} messages: {str(error)[:300]}; pending: {pending_text[:1500]}"
         ) from None
 
 
-async def _talk(killable: KillableStack, talk: Talk, over: asyncio.Event) -> None:
+async def _run_conversation(killable: KillableStack, conversation: SoakConversation, finished: asyncio.Event) -> None:
     """Say something whenever the round is over; now and then somebody joins or leaves."""
     client = killable.client
-    first = f"{talk.id}:start"
-    await persist(lambda: client.conversations.create(SOAKED, f"What of {first}?", id=talk.id))
-    talk.accepted.append(first)
+    first = f"{conversation.id}:start"
+    await retry_while_unavailable(
+        lambda: client.conversations.create(SOAK_GROUP, f"What of {first}?", id=conversation.id)
+    )
+    conversation.accepted.append(first)
     number = 0
-    while not over.is_set():
-        status = await until(
-            lambda: client.conversations.handle(talk.id).status(live=True), _is_resting, _SETTLE_SECONDS
+    while not finished.is_set():
+        status = await wait_until(
+            lambda: client.conversations.handle(conversation.id).status(live=True), _is_idle, _SETTLE_SECONDS
         )
         number += 1
-        await _say(killable, talk, f"message-{number}")
+        await _post_message(killable, conversation, f"message-{number}")
         if number % 3 == 0:
-            await _change_members(killable, talk, status, number)
-        await asyncio.sleep(_REST_SECONDS)
-    await until(lambda: client.conversations.handle(talk.id).status(live=True), _is_resting, _SETTLE_SECONDS)
-    await persist(lambda: client.conversations.handle(talk.id).stop(command_id="end"))
-    await until(
-        lambda: client.conversations.handle(talk.id).status(live=True),
+            await _change_members(killable, conversation, status, number)
+        await asyncio.sleep(_IDLE_SECONDS)
+    await wait_until(lambda: client.conversations.handle(conversation.id).status(live=True), _is_idle, _SETTLE_SECONDS)
+    await retry_while_unavailable(lambda: client.conversations.handle(conversation.id).stop(command_id="end"))
+    await wait_until(
+        lambda: client.conversations.handle(conversation.id).status(live=True),
         lambda status: status.phase == "closed",
         _SETTLE_SECONDS,
     )
 
 
-async def _say(killable: KillableStack, talk: Talk, message: str) -> None:
+async def _post_message(killable: KillableStack, conversation: SoakConversation, message: str) -> None:
     with suppress(CommandRefused):
-        await persist(lambda: killable.client.conversations.handle(talk.id).post(f"And {message}?", message_id=message))
-        talk.accepted.append(message)
+        await retry_while_unavailable(
+            lambda: killable.client.conversations.handle(conversation.id).post(f"And {message}?", message_id=message)
+        )
+        conversation.accepted.append(message)
 
 
-async def _change_members(killable: KillableStack, talk: Talk, status: ConversationStatus, number: int) -> None:
-    here = JOINER in {member.name for member in status.roster.members}
-    members = killable.client.conversations.handle(talk.id).members
-    change = members.remove if here else members.add
+async def _change_members(
+    killable: KillableStack, conversation: SoakConversation, status: ConversationStatus, number: int
+) -> None:
+    is_member = JOINER in {member.name for member in status.roster.members}
+    members = killable.client.conversations.handle(conversation.id).members
+    change = members.remove if is_member else members.add
     with suppress(CommandRefused):
-        await persist(lambda: change(JOINER, command_id=f"change-{number}"))
+        await retry_while_unavailable(lambda: change(JOINER, command_id=f"change-{number}"))
 
 
-def _is_resting(status: ConversationStatus) -> bool:
+def _is_idle(status: ConversationStatus) -> bool:
     return status.phase == "ready" and status.stop_reason is not None and not status.pending.messages
 
 
-async def _watch_memory(killable: KillableStack, outcome: Outcome, over: asyncio.Event) -> None:
-    pid = killable.stack.worker_pids[_SPARED - 1]
-    while not over.is_set():
+async def _watch_memory(killable: KillableStack, outcome: SoakResult, finished: asyncio.Event) -> None:
+    pid = killable.stack.worker_pids[_MONITORED_WORKER - 1]
+    while not finished.is_set():
         outcome.memory_mb.append(psutil.Process(pid).memory_info().rss / 2**20)
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(over.wait(), _SAMPLE_SECONDS)
+            await asyncio.wait_for(finished.wait(), _SAMPLE_SECONDS)
 
 
-async def _count(killable: KillableStack, talk: Talk, outcome: Outcome) -> None:
+async def _verify_conversation(killable: KillableStack, conversation: SoakConversation, outcome: SoakResult) -> None:
     client = killable.client
     try:
-        status = await persist(lambda: client.conversations.handle(talk.id).status(live=True))
-        said = [message async for message in client.conversations.handle(talk.id).transcript()]
-        taken = [turn async for turn in client.conversations.handle(talk.id).turns()]
+        status = await retry_while_unavailable(lambda: client.conversations.handle(conversation.id).status(live=True))
+        said = [message async for message in client.conversations.handle(conversation.id).transcript()]
+        taken = [turn async for turn in client.conversations.handle(conversation.id).turns()]
         rows = await client.scope.database.rows(
             select(messages.c.message_id)
-            .where(messages.c.conversation_id == talk.id, messages.c.message_id.is_not(None))
+            .where(messages.c.conversation_id == conversation.id, messages.c.message_id.is_not(None))
             .order_by(messages.c.seq)
         )
-        tokens = await client.scope.database.row(_SPENT, {"id": talk.id})
-    except (OutOfPatience, TertuliaError) as error:
-        outcome.wrong.append(f"{talk.id}: {error}")
+        tokens = await client.scope.database.row(_TOKENS_USED, {"id": conversation.id})
+    except (WaitTimeout, TertuliaError) as error:
+        outcome.wrong.append(f"{conversation.id}: {error}")
         return
     outcome.messages += len(said)
     outcome.turns += len(taken)
     outcome.failed_turns += sum(turn.outcome == "failed" for turn in taken)
-    spent = int(tokens[0]) if tokens else 0
+    tokens_used = int(tokens[0]) if tokens else 0
     found = [message.seq for message in said], [turn.turn for turn in taken]
-    outcome.wrong.extend(f"{talk.id}: {line}" for line in _faults(talk, status, found, [r[0] for r in rows], spent))
+    outcome.wrong.extend(
+        f"{conversation.id}: {line}"
+        for line in _find_errors(conversation, status, found, [r[0] for r in rows], tokens_used)
+    )
 
 
-def _faults(
-    talk: Talk, status: ConversationStatus, found: tuple[list[int], list[int]], posted: Sequence[str], spent: int
+def _find_errors(
+    conversation: SoakConversation,
+    status: ConversationStatus,
+    found: tuple[list[int], list[int]],
+    posted: Sequence[str],
+    tokens_used: int,
 ) -> Iterator[str]:
     """What does not agree."""
     for what, numbers in zip(("message", "turn"), found, strict=True):
         if numbers != list(range(1, len(numbers) + 1)):
             yield f"{what} numbers have a gap or a double"
-    if list(posted) != talk.accepted:
-        yield f"{len(talk.accepted)} messages were accepted, {len(posted)} are there, or in another order"
+    if list(posted) != conversation.accepted:
+        yield f"{len(conversation.accepted)} messages were accepted, {len(posted)} are there, or in another order"
     if status.messages != len(found[0]):
         yield f"status counts {status.messages} messages, the transcript has {len(found[0])}"
-    if status.usage.total_tokens != spent:
-        yield f"status counts {status.usage.total_tokens} tokens, the records {spent}"
+    if status.usage.total_tokens != tokens_used:
+        yield f"status counts {status.usage.total_tokens} tokens, the records {tokens_used}"

@@ -61,6 +61,6 @@ async def model(stack: Stack) -> AsyncIterator[OfflineModelControl]:
     assert base_url is not None
     control = OfflineModelControl(base_url)
     await control.reset()
-    await control.zero()
+    await control.clear_calls()
     yield control
     await control.reset()

@@ -1,12 +1,14 @@
-"""Who wins: the environment over the running stack, and a clear error where there is neither."""
+"""Settings: the environment precedes the running stack; where neither names a server, an error does."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from tertulia.configuration import Configuration, ModelEndpoint, RunningStack, StackFile
+from tertulia.configuration import Configuration, ModelEndpoint
 from tertulia.core.errors import ConfigurationError
+from tertulia.running_stack import RunningStack, StackFile
 
 RUNNING = RunningStack(
     pid=os.getpid(),
@@ -18,7 +20,7 @@ RUNNING = RunningStack(
 
 
 def configure(data: Path, **variables: str) -> Configuration:
-    """The configuration of an environment that holds these variables and no Temporal profile of the developer's."""
+    """Read these variables, without the Temporal profile of the machine."""
     variables = {"TEMPORAL_CONFIG_FILE": os.devnull} | variables
     return Configuration.from_environment({"TERTULIA_DATA": str(data), **variables})
 
@@ -59,7 +61,11 @@ def test_environment_precedes_running_stack(running: Path) -> None:
 def test_missing_parts_fail_on_use_only(tmp_path: Path, data: str) -> None:
     (tmp_path / "stack.json").write_text('{"ports": {"temporal": 7233}, "running": null}')
     configuration = configure(tmp_path / data)
-    with pytest.raises(ConfigurationError, match=r"^no database: start one with `tertulia up`, or set DATABASE_URL$"):
+    searched = re.escape(repr(str(tmp_path / data)))
+    remedy = "start one with `tertulia up`, name the folder of a running one with --data or TERTULIA_DATA, or set"
+    with pytest.raises(
+        ConfigurationError, match=rf"^no database: no stack runs on the folder {searched}; {remedy} DATABASE_URL$"
+    ):
         _ = configuration.database_url
     with pytest.raises(ConfigurationError, match=r"^no Temporal server: .* TEMPORAL_ADDRESS$"):
         configuration.temporal_connect_config()
@@ -89,8 +95,17 @@ def test_postgres_url_schemes_get_driver(tmp_path: Path, scheme: str) -> None:
     assert url == "postgresql+psycopg://me:pw@there:5433/db?sslmode=require"
 
 
-@pytest.mark.parametrize("url", ["mysql://me:hush@there/db", "postgresql+asyncpg://me:hush@there/db", "me:hush@there"])
-def test_other_database_url_hides_password(tmp_path: Path, url: str) -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://me:hush@there/db",
+        "postgresql+asyncpg://me:hush@there/db",
+        "me:hush@there",
+        "postgresql://me:hush@there:port/db",
+        "postgresql://me:hush@there:65536/db",
+    ],
+)
+def test_malformed_database_url_hides_password(tmp_path: Path, url: str) -> None:
     with pytest.raises(ConfigurationError, match="DATABASE_URL") as raised:
         _ = configure(tmp_path, DATABASE_URL=url).database_url
     assert "hush" not in str(raised.value)
@@ -144,29 +159,66 @@ def test_worker_settings_defaults_and_values(tmp_path: Path) -> None:
         TERTULIA_MODEL_CALLS_PER_SECOND="0.5",
         TERTULIA_GRACEFUL_SHUTDOWN_SECONDS="0",
         TERTULIA_METRICS_PORT="9100",
+        TERTULIA_METRICS_HOST="::1",
         TERTULIA_MAX_CACHED_CONVERSATIONS="0",
     )
     assert (tuned.task_queue, tuned.model_task_queue) == ("mine", "mine-models")
     assert (tuned.max_concurrent_model_calls, tuned.model_calls_per_second) == (7, 0.5)
     assert (tuned.graceful_shutdown_seconds, tuned.metrics_port) == (0.0, 9100)
+    assert (default.metrics_host, tuned.metrics_host) == ("127.0.0.1", "::1")
     assert tuned.max_cached_conversations == 0
 
 
 @pytest.mark.parametrize(
-    ("variable", "text"),
+    ("variable", "text", "expected"),
     [
-        ("TERTULIA_MAX_CONCURRENT_MODEL_CALLS", "0"),
-        ("TERTULIA_MAX_CONCURRENT_MODEL_CALLS", "many"),
-        ("TERTULIA_MODEL_CALLS_PER_SECOND", "0"),
-        ("TERTULIA_MODEL_CALLS_PER_SECOND", "inf"),
-        ("TERTULIA_GRACEFUL_SHUTDOWN_SECONDS", "-1"),
-        ("TERTULIA_METRICS_PORT", "65536"),
-        ("TERTULIA_MAX_CACHED_CONVERSATIONS", "-1"),
+        (
+            "TERTULIA_MAX_CONCURRENT_MODEL_CALLS",
+            "0",
+            "a whole number of at least 1; unset the variable to use the default, 100",
+        ),
+        (
+            "TERTULIA_MAX_CONCURRENT_MODEL_CALLS",
+            "many",
+            "a whole number of at least 1; unset the variable to use the default, 100",
+        ),
+        ("TERTULIA_MODEL_CALLS_PER_SECOND", "0", "a number greater than 0; unset the variable to switch this off"),
+        ("TERTULIA_MODEL_CALLS_PER_SECOND", "inf", "a number greater than 0; unset the variable to switch this off"),
+        (
+            "TERTULIA_GRACEFUL_SHUTDOWN_SECONDS",
+            "-1",
+            "a number of at least 0; unset the variable to use the default, 30.0",
+        ),
+        (
+            "TERTULIA_METRICS_PORT",
+            "65536",
+            "a whole number of at least 1 and at most 65535; unset the variable to switch this off",
+        ),
+        ("TERTULIA_METRICS_HOST", "localhost", "an IP address, such as 127.0.0.1 or 0.0.0.0"),
+        (
+            "TERTULIA_MAX_CACHED_CONVERSATIONS",
+            "-1",
+            "a whole number of at least 0; unset the variable to use the default, 500",
+        ),
+        (
+            "TERTULIA_LOG_LEVEL",
+            "chatty",
+            "one of DEBUG, INFO, WARNING, ERROR; unset the variable to use the default, INFO",
+        ),
     ],
 )
-def test_worker_setting_invalid_is_named(tmp_path: Path, variable: str, text: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"^{variable}: .*'{text}'$"):
+def test_invalid_setting_is_named(tmp_path: Path, variable: str, text: str, expected: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(f"{variable}: '{text}' is not {expected}") + "$"):
         configure(tmp_path, **{variable: text})
+
+
+def test_with_variables_replaces_settings(running: Path) -> None:
+    configuration = configure(running, TERTULIA_METRICS_PORT="9100")
+    changed = configuration.with_variables({"TERTULIA_TASK_QUEUE": "mine", "DATABASE_URL": "postgresql://there/db"})
+    assert (changed.task_queue, changed.metrics_port) == ("mine", 9100)
+    assert changed.database_url == "postgresql+psycopg://there/db"
+    assert changed.temporal_address == RUNNING.temporal_address
+    assert configuration.with_variables({}) is configuration
 
 
 def test_empty_variable_counts_as_absent(running: Path) -> None:
@@ -179,7 +231,7 @@ def test_repr_hides_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TERTULIA_DATA", raising=False)
     monkeypatch.setenv("OPENAI_API_KEY", "hush")
     configuration = Configuration.from_environment()
-    assert configuration.data == Path.cwd() / ".tertulia"
+    assert configuration.data_folder == Path.cwd() / ".tertulia"
     assert "hush" not in repr(configuration)
 
 

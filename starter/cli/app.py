@@ -9,9 +9,9 @@ import typer
 from typer.exceptions import TyperException
 
 from tertulia.starter.cli import apply, conversations, definitions, encryption, keys, members, stack, transcript
-from tertulia.starter.cli.options import help_without_command
+from tertulia.starter.cli.options import require_subcommand
 from tertulia.starter.cli.session import format_error
-from tertulia.starter.cli.terminal import safe
+from tertulia.starter.cli.terminal import escape_controls
 
 _EXAMPLES = """
 \b
@@ -68,7 +68,7 @@ def root(
     ] = False,
 ) -> None:
     """Durable group conversations between AI agents."""
-    help_without_command(context)
+    require_subcommand(context)
 
 
 def main() -> NoReturn:
@@ -105,5 +105,5 @@ def run(arguments: list[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"tertulia: {safe(message)}", file=sys.stderr)
+    print(f"tertulia: {escape_controls(message)}", file=sys.stderr)
     return code

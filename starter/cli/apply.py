@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tertulia.starter.cli.options import DataFolder, Json
+from tertulia.starter.cli.options import DataOption, JsonOption
 from tertulia.starter.cli.session import with_client
 from tertulia.starter.cli.terminal import console, one_line, print_json
 
@@ -23,8 +23,8 @@ def register(app: typer.Typer) -> None:
 
 def apply(
     files: Annotated[list[Path], typer.Argument(metavar="FILE.yaml", help="Files of agents and groups.")],
-    data: DataFolder = None,
-    as_json: Json = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Create or update agents and groups. Entries that are up to date stay unchanged.
 

@@ -6,14 +6,14 @@ import typer
 import yaml
 
 from tertulia.starter.cli.options import (
-    CommandId,
-    ConversationId,
-    DataFolder,
-    Follow,
-    FullConversationId,
-    Json,
-    Sender,
-    Why,
+    CommandIdOption,
+    ConversationArgument,
+    DataOption,
+    FollowOption,
+    FullConversationArgument,
+    JsonOption,
+    SenderOption,
+    WhyOption,
 )
 from tertulia.starter.cli.session import with_client, with_conversation
 from tertulia.starter.cli.tables import print_receipts
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tertulia.client.client import Tertulia
     from tertulia.client.conversation import Conversation
 
-Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; shown in the status and the events.")]
+ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; shown in the status and the events.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -39,12 +39,12 @@ def start(
         str | None,
         typer.Option("--id", metavar="ID", help="The conversation's id; by default a readable one is drawn."),
     ] = None,
-    sender: Sender = "User",
+    sender: SenderOption = "User",
     close: Annotated[bool, typer.Option("--close", help="Close the conversation when its round has ended.")] = False,
-    follow: Follow = False,
-    why: Why = False,
-    data: DataFolder = None,
-    as_json: Json = False,
+    follow: FollowOption = False,
+    why: WhyOption = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Start a conversation and print its id.
 
@@ -59,14 +59,14 @@ def start(
 
 
 def say(
-    conversation: ConversationId,
+    conversation: ConversationArgument,
     message: Annotated[str, typer.Argument(metavar="MESSAGE", help="The message.")],
-    id: CommandId = None,
-    sender: Sender = "User",
-    follow: Follow = False,
-    why: Why = False,
-    data: DataFolder = None,
-    as_json: Json = False,
+    id: CommandIdOption = None,
+    sender: SenderOption = "User",
+    follow: FollowOption = False,
+    why: WhyOption = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Post a message to a conversation.
 
@@ -89,7 +89,7 @@ def say(
 
 
 def fork(
-    conversation: ConversationId,
+    conversation: ConversationArgument,
     turn: Annotated[
         int | None, typer.Option("--turn", min=0, metavar="N", help="The last shared turn; by default all of them.")
     ] = None,
@@ -101,12 +101,12 @@ def fork(
         str | None, typer.Option("--model", metavar="NAME", help="A model for every member, instead of their own.")
     ] = None,
     message: Annotated[str | None, typer.Option("--message", metavar="TEXT", help="The first message.")] = None,
-    sender: Sender = "User",
+    sender: SenderOption = "User",
     id: Annotated[str | None, typer.Option("--id", metavar="ID", help="The new conversation's id.")] = None,
-    follow: Follow = False,
-    why: Why = False,
-    data: DataFolder = None,
-    as_json: Json = False,
+    follow: FollowOption = False,
+    why: WhyOption = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Start a conversation that shares the first turns of another one, and print its id.
 
@@ -141,44 +141,46 @@ async def _present_new(
 
 
 def pause(
-    conversation: ConversationId,
-    reason: Reason = "",
-    id: CommandId = None,
-    data: DataFolder = None,
-    as_json: Json = False,
+    conversation: ConversationArgument,
+    reason: ReasonOption = "",
+    id: CommandIdOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Pause a conversation at the next turn boundary."""
     receipt = with_conversation(data, conversation, lambda found: found.pause(reason, command_id=id))
     print_receipts([receipt], as_json=as_json)
 
 
-def resume(conversation: ConversationId, id: CommandId = None, data: DataFolder = None, as_json: Json = False) -> None:
+def resume(
+    conversation: ConversationArgument, id: CommandIdOption = None, data: DataOption = None, as_json: JsonOption = False
+) -> None:
     """Resume a paused conversation."""
     receipt = with_conversation(data, conversation, lambda found: found.resume(command_id=id))
     print_receipts([receipt], as_json=as_json)
 
 
 def stop(
-    conversation: FullConversationId,
-    reason: Reason = "",
-    id: CommandId = None,
-    data: DataFolder = None,
-    as_json: Json = False,
+    conversation: FullConversationArgument,
+    reason: ReasonOption = "",
+    id: CommandIdOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Close a conversation at the next turn boundary, for good."""
 
     async def work(client: "Tertulia") -> None:
-        found = await _by_full_id(client, conversation)
+        found = await _find_by_full_id(client, conversation)
         print_receipts([await found.stop(reason, command_id=id)], as_json=as_json)
 
     with_client(data, work)
 
 
-def delete(conversation: FullConversationId, data: DataFolder = None, as_json: Json = False) -> None:
+def delete(conversation: FullConversationArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Delete a closed conversation: its transcript and everything recorded of it."""
 
     async def work(client: "Tertulia") -> None:
-        found = await _by_full_id(client, conversation)
+        found = await _find_by_full_id(client, conversation)
         await client.conversations.delete(found.id)
 
     with_client(data, work)
@@ -188,7 +190,7 @@ def delete(conversation: FullConversationId, data: DataFolder = None, as_json: J
         print(f"deleted {conversation}")
 
 
-async def _by_full_id(client: "Tertulia", conversation: str) -> "Conversation":
+async def _find_by_full_id(client: "Tertulia", conversation: str) -> "Conversation":
     """Return the conversation with exactly this id; what cannot be undone accepts no abbreviation."""
     from tertulia.core.errors import CommandRefused
 
@@ -199,13 +201,13 @@ async def _by_full_id(client: "Tertulia", conversation: str) -> "Conversation":
 
 
 def settings(
-    conversation: ConversationId,
+    conversation: ConversationArgument,
     pairs: Annotated[list[str], typer.Argument(metavar="KEY=VALUE", help="Settings; values as in YAML or JSON.")],
-    id: CommandId = None,
-    data: DataFolder = None,
-    as_json: Json = False,
+    id: CommandIdOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Change settings of one running conversation.
+    """Update settings of one running conversation.
 
     Example: tertulia settings CONVERSATION max_turns=12 intake=queue
     """

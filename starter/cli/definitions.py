@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tertulia.starter.cli.options import DataFolder, Json, help_without_command
+from tertulia.starter.cli.options import DataOption, JsonOption, require_subcommand
 from tertulia.starter.cli.session import with_client
 from tertulia.starter.cli.terminal import one_line, print_json
 
@@ -18,11 +18,13 @@ agents = typer.Typer(help="Agents: list, show, delete.", rich_markup_mode=None)
 groups = typer.Typer(help="Groups: list, show, delete.", rich_markup_mode=None)
 blocks = typer.Typer(help="Memory blocks: list, show, delete.", rich_markup_mode=None)
 
-AgentName = Annotated[str, typer.Argument(metavar="AGENT", help="The agent's id or name.")]
-GroupName = Annotated[str, typer.Argument(metavar="GROUP", help="The group's id or name.")]
-BlockId = Annotated[str, typer.Argument(metavar="BLOCK", help="The block's id.")]
-FullId = Annotated[str, typer.Argument(metavar="ID", help="The full id.")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="How many at most; by default all.")]
+AgentArgument = Annotated[str, typer.Argument(metavar="AGENT", help="The agent's id or name.")]
+GroupArgument = Annotated[str, typer.Argument(metavar="GROUP", help="The group's id or name.")]
+BlockArgument = Annotated[str, typer.Argument(metavar="BLOCK", help="The block's id.")]
+FullIdArgument = Annotated[str, typer.Argument(metavar="ID", help="The full id.")]
+LimitOption = Annotated[
+    int | None, typer.Option("--limit", min=1, metavar="N", help="How many at most; by default all.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +38,7 @@ def register(app: typer.Typer) -> None:
 @groups.callback(invoke_without_command=True)
 @blocks.callback(invoke_without_command=True)
 def _root(context: typer.Context) -> None:
-    help_without_command(context)
+    require_subcommand(context)
 
 
 @agents.command("list")
@@ -44,9 +46,9 @@ def list_agents(
     tag: Annotated[
         list[str] | None, typer.Option("--tag", metavar="TAG", help="Only with this tag; repeat it for any of several.")
     ] = None,
-    limit: Limit = None,
-    data: DataFolder = None,
-    as_json: Json = False,
+    limit: LimitOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """List the agents, the oldest first."""
     rows = with_client(data, lambda client: client.agents.list(tags=tag or (), limit=limit))
@@ -59,7 +61,7 @@ def list_agents(
 
 
 @agents.command("show")
-def show_agent(agent: AgentName, data: DataFolder = None, as_json: Json = False) -> None:
+def show_agent(agent: AgentArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Print an agent: instructions, model, blocks."""
     found = with_client(data, lambda client: client.agents.find(agent))
     if as_json:
@@ -72,12 +74,12 @@ def show_agent(agent: AgentName, data: DataFolder = None, as_json: Json = False)
 
 @agents.command("delete")
 def delete_agent(
-    agent: FullId,
+    agent: FullIdArgument,
     force: Annotated[
         bool, typer.Option("--force", help="Also remove it from all groups and running conversations.")
     ] = False,
-    data: DataFolder = None,
-    as_json: Json = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Delete an agent that no group has, or with --force any."""
 
@@ -92,7 +94,7 @@ def delete_agent(
 
 
 @groups.command("list")
-def list_groups(limit: Limit = None, data: DataFolder = None, as_json: Json = False) -> None:
+def list_groups(limit: LimitOption = None, data: DataOption = None, as_json: JsonOption = False) -> None:
     """List the groups, the oldest first."""
     rows = with_client(data, lambda client: client.groups.list(limit=limit))
     if as_json:
@@ -104,7 +106,7 @@ def list_groups(limit: Limit = None, data: DataFolder = None, as_json: Json = Fa
 
 
 @groups.command("show")
-def show_group(group: GroupName, data: DataFolder = None, as_json: Json = False) -> None:
+def show_group(group: GroupArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Print a group: members, manager, settings, blocks."""
 
     async def work(client: "Tertulia") -> "tuple[StoredGroup, dict[str, str]]":
@@ -131,12 +133,12 @@ def show_group(group: GroupName, data: DataFolder = None, as_json: Json = False)
 
 @groups.command("delete")
 def delete_group(
-    group: FullId,
+    group: FullIdArgument,
     keep_conversations: Annotated[
         bool, typer.Option("--keep-conversations", help="Let its running conversations continue without it.")
     ] = False,
-    data: DataFolder = None,
-    as_json: Json = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Delete a group and close its running conversations; transcripts stay."""
 
@@ -153,9 +155,9 @@ def delete_group(
 @blocks.command("list")
 def list_blocks(
     label: Annotated[str | None, typer.Option("--label", metavar="TEXT", help="Only with this label.")] = None,
-    limit: Limit = None,
-    data: DataFolder = None,
-    as_json: Json = False,
+    limit: LimitOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """List the memory blocks, the oldest first."""
     rows = with_client(data, lambda client: client.blocks.list(label=label, limit=limit))
@@ -168,7 +170,7 @@ def list_blocks(
 
 
 @blocks.command("show")
-def show_block(block: BlockId, data: DataFolder = None, as_json: Json = False) -> None:
+def show_block(block: BlockArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Print a memory block."""
     found = with_client(data, lambda client: client.blocks.retrieve(block))
     if as_json:
@@ -180,7 +182,7 @@ def show_block(block: BlockId, data: DataFolder = None, as_json: Json = False) -
 
 
 @blocks.command("delete")
-def delete_block(block: FullId, data: DataFolder = None, as_json: Json = False) -> None:
+def delete_block(block: FullIdArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Delete a memory block and detach it from every agent and group."""
 
     async def work(client: "Tertulia") -> "Block":

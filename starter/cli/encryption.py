@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tertulia.starter.cli.options import help_without_command
+from tertulia.starter.cli.options import require_subcommand
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -15,7 +15,7 @@ app = typer.Typer(rich_markup_mode=None)
 @app.callback(invoke_without_command=True)
 def root(context: typer.Context) -> None:
     """Keys that encrypt what Temporal stores (TERTULIA_ENCRYPTION_KEYS)."""
-    help_without_command(context)
+    require_subcommand(context)
 
 
 @app.command("new-key")

@@ -20,7 +20,7 @@ from tertulia.core.status import ConversationStatus, is_round_over
 from tertulia.starter.cli.live_view import LiveView
 from tertulia.starter.cli.terminal import console, print_json_line
 
-Until = Callable[[ConversationStatus], bool]
+StatusPredicate = Callable[[ConversationStatus], bool]
 
 
 def is_closed(status: ConversationStatus) -> bool:
@@ -43,7 +43,7 @@ async def follow(
     conversation: Conversation,
     after: int,
     *,
-    until: Until,
+    until: StatusPredicate,
     why: bool = False,
     times: bool = False,
     as_json: bool = False,
@@ -55,18 +55,20 @@ async def follow(
     """
     try:
         if as_json:
-            return await _print_lines(conversation, after, until)
+            return await _follow_as_json_lines(conversation, after, until)
         members = await conversation.members.list()
         names = {member.agent_id: member.name for member in members}
         view = LiveView(console(), why=why, times=times, names=names)
-        return await _show(conversation, after, until, view)
+        return await _follow_on_screen(conversation, after, until, view)
     except asyncio.CancelledError:
         hint = f"the conversation goes on; tertulia watch {conversation.id} shows it again"
         console(stderr=True).print(hint, style="dim", soft_wrap=True)
         return None
 
 
-async def _show(conversation: Conversation, after: int, until: Until, view: LiveView) -> ConversationStatus:
+async def _follow_on_screen(
+    conversation: Conversation, after: int, until: StatusPredicate, view: LiveView
+) -> ConversationStatus:
     with view.live():
         async with aclosing(watch(conversation, after, deltas=view.is_live)) as items:
             async for item in items:
@@ -97,7 +99,7 @@ def show_item(view: LiveView, item: WatchItem) -> None:
             view.show_status(status)
 
 
-async def _print_lines(conversation: Conversation, after: int, until: Until) -> ConversationStatus:
+async def _follow_as_json_lines(conversation: Conversation, after: int, until: StatusPredicate) -> ConversationStatus:
     async with aclosing(watch(conversation, after)) as items:
         async for item in items:
             match item:
@@ -107,11 +109,13 @@ async def _print_lines(conversation: Conversation, after: int, until: Until) -> 
                 case TurnStarted() | TextDelta():
                     pass
                 case _:
-                    print_json_line(_flatten(item))
+                    print_json_line(_to_json_object(item))
     raise AssertionError("a watch does not end by itself")
 
 
-def _flatten(item: MessageAdded | TurnWithoutMessage | RosterChanged | PhaseNotice | Waiting) -> dict[str, JsonValue]:
+def _to_json_object(
+    item: MessageAdded | TurnWithoutMessage | RosterChanged | PhaseNotice | Waiting,
+) -> dict[str, JsonValue]:
     match item:
         case MessageAdded(message=message, turn=turn):
             why = {"chosen_by": turn.chosen_by, "reason": turn.reason} if turn else {}

@@ -6,8 +6,8 @@ import typer
 from rich.table import Table
 
 from tertulia.core.errors import CommandRefused
-from tertulia.starter.cli.options import DataFolder, Json, help_without_command
-from tertulia.starter.cli.session import configured, with_client, with_operator
+from tertulia.starter.cli.options import DataOption, JsonOption, require_subcommand
+from tertulia.starter.cli.session import load_configuration, with_client, with_operator
 from tertulia.starter.cli.terminal import console, one_line, print_json
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 keys = typer.Typer(help="API keys: create, list, revoke.", rich_markup_mode=None)
 organisations = typer.Typer(help="Organisations: create, list.", rich_markup_mode=None)
 
-Organisation = Annotated[
+OrganisationOption = Annotated[
     str | None,
     typer.Option(
         "--organisation",
@@ -41,7 +41,7 @@ def register(app: typer.Typer) -> None:
 @keys.callback(invoke_without_command=True)
 @organisations.callback(invoke_without_command=True)
 def _root(context: typer.Context) -> None:
-    help_without_command(context)
+    require_subcommand(context)
 
 
 @keys.command("create")
@@ -53,9 +53,9 @@ def create(
             metavar="SCOPE", help="read, post, operate or admin; each includes those before it. Default: operate."
         ),
     ] = None,
-    organisation: Organisation = None,
-    data: DataFolder = None,
-    as_json: Json = False,
+    organisation: OrganisationOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Create a key and print it. It is shown this once: only its hash is stored.
 
@@ -63,7 +63,7 @@ def create(
     """
     created = _with_keys(data, organisation, lambda keys: keys.create(name, scopes=scope or ("operate",)))
     if as_json:
-        print_json({**_as_json(created.key), "key": created.secret})
+        print_json({**_key_to_json(created.key), "key": created.secret})
         return
     print(created.secret)
     scopes = ", ".join(created.key.scopes)
@@ -74,11 +74,11 @@ def create(
 
 
 @keys.command("list")
-def list_(organisation: Organisation = None, data: DataFolder = None, as_json: Json = False) -> None:
+def list_(organisation: OrganisationOption = None, data: DataOption = None, as_json: JsonOption = False) -> None:
     """List the keys of an organisation, the oldest first, with their last use."""
     rows = _with_keys(data, organisation, lambda keys: keys.list())
     if as_json:
-        print_json([_as_json(row) for row in rows])
+        print_json([_key_to_json(row) for row in rows])
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("id", "name", "key", "scopes", "last used", "state"):
@@ -93,14 +93,14 @@ def list_(organisation: Organisation = None, data: DataFolder = None, as_json: J
 @keys.command("revoke")
 def revoke(
     key: Annotated[str, typer.Argument(metavar="ID", help="The key's id, which `tertulia keys list` shows.")],
-    organisation: Organisation = None,
-    data: DataFolder = None,
-    as_json: Json = False,
+    organisation: OrganisationOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Revoke a key at once and for good."""
     row = _with_keys(data, organisation, lambda keys: keys.delete(key))
     if as_json:
-        print_json(_as_json(row))
+        print_json(_key_to_json(row))
     else:
         print(f"{row.id} ({one_line(row.name)}) is revoked")
 
@@ -109,8 +109,8 @@ def revoke(
 def create_organisation(
     organisation: Annotated[str, typer.Argument(metavar="ID", help="A short id that never changes.")],
     name: Annotated[str | None, typer.Option(metavar="TEXT", help="Its full name; by default the id.")] = None,
-    data: DataFolder = None,
-    as_json: Json = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Create an organisation. Organisations cannot see each other's data.
 
@@ -124,7 +124,7 @@ def create_organisation(
 
 
 @organisations.command("list")
-def list_of_organisations(data: DataFolder = None, as_json: Json = False) -> None:
+def list_organisations(data: DataOption = None, as_json: JsonOption = False) -> None:
     """List all organisations."""
     found = with_operator(data, lambda operator: operator.organisations.list())
     if as_json:
@@ -134,11 +134,11 @@ def list_of_organisations(data: DataFolder = None, as_json: Json = False) -> Non
         print(one.id if one.name == one.id else f"{one.id} ({one_line(one.name)})")
 
 
-def _with_keys(data: DataFolder, organisation: str | None, work: "Callable[[Keys], Awaitable[T]]") -> T:
+def _with_keys(data: DataOption, organisation: str | None, work: "Callable[[Keys], Awaitable[T]]") -> T:
     """Do `work` with the keys of an organisation, by default the client's own."""
     if organisation is None:
         return with_client(data, lambda client: work(client.keys))
-    if configured(data).api_url is not None and data is None:
+    if load_configuration(data).api_url is not None and data is None:
         raise CommandRefused("--organisation: with TERTULIA_URL, keys are those of your own key's organisation alone")
 
     async def with_organisation(operator: "Operator") -> T:
@@ -147,5 +147,5 @@ def _with_keys(data: DataFolder, organisation: str | None, work: "Callable[[Keys
     return with_operator(data, with_organisation)
 
 
-def _as_json(row: "KeyRow") -> dict[str, Any]:
+def _key_to_json(row: "KeyRow") -> dict[str, Any]:
     return row.model_dump(mode="json")

@@ -14,7 +14,7 @@ from tertulia.client.timeline import MessageAdded, PhaseNotice, RosterChanged, T
 from tertulia.core.records import FinishedTurn, LiveDelta, MembershipChange, Message
 from tertulia.core.roster_changes import AnyRosterChange, MembersReordered
 from tertulia.core.status import ConversationStatus
-from tertulia.starter.cli.terminal import Colours, format_time, last_lines, one_line, print_text
+from tertulia.starter.cli.terminal import SpeakerColours, format_time, last_lines, one_line, print_text
 
 _CHANGE: TypeAdapter[AnyRosterChange] = TypeAdapter(AnyRosterChange)
 _CHANGE_STYLES = {
@@ -50,9 +50,9 @@ def describe_change(line: MembershipChange, names: Mapping[str, str]) -> str:
     return change.describe()
 
 
-def speaker_line(message: Message, colours: Colours, *, times: bool = False) -> Text:
+def format_message_header(message: Message, speaker_colours: SpeakerColours, *, times: bool = False) -> Text:
     """Return the line above a message: sender, number, turn and, on request, time."""
-    name = (one_line(message.sender), colours.of(message.sender, outside=message.role == "user"))
+    name = (one_line(message.sender), speaker_colours.style_for(message.sender, outside=message.role == "user"))
     turn = f" · turn {message.turn}" if message.turn is not None else ""
     time = f" · {format_time(message.created_at)}" if times else ""
     return Text.assemble(name, (f"  #{message.seq}{turn}{time}", "dim"))
@@ -77,7 +77,7 @@ class LiveView:
         self._console = console
         self._why = why
         self._times = times
-        self._colours = Colours()
+        self._colours = SpeakerColours()
         self._names = dict(names)
         self._progress = ProgressLine()
 
@@ -100,7 +100,7 @@ class LiveView:
         message, turn = item.message, item.turn
         notes = f" · attempt {turn.attempt}" if turn is not None and turn.attempt > 1 else ""
         notes += f" · {one_line(turn.error)}" if turn is not None and turn.error else ""
-        line = speaker_line(message, self._colours, times=self._times).append(notes, "yellow")
+        line = format_message_header(message, self._colours, times=self._times).append(notes, "yellow")
         self._progress.finish_turn(message.turn)
         self._print(line.append_text(self._reason_line(turn)))
         print_text(self._console, message.text)
@@ -108,7 +108,7 @@ class LiveView:
     def add_turn_without_message(self, item: TurnWithoutMessage) -> None:
         """Print why a turn has no message."""
         turn = item.turn
-        name = (one_line(turn.speaker), self._colours.of(turn.speaker))
+        name = (one_line(turn.speaker), self._colours.style_for(turn.speaker))
         if turn.outcome == "passed":
             line = Text.assemble(name, (f" passes  turn {turn.turn}", "dim"))
         elif turn.outcome in ("discarded", "cancelled"):
@@ -174,12 +174,12 @@ class ProgressLine:
     def __init__(self) -> None:
         self._spinner = Spinner("dots", style="dim")
         self._label = ""
-        self._since: float | None = None
+        self._visible_from: float | None = None
         self._text = LiveText()
 
     def show(self, label: str) -> None:
         """Show what goes on; the time runs from the first call with this label."""
-        self._since = monotonic() if label != self._label else self._since
+        self._visible_from = monotonic() if label != self._label else self._visible_from
         self._label = label
 
     def add_text(self, delta: LiveDelta) -> None:
@@ -188,19 +188,19 @@ class ProgressLine:
 
     def show_waiting(self, reason: str) -> None:
         """Show that something does not answer."""
-        self._label, self._since = f"{reason}; waiting", monotonic()
+        self._label, self._visible_from = f"{reason}; waiting", monotonic()
 
     def finish_turn(self, turn: int | None) -> None:
         """Clear the line after a turn, or after a message from outside; then a speaker is selected."""
         self._label = "" if turn is None else f"turn {turn + 1} · who speaks next?"
-        self._since = monotonic() + _SELECTION_DELAY_SECONDS
+        self._visible_from = monotonic() + _SELECTION_DELAY_SECONDS
         self._text = LiveText()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        if not self._label or self._since is None or self._since > monotonic():
+        if not self._label or self._visible_from is None or self._visible_from > monotonic():
             yield Text("")
             return
-        seconds = int(monotonic() - self._since)
+        seconds = int(monotonic() - self._visible_from)
         self._spinner.update(text=Text(f"{self._label} {seconds} s", "dim"))
         yield self._spinner
         if self._text.text:
@@ -212,15 +212,15 @@ class LiveText:
 
     def __init__(self) -> None:
         self.text = ""
-        self._attempt = (0, 0)
+        self._turn_attempt = (0, 0)
 
     def add(self, delta: LiveDelta) -> None:
         """Append a delta. A new attempt starts from empty text; a gap shows as an ellipsis."""
         attempt = (delta.turn, delta.attempt)
-        if attempt < self._attempt:
+        if attempt < self._turn_attempt:
             return
-        if attempt > self._attempt:
-            self.text, self._attempt = "", attempt
+        if attempt > self._turn_attempt:
+            self.text, self._turn_attempt = "", attempt
         gap = "… " if delta.offset and not self.text else ""
         self.text += gap + delta.text
 

@@ -8,14 +8,14 @@ import typer
 
 from tertulia.core.commands import Receipt
 from tertulia.starter.cli.options import (
-    AgentNames,
-    CatchUp,
-    CommandId,
-    ConversationId,
-    DataFolder,
-    Json,
-    Times,
-    help_without_command,
+    AgentsArgument,
+    CatchUpOption,
+    CommandIdOption,
+    ConversationArgument,
+    DataOption,
+    JsonOption,
+    TimesOption,
+    require_subcommand,
 )
 from tertulia.starter.cli.session import with_conversation
 from tertulia.starter.cli.tables import print_receipts
@@ -32,10 +32,10 @@ app = typer.Typer(rich_markup_mode=None)
 @app.callback(invoke_without_command=True)
 def root(context: typer.Context) -> None:
     """List the members of a conversation, and change them while it runs."""
-    help_without_command(context)
+    require_subcommand(context)
 
 
-class JoiningState(StrEnum):
+class InitialMemberState(StrEnum):
     """The state of a new member."""
 
     ACTIVE = "active"
@@ -62,7 +62,7 @@ InFlightOption = Annotated[
 
 @app.command("list")
 def list_members(
-    conversation: ConversationId, times: Times = False, data: DataFolder = None, as_json: Json = False
+    conversation: ConversationArgument, times: TimesOption = False, data: DataOption = None, as_json: JsonOption = False
 ) -> None:
     """List present and former members with their usage, and every change so far."""
     from tertulia.starter.cli.tables import print_changes, print_members
@@ -86,19 +86,21 @@ def list_members(
 
 @app.command()
 def add(
-    conversation: ConversationId,
-    agents: AgentNames,
+    conversation: ConversationArgument,
+    agents: AgentsArgument,
     position: Annotated[
         int | None, typer.Option("--position", min=0, metavar="N", help="Place in the order, 0 = first. Default: last.")
     ] = None,
-    catch_up: CatchUp = None,
-    state: Annotated[JoiningState, typer.Option("--state", help="State of the new member.")] = JoiningState.ACTIVE,
+    catch_up: CatchUpOption = None,
+    state: Annotated[
+        InitialMemberState, typer.Option("--state", help="State of the new member.")
+    ] = InitialMemberState.ACTIVE,
     stands_in_for: Annotated[
         str | None, typer.Option("--for", metavar="MEMBER", help="With standby: replace only this member.")
     ] = None,
-    id: CommandId = None,
-    data: DataFolder = None,
-    as_json: Json = False,
+    id: CommandIdOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Add agents to a conversation.
 
@@ -120,38 +122,38 @@ def add(
 
 @app.command()
 def remove(
-    conversation: ConversationId,
-    agents: AgentNames,
+    conversation: ConversationArgument,
+    agents: AgentsArgument,
     in_flight: InFlightOption = None,
-    id: CommandId = None,
-    data: DataFolder = None,
-    as_json: Json = False,
+    id: CommandIdOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Remove members. A member that is added again continues where it stopped reading."""
 
     def send(members: "Members", agent: str, _: int) -> Awaitable[Receipt]:
-        return members.remove(agent, in_flight=_policy(in_flight), command_id=id)
+        return members.remove(agent, in_flight=_policy_value(in_flight), command_id=id)
 
     _send_each(conversation, agents, id, data, as_json, send)
 
 
 @app.command()
 def replace(
-    conversation: ConversationId,
+    conversation: ConversationArgument,
     agent: Annotated[str, typer.Argument(metavar="MEMBER", help="The member to replace.")],
     replacement: Annotated[str, typer.Argument(metavar="AGENT", help="The agent that takes the place.")],
-    catch_up: CatchUp = None,
+    catch_up: CatchUpOption = None,
     in_flight: InFlightOption = None,
-    id: CommandId = None,
-    data: DataFolder = None,
-    as_json: Json = False,
+    id: CommandIdOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Put another agent in a member's place in the order."""
     receipt = with_conversation(
         data,
         conversation,
         lambda found: found.members.replace(
-            agent, replacement, catch_up=catch_up, in_flight=_policy(in_flight), command_id=id
+            agent, replacement, catch_up=catch_up, in_flight=_policy_value(in_flight), command_id=id
         ),
     )
     print_receipts([receipt], as_json=as_json)
@@ -159,11 +161,11 @@ def replace(
 
 @app.command()
 def reorder(
-    conversation: ConversationId,
-    agents: AgentNames,
-    id: CommandId = None,
-    data: DataFolder = None,
-    as_json: Json = False,
+    conversation: ConversationArgument,
+    agents: AgentsArgument,
+    id: CommandIdOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Set a new speaking order: name every member once."""
     receipt = with_conversation(data, conversation, lambda found: found.members.reorder(agents, command_id=id))
@@ -172,11 +174,11 @@ def reorder(
 
 @app.command()
 def mute(
-    conversation: ConversationId,
-    agents: AgentNames,
-    id: CommandId = None,
-    data: DataFolder = None,
-    as_json: Json = False,
+    conversation: ConversationArgument,
+    agents: AgentsArgument,
+    id: CommandIdOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Mute members: they keep reading and do not speak."""
     _send_each(conversation, agents, id, data, as_json, lambda members, agent, _: members.mute(agent, command_id=id))
@@ -184,11 +186,11 @@ def mute(
 
 @app.command()
 def unmute(
-    conversation: ConversationId,
-    agents: AgentNames,
-    id: CommandId = None,
-    data: DataFolder = None,
-    as_json: Json = False,
+    conversation: ConversationArgument,
+    agents: AgentsArgument,
+    id: CommandIdOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Make muted members, or members on standby, active speakers."""
     _send_each(conversation, agents, id, data, as_json, lambda members, agent, _: members.unmute(agent, command_id=id))
@@ -196,11 +198,11 @@ def unmute(
 
 @app.command()
 def reinstate(
-    conversation: ConversationId,
-    agents: AgentNames,
-    id: CommandId = None,
-    data: DataFolder = None,
-    as_json: Json = False,
+    conversation: ConversationArgument,
+    agents: AgentsArgument,
+    id: CommandIdOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Treat isolated members or managers as healthy from now on."""
     _send_each(
@@ -208,7 +210,7 @@ def reinstate(
     )
 
 
-def _policy(in_flight: InFlightPolicy | None) -> str | None:
+def _policy_value(in_flight: InFlightPolicy | None) -> str | None:
     return None if in_flight is None else in_flight.value
 
 
@@ -216,7 +218,7 @@ def _send_each(
     conversation: str,
     agents: list[str],
     command_id: str | None,
-    data: DataFolder,
+    data: DataOption,
     as_json: bool,
     send: Callable[["Members", str, int], Awaitable[Receipt]],
 ) -> None:

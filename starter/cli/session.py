@@ -20,7 +20,7 @@ T = TypeVar("T")
 _LIBRARIES = ("psycopg", "sqlalchemy", "temporalio")
 
 
-def configured(data: Path | None) -> "Configuration":
+def load_configuration(data: Path | None) -> "Configuration":
     """Read the configuration; `--data` goes before the environment.
 
     Raises:
@@ -43,23 +43,23 @@ def with_client(data: Path | None, work: Callable[["Tertulia"], Awaitable[T]]) -
     from tertulia.client.client import Tertulia
     from tertulia.core.errors import ConfigurationError
 
-    configuration = configured(data)
+    configuration = load_configuration(data)
     if configuration.api_url is not None and data is not None:
         raise ConfigurationError("--data names a stack on this machine, and TERTULIA_URL an API: leave one of them out")
 
-    async def over_http() -> T:
+    async def run_over_http() -> T:
         key = configuration.api_key.get_secret_value() if configuration.api_key else None
         async with Tertulia.connect_http(configuration.api_url, key) as client:
             return await work(client)
 
-    async def directly() -> T:
+    async def run_directly() -> T:
         async with Tertulia.connect(configuration, organisation=configuration.organisation, is_lazy=True) as client:
             return await work(client)
 
     if configuration.api_url is not None:
-        return asyncio.run(over_http())
-    quieten_libraries()
-    return asyncio.run(directly())
+        return asyncio.run(run_over_http())
+    silence_library_logs()
+    return asyncio.run(run_directly())
 
 
 def with_conversation(data: Path | None, prefix: str, work: Callable[["Conversation"], Awaitable[T]]) -> T:
@@ -85,20 +85,20 @@ def with_operator(data: Path | None, work: Callable[["Operator"], Awaitable[T]])
     from tertulia.client.client import Tertulia
     from tertulia.core.errors import ConfigurationError
 
-    configuration = configured(data)
+    configuration = load_configuration(data)
     if configuration.api_url is not None and data is None:
         raise ConfigurationError("organisations are not managed through TERTULIA_URL: do this where the database is")
-    quieten_libraries()
+    silence_library_logs()
 
-    async def directly() -> T:
+    async def run_directly() -> T:
         async with Tertulia.connect_operator(configuration) as operator:
             return await work(operator)
 
-    return asyncio.run(directly())
+    return asyncio.run(run_directly())
 
 
 @cache
-def quieten_libraries() -> None:
+def silence_library_logs() -> None:
     """Keep libraries from logging to the terminal; what matters of it is raised as an error."""
     from temporalio.runtime import Runtime, TelemetryConfig
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from tertulia.starter.cli.options import DataFolder
-from tertulia.starter.cli.session import configured, quieten_libraries
+from tertulia.starter.cli.options import DataOption
+from tertulia.starter.cli.session import load_configuration, silence_library_logs
 from tertulia.starter.cli.terminal import console
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
-    data: DataFolder = None,
+    data: DataOption = None,
     temporal_port: Annotated[
         int, typer.Option(min=0, max=65535, metavar="PORT", help="Temporal's port; 0 = any free one.")
     ] = 7233,
@@ -49,14 +49,14 @@ def up(
     from tertulia.devstack.stack import StackOptions
 
     options = StackOptions(
-        data=configured(data).data,
+        data=load_configuration(data).data_folder,
         temporal_port=temporal_port,
         ui_port=ui_port,
         model_port=model_port,
         api_port=api_port,
         workers=workers,
     )
-    quieten_libraries()
+    silence_library_logs()
     asyncio.run(_run_stack(options))
 
 
@@ -68,12 +68,12 @@ async def _run_stack(options: "StackOptions") -> None:
     def report(event: "StackEvent") -> None:
         out.print(str(event), style=_EVENT_STYLES[event.kind], soft_wrap=True)
 
-    async with Stack(options, prepare=bring_up_to_date, report=report) as stack:
+    async with Stack(options, prepare=migrate_and_create_key, report=report) as stack:
         _print_banner(out, stack)
         await stack.wait()
 
 
-async def bring_up_to_date(stack: "Stack") -> None:
+async def migrate_and_create_key(stack: "Stack") -> None:
     """Migrate the stack's database and make sure that a local API key exists."""
     from tertulia.devstack.local_key import local_key
     from tertulia.store.migrate import upgrade_async
@@ -101,8 +101,8 @@ def _print_banner(out: Console, stack: "Stack") -> None:
     }
     out.print()
     out.print("Tertulia is up. Ctrl-C stops it.", style="bold")
-    for what, where in addresses.items():
-        out.print(f"  {what:<12} {where}", soft_wrap=True)
+    for label, address in addresses.items():
+        out.print(f"  {label:<12} {address}", soft_wrap=True)
     if endpoint.offline:
         hint = "  OPENAI_API_KEY or OPENAI_BASE_URL lets a real one answer (any OpenAI-compatible endpoint)."
         out.print(hint, style="dim", soft_wrap=True)
@@ -117,7 +117,7 @@ def demo(
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="On a terminal, keep the stack running at the end until Enter.")
     ] = True,
-    data: DataFolder = None,
+    data: DataOption = None,
 ) -> None:
     """Run a demonstration of one minute: a join, a leave, a killed worker, and the proof.
 
@@ -125,20 +125,20 @@ def demo(
     """
     from tertulia.starter.demo import run_demo
 
-    quieten_libraries()
+    silence_library_logs()
     try:
-        held = run_demo(data, wait=wait and sys.stdin.isatty())
+        all_passed = run_demo(data, wait=wait and sys.stdin.isatty())
     except asyncio.CancelledError:
         raise typer.Exit(130) from None
-    if not held:
+    if not all_passed:
         raise typer.Exit(1)
 
 
-def migrate(data: DataFolder = None) -> None:
+def migrate(data: DataOption = None) -> None:
     """Migrate the database to this version."""
     from tertulia.store.migrate import current_revision, upgrade
 
-    url = configured(data).database_url
+    url = load_configuration(data).database_url
     before = current_revision(url)
     after = upgrade(url)
     if before == after:
@@ -147,9 +147,9 @@ def migrate(data: DataFolder = None) -> None:
         print(f"the database was migrated: {before or 'empty'} -> {after}")
 
 
-def worker(data: DataFolder = None) -> None:
+def worker(data: DataOption = None) -> None:
     """Run a worker in the foreground, as `python worker.py` does."""
-    configured(data)
+    load_configuration(data)
     from tertulia import worker as worker_process
 
     raise typer.Exit(worker_process.main())
@@ -168,10 +168,10 @@ def api(
             help="Port to listen on, 0 = any free one (TERTULIA_API_PORT; default 8230).",
         ),
     ] = None,
-    data: DataFolder = None,
+    data: DataOption = None,
 ) -> None:
     """Serve the API in the foreground, as `python -m tertulia.api` does."""
-    configured(data)
+    load_configuration(data)
     from tertulia.api.__main__ import main
 
     arguments = [f"--host={host}"] if host else []

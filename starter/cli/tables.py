@@ -13,14 +13,14 @@ from tertulia.core.commands import Receipt
 from tertulia.core.group import StoredGroup
 from tertulia.core.records import ConversationRow, FinishedTurn, MemberRow, MembershipChange, Message
 from tertulia.core.status import ConversationStatus, ManagerStatus, MemberStatus
-from tertulia.starter.cli.live_view import describe_change, speaker_line
-from tertulia.starter.cli.terminal import Colours, console, format_time, one_line, print_json, print_text
+from tertulia.starter.cli.live_view import describe_change, format_message_header
+from tertulia.starter.cli.terminal import SpeakerColours, console, format_time, one_line, print_json, print_text
 
 _STATE_STYLES = {"active": "green", "muted": "yellow", "standby": "cyan", "isolated": "red", "removed": "dim"}
-_NUMBERS = frozenset(
+_NUMERIC_COLUMNS = frozenset(
     {"turn", "turns", "messages", "tokens", "calls", "time", "attempt", "epoch", "after turn", "members", "chars"}
 )
-_IDS = frozenset({"conversation", "id", "agent"})
+_ID_COLUMNS = frozenset({"conversation", "id", "agent"})
 """Columns that are never broken over lines or cut, so that they can be copied; other columns shrink."""
 
 
@@ -36,22 +36,22 @@ def print_receipts(receipts: Sequence[Receipt], *, as_json: bool) -> None:
 
 def print_transcript(messages: Sequence[Message], *, times: bool = False) -> None:
     """Print every message under its sender, number and turn."""
-    out, colours = console(), Colours()
+    out, speaker_colours = console(), SpeakerColours()
     for message in messages:
-        out.print(speaker_line(message, colours, times=times), soft_wrap=True)
+        out.print(format_message_header(message, speaker_colours, times=times), soft_wrap=True)
         print_text(out, message.text)
 
 
 def print_turns(turns: Sequence[FinishedTurn], *, times: bool = False) -> None:
     """Print one line per turn: speaker, outcome, selection, tokens, seconds."""
-    colours = Colours()
+    speaker_colours = SpeakerColours()
     started = ("started",) if times else ()
-    table = _table("turn", *started, "speaker", "outcome", "chosen by", "why", "tokens", "time", "attempt")
+    table = _new_table("turn", *started, "speaker", "outcome", "chosen by", "why", "tokens", "time", "attempt")
     for turn in turns:
         table.add_row(
             str(turn.turn),
             *((format_time(turn.started_at),) if times else ()),
-            Text(one_line(turn.speaker), colours.of(turn.speaker)),
+            Text(one_line(turn.speaker), speaker_colours.style_for(turn.speaker)),
             Text(turn.outcome, "" if turn.outcome == "spoke" else "yellow"),
             turn.chosen_by,
             one_line(turn.reason if turn.error is None else f"{turn.reason} ({turn.error})"),
@@ -76,10 +76,10 @@ def print_status(status: ConversationStatus) -> None:
         ("last speaker", status.last_speaker or ""),
         ("tokens", f"{usage.total_tokens} ({usage.prompt_tokens} in, {usage.completion_tokens} out)"),
         ("model calls", str(usage.model_calls)),
-        ("ended because", _stop_reason(status)),
+        ("ended because", _format_stop_reason(status)),
         ("waiting", waiting if pending.messages or pending.commands else ""),
-        ("members", ", ".join(_member(member) for member in status.roster.members) or "nobody"),
-        ("managers", ", ".join(_manager(manager) for manager in status.roster.managers)),
+        ("members", ", ".join(_format_member(member) for member in status.roster.members) or "nobody"),
+        ("managers", ", ".join(_format_manager(manager) for manager in status.roster.managers)),
         *(("health", line) for line in _health_lines(status)),
         ("next try", f"{status.next_probe_at:%H:%M:%S} UTC" if status.next_probe_at else ""),
         *(("refused", f"{refusal.command}: {refusal.reason}") for refusal in status.rejected),
@@ -93,19 +93,19 @@ def _print_labelled(*lines: tuple[str, str]) -> None:
             out.print(Text.assemble((f"{label:<14}", "dim"), one_line(text)), soft_wrap=True)
 
 
-def _stop_reason(status: ConversationStatus) -> str:
+def _format_stop_reason(status: ConversationStatus) -> str:
     if not status.stop_reason:
         return ""
     return status.stop_reason + (f" ({status.stop_explanation})" if status.stop_explanation else "")
 
 
-def _member(member: MemberStatus) -> str:
+def _format_member(member: MemberStatus) -> str:
     if member.in_place_of:
         return f"{member.name} (in place of {member.in_place_of})"
     return member.name if member.state == "active" else f"{member.name} ({member.state})"
 
 
-def _manager(manager: ManagerStatus) -> str:
+def _format_manager(manager: ManagerStatus) -> str:
     return manager.name if manager.health.state == "healthy" else f"{manager.name} ({manager.health.state})"
 
 
@@ -119,19 +119,24 @@ def _health_lines(status: ConversationStatus) -> Iterator[str]:
 
 def print_conversations(rows: Sequence[ConversationRow], *, times: bool = False) -> None:
     """Print one line per conversation."""
-    table = _table("conversation", "group", "phase", "turns", "messages", "started", "ended because")
-    when = _time_format(times=times)
+    table = _new_table("conversation", "group", "phase", "turns", "messages", "started", "ended because")
+    format_when = _choose_time_format(times=times)
     for row in rows:
         numbers = str(row.last_turn), str(row.last_seq)
         table.add_row(
-            row.conversation_id, one_line(row.group), row.phase, *numbers, when(row.created_at), row.stop_reason or ""
+            row.conversation_id,
+            one_line(row.group),
+            row.phase,
+            *numbers,
+            format_when(row.created_at),
+            row.stop_reason or "",
         )
     console().print(table)
 
 
 def print_members(members: Sequence[MemberRow]) -> None:
     """Print present members in speaking order, then former ones, with their usage."""
-    table = _table("member", "state", "turns", "tokens", "calls", "read up to", "agent")
+    table = _new_table("member", "state", "turns", "tokens", "calls", "read up to", "agent")
     for member in members:
         table.add_row(
             one_line(member.name),
@@ -149,18 +154,18 @@ def print_changes(changes: Sequence[MembershipChange], names: Mapping[str, str],
     """Print the changes of a roster, the oldest first."""
     if not changes:
         return
-    table = _table("epoch", "change", "after turn", "when", "command")
-    when = _time_format(times=times)
+    table = _new_table("epoch", "change", "after turn", "when", "command")
+    format_when = _choose_time_format(times=times)
     for change in changes:
         described = one_line(describe_change(change, names))
         after = str(change.after_turn)
-        table.add_row(str(change.epoch), described, after, when(change.created_at), one_line(change.command_id))
+        table.add_row(str(change.epoch), described, after, format_when(change.created_at), one_line(change.command_id))
     console().print(table)
 
 
 def print_agents(agents: Sequence[StoredAgent]) -> None:
     """Print one line per agent."""
-    table = _table("agent", "name", "model", "tags", "description")
+    table = _new_table("agent", "name", "model", "tags", "description")
     for agent in agents:
         tags = ", ".join(map(one_line, agent.tags))
         table.add_row(agent.id, one_line(agent.name), agent.model.model or "", tags, one_line(agent.description))
@@ -184,7 +189,7 @@ def print_agent(agent: StoredAgent) -> None:
 
 def print_groups(groups: Sequence[StoredGroup]) -> None:
     """Print one line per group."""
-    table = _table("id", "name", "manager", "members", "description")
+    table = _new_table("id", "name", "manager", "members", "description")
     for stored in groups:
         group = stored.group
         table.add_row(
@@ -218,7 +223,7 @@ def print_group(stored: StoredGroup, names: Mapping[str, str]) -> None:
 
 def print_blocks(blocks: Sequence[Block]) -> None:
     """Print one line per memory block."""
-    table = _table("id", "label", "chars", "value")
+    table = _new_table("id", "label", "chars", "value")
     for block in blocks:
         table.add_row(block.id, one_line(block.label), str(len(block.value)), one_line(block.value))
     console().print(table)
@@ -237,25 +242,25 @@ def print_block(block: Block) -> None:
     print_text(console(), block.value)
 
 
-def _table(*columns: str) -> Table:
+def _new_table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False)
     for name in columns:
-        is_id = name in _IDS
+        is_id = name in _ID_COLUMNS
         table.add_column(
             name,
             overflow="ignore" if is_id else "fold",
             no_wrap=is_id,
-            justify="right" if name in _NUMBERS else "left",
+            justify="right" if name in _NUMERIC_COLUMNS else "left",
         )
     return table
 
 
-def _time_format(*, times: bool) -> Callable[[datetime], str]:
+def _choose_time_format(*, times: bool) -> Callable[[datetime], str]:
     return format_time if times else _format_age
 
 
-def _format_age(moment: datetime) -> str:
-    seconds = max(int((datetime.now(UTC) - moment).total_seconds()), 0)
+def _format_age(time: datetime) -> str:
+    seconds = max(int((datetime.now(UTC) - time).total_seconds()), 0)
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds // size} {unit} ago"

@@ -27,8 +27,8 @@ _COLOURS = (
     "orchid",
 )
 _OUTSIDE_COLOUR = "bold reverse"
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_UNESCAPED_CONTROLS = re.compile(r"[\x7f-\x9f]")
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_JSON_UNESCAPED_CONTROLS = re.compile(r"[\x7f-\x9f]")
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -38,19 +38,19 @@ def console(*, stderr: bool = False) -> Console:
     return Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
 
 
-def safe(text: str) -> str:
+def escape_controls(text: str) -> str:
     """Return `text` with each control character replaced by a visible sign."""
-    return _CONTROLS.sub(_visible_sign, text.replace("\r\n", "\n"))
+    return _CONTROL_CHARACTERS.sub(_visible_sign, text.replace("\r\n", "\n"))
 
 
 def one_line(text: str) -> str:
     """Return `text` on one line, safe to print."""
-    return safe(" ".join(text.split()))
+    return escape_controls(" ".join(text.split()))
 
 
-def format_time(moment: datetime) -> str:
+def format_time(time: datetime) -> str:
     """Return a time in the local zone, ISO 8601 to the second."""
-    return moment.astimezone().isoformat(timespec="seconds")
+    return time.astimezone().isoformat(timespec="seconds")
 
 
 def _visible_sign(match: re.Match[str]) -> str:
@@ -62,57 +62,57 @@ def _visible_sign(match: re.Match[str]) -> str:
 
 def print_json(value: Any) -> None:
     """Print one JSON document."""
-    print(_dump(value, indent=2))
+    print(_dump_json(value, indent=2))
 
 
 def print_json_line(value: Any) -> None:
     """Print one JSON object on one line, and flush."""
-    print(_dump(value, indent=None), flush=True)
+    print(_dump_json(value, indent=None), flush=True)
 
 
-def _dump(value: Any, indent: int | None) -> str:
+def _dump_json(value: Any, indent: int | None) -> str:
     text = json.dumps(value, ensure_ascii=False, indent=indent)
-    return _UNESCAPED_CONTROLS.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+    return _JSON_UNESCAPED_CONTROLS.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
-class Colours:
+class SpeakerColours:
     """A colour per speaker, the same in every command. Two speakers share a colour only when all are taken."""
 
     def __init__(self) -> None:
-        self._taken: dict[str, str] = {}
+        self._assigned: dict[str, str] = {}
 
-    def of(self, name: str, *, outside: bool = False) -> str:
+    def style_for(self, name: str, *, outside: bool = False) -> str:
         """Return the style of a speaker's name."""
         if outside:
             return _OUTSIDE_COLOUR
-        if name not in self._taken:
-            self._taken[name] = self._free(zlib.crc32(name.casefold().encode("utf-8", "replace")))
-        return self._taken[name]
+        if name not in self._assigned:
+            self._assigned[name] = self._find_free_colour(zlib.crc32(name.casefold().encode("utf-8", "replace")))
+        return self._assigned[name]
 
-    def _free(self, preferred: int) -> str:
-        used = set(self._taken.values())
+    def _find_free_colour(self, preferred: int) -> str:
+        used = set(self._assigned.values())
         rotated = (_COLOURS[(preferred + step) % len(_COLOURS)] for step in range(len(_COLOURS)))
         return (
             f"bold {next((one for one in rotated if f'bold {one}' not in used), _COLOURS[preferred % len(_COLOURS)])}"
         )
 
 
-def print_text(to: Console, text: str) -> None:
+def print_text(out: Console, text: str) -> None:
     """Print a message's text and a blank line: indented and wrapped on a terminal, verbatim elsewhere."""
-    printable = safe(text)
-    if to.is_terminal:
-        to.print(Text("\n").join(_wrapped(to, printable)), soft_wrap=True)
-        to.print()
+    printable = escape_controls(text)
+    if out.is_terminal:
+        out.print(Text("\n").join(_wrap(out, printable)), soft_wrap=True)
+        out.print()
     else:
-        to.file.write(f"{printable}\n\n")
-        to.file.flush()
+        out.file.write(f"{printable}\n\n")
+        out.file.flush()
 
 
-def last_lines(to: Console, text: str, count: int) -> list[Text]:
+def last_lines(out: Console, text: str, count: int) -> list[Text]:
     """Return the last `count` lines of `text`, as `print_text` will show them."""
-    return _wrapped(to, safe(text), "dim")[-count:]
+    return _wrap(out, escape_controls(text), "dim")[-count:]
 
 
-def _wrapped(to: Console, text: str, style: str = "") -> list[Text]:
-    width = max(min(to.width, _TEXT_WIDTH) - 4, 20)
-    return [Text("  ").append_text(line) for line in Text(text, style).wrap(to, width)]
+def _wrap(out: Console, text: str, style: str = "") -> list[Text]:
+    width = max(min(out.width, _TEXT_WIDTH) - 4, 20)
+    return [Text("  ").append_text(line) for line in Text(text, style).wrap(out, width)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tertulia.core.phases import PublicPhase
-from tertulia.starter.cli.options import ConversationId, DataFolder, Json, Times, Why
+from tertulia.starter.cli.options import ConversationArgument, DataOption, JsonOption, TimesOption, WhyOption
 from tertulia.starter.cli.session import with_client, with_conversation
 from tertulia.starter.cli.terminal import print_json
 
@@ -34,13 +34,13 @@ def register(app: typer.Typer) -> None:
 
 
 def watch(
-    conversation: ConversationId,
-    why: Why = False,
-    times: Times = False,
+    conversation: ConversationArgument,
+    why: WhyOption = False,
+    times: TimesOption = False,
     from_start: Annotated[bool, typer.Option("--from-start", help="Start with the first message.")] = False,
     last: Annotated[int, typer.Option("--last", min=0, metavar="N", help="Start with the last N messages.")] = 20,
-    data: DataFolder = None,
-    as_json: Json = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show a conversation live, until it closes or Ctrl-C.
 
@@ -57,11 +57,11 @@ def watch(
 
 
 def show(
-    conversation: ConversationId,
+    conversation: ConversationArgument,
     turns: Annotated[bool, typer.Option("--turns", help="A table of turns: speaker, reason, cost.")] = False,
-    times: Times = False,
-    data: DataFolder = None,
-    as_json: Json = False,
+    times: TimesOption = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Print the transcript of a conversation."""
     if turns:
@@ -81,7 +81,7 @@ def show(
     print_transcript(messages, times=times)
 
 
-def _show_turns(conversation: str, data: DataFolder, *, times: bool, as_json: bool) -> None:
+def _show_turns(conversation: str, data: DataOption, *, times: bool, as_json: bool) -> None:
     async def read(found: "Conversation") -> "tuple[str, list[FinishedTurn]]":
         return found.id, [turn async for turn in found.turns()]
 
@@ -95,7 +95,7 @@ def _show_turns(conversation: str, data: DataFolder, *, times: bool, as_json: bo
     print_turns(finished, times=times)
 
 
-def status(conversation: ConversationId, data: DataFolder = None, as_json: Json = False) -> None:
+def status(conversation: ConversationArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Print the status of a conversation: phase, roster, cost, pending input, refused signals."""
     from tertulia.starter.cli.tables import print_status
 
@@ -121,25 +121,25 @@ def list_conversations(
         str | None, typer.Option("--until", metavar="TIME", help="Only started before, written in the same way.")
     ] = None,
     count: Annotated[bool, typer.Option("--count", help="Print only how many there are.")] = False,
-    times: Times = False,
-    data: DataFolder = None,
-    as_json: Json = False,
+    times: TimesOption = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """List conversations, the newest first.
 
     Example: tertulia list --phase paused --group "The long table" --since 2d
     """
     after, before = _parse_time(since, "--since"), _parse_time(until, "--until")
-    in_phase = _parse_phase(phase)
+    public_phase = _parse_phase(phase)
 
     async def read_count(client: "Tertulia") -> int:
         return await client.conversations.count(
-            group=group, phase=in_phase, member=member, created_after=after, created_before=before
+            group=group, phase=public_phase, member=member, created_after=after, created_before=before
         )
 
     async def read(client: "Tertulia") -> "list[ConversationRow]":
         return await client.conversations.list(
-            group=group, phase=in_phase, member=member, created_after=after, created_before=before, limit=limit
+            group=group, phase=public_phase, member=member, created_after=after, created_before=before, limit=limit
         )
 
     if count:
@@ -169,9 +169,9 @@ def _parse_time(text: str | None, option: str) -> datetime | None:
     if age := _AGE.fullmatch(text.strip()):
         return datetime.now(UTC) - int(age[1]) * _UNITS[age[2]]
     try:
-        moment = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(
             f"{text!r} is neither an age such as 30min, 2h, 3d or 1w nor an ISO 8601 time", param_hint=option
         ) from None
-    return moment.astimezone()
+    return time.astimezone()

@@ -1,4 +1,4 @@
-"""The demonstration: a live conversation whose members change and whose worker is killed, and the proof of it all."""
+"""The demonstration: a live conversation whose members change and whose worker is killed, and the proof."""
 
 from tertulia.starter.demo.run import run_demo
 

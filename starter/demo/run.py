@@ -1,4 +1,4 @@
-"""The demonstration as a whole: a stack of its own, the conversation on the screen, the proof; nothing stays behind."""
+"""Run the demonstration: its own stack, the conversation on the screen, the proof. Nothing stays behind."""
 
 import asyncio
 import os
@@ -20,10 +20,10 @@ from tertulia.devstack.offline_model.faults import Fault, Match
 from tertulia.devstack.stack import Stack, StackOptions
 from tertulia.starter.cli.follow import is_closed, show_item
 from tertulia.starter.cli.live_view import LiveView
-from tertulia.starter.cli.stack import bring_up_to_date
+from tertulia.starter.cli.stack import migrate_and_create_key
 from tertulia.starter.cli.tables import print_transcript, print_turns
 from tertulia.starter.cli.terminal import console
-from tertulia.starter.demo.proof import Check, Evidence, Killing, checks
+from tertulia.starter.demo.checks import Check, DemoRecord, WorkerKill, run_checks
 from tertulia.starter.demo.script import (
     CONVERSATION,
     GROUP,
@@ -31,7 +31,7 @@ from tertulia.starter.demo.script import (
     LEAVER,
     QUESTION,
     SECOND_QUESTION,
-    Cues,
+    ConversationProgress,
     DemoFailed,
     Script,
 )
@@ -40,8 +40,8 @@ from tertulia.testing import DirectClient
 _GROUP_FILE = Path(__file__).with_name("demo.yaml")
 _SPEAKING_MS = 1_100
 _CHOOSING_MS = 250
-_CONFIGURED_ELSEWHERE = ("TEMPORAL_", "OPENAI_", "TERTULIA_", "DATABASE_URL")
-_LIMIT_SECONDS = 180.0
+_CONFIGURATION_PREFIXES = ("TEMPORAL_", "OPENAI_", "TERTULIA_", "DATABASE_URL")
+_TIMEOUT_SECONDS = 180.0
 
 
 def run_demo(data: Path | None, *, wait: bool) -> bool:
@@ -51,12 +51,12 @@ def run_demo(data: Path | None, *, wait: bool) -> bool:
         data: the folder to use, which stays; None = a temporary one.
         wait: whether to keep the stack up at the end until Enter.
     """
-    with _folder(data) as folder:
-        return asyncio.run(_until_interrupted(folder, wait))
+    with _open_folder(data) as folder:
+        return asyncio.run(_run_until_signal(folder, wait))
 
 
 @contextmanager
-def _folder(data: Path | None) -> Iterator[Path]:
+def _open_folder(data: Path | None) -> Iterator[Path]:
     if data is not None:
         yield data
         return
@@ -64,87 +64,93 @@ def _folder(data: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-async def _until_interrupted(folder: Path, wait: bool) -> bool:
-    """Let every signal that ends a process end the demonstration in order."""
-    playing = asyncio.create_task(_play(folder, wait))
+async def _run_until_signal(folder: Path, wait: bool) -> bool:
+    """Context manager: turn every signal that ends a process into an orderly end of the demonstration."""
+    task = asyncio.create_task(_run_demo(folder, wait))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, playing.cancel)
-    return await playing
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await task
 
 
-async def _play(folder: Path, wait: bool) -> bool:
+async def _run_demo(folder: Path, wait: bool) -> bool:
     out = console()
-    scene = LiveView(out, why=True, names={})
+    view = LiveView(out, why=True, names={})
     out.print(Text("Tertulia: a demonstration. A stack of its own comes up; nothing has to be set up.\n", "bold"))
-    async with _stack(folder, scene) as stack, DirectClient.open(stack.configuration) as client:
+    async with _open_stack(folder, view) as stack, DirectClient.open(stack.configuration) as client:
         url = f"{stack.addresses.temporal_ui_url}/namespaces/default/workflows/{CONVERSATION}"
-        scene.add_note(f"the conversation in Temporal's UI: {url}", "cyan")
-        await _slow_down(stack)
-        evidence = await _converse(stack, client, scene)
-        print_conclusion(out, evidence)
-        held = print_checks(out, list(checks(evidence)))
+        view.add_note(f"the conversation in Temporal's UI: {url}", "cyan")
+        await _set_model_delays(stack)
+        record = await _run_conversation(stack, client, view)
+        print_transcript_and_turns(out, record)
+        held = print_checks(out, list(run_checks(record)))
         out.print(f"\nTemporal's UI: {url}", style="cyan", soft_wrap=True)
         if wait:
             out.print("The stack stays up until you press Enter.", style="bold")
-            await _enter()
+            await _wait_for_enter()
     return held
 
 
 @asynccontextmanager
-async def _stack(folder: Path, scene: LiveView) -> AsyncIterator[Stack]:
-    """A stack that takes nothing from the environment: it shows the same thing everywhere."""
-    options = StackOptions(data=folder, temporal_port=0, ui_port=0, model_port=0, environment=_environment(os.environ))
+async def _open_stack(folder: Path, view: LiveView) -> AsyncIterator[Stack]:
+    """Context manager: a stack that ignores the environment, so that it shows the same everywhere."""
+    options = StackOptions(
+        data=folder, temporal_port=0, ui_port=0, model_port=0, environment=_stack_environment(os.environ)
+    )
 
     def report(event: StackEvent) -> None:
         if event.program.startswith("worker") or event.program == "stack":
-            scene.add_note(str(event), "red" if event.kind == "ended" else "green")
+            view.add_note(str(event), "red" if event.kind == "ended" else "green")
 
-    async with Stack(options, prepare=bring_up_to_date, report=report) as stack:
+    async with Stack(options, prepare=migrate_and_create_key, report=report) as stack:
         yield stack
 
 
-def _environment(inherited: Mapping[str, str]) -> dict[str, str]:
-    own = {name: text for name, text in inherited.items() if not name.startswith(_CONFIGURED_ELSEWHERE)}
-    return own | {"TEMPORAL_CONFIG_FILE": os.devnull, "TERTULIA_GRACEFUL_SHUTDOWN_SECONDS": "3"}
+def _stack_environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: text for name, text in inherited.items() if not name.startswith(_CONFIGURATION_PREFIXES)}
+    return kept | {"TEMPORAL_CONFIG_FILE": os.devnull, "TERTULIA_GRACEFUL_SHUTDOWN_SECONDS": "3"}
 
 
-async def _slow_down(stack: Stack) -> None:
-    """Let the offline model take its time, so that a person can follow and the worker can be killed in mid-call."""
+async def _set_model_delays(stack: Stack) -> None:
+    """Delay the offline model, so that a person can follow and the worker can be killed during a call."""
     choosing = Fault(kind="slow", match=Match(tool="choose_next_participant"), delay_ms=_CHOOSING_MS)
-    await OfflineModelControl(stack.addresses.model_base_url or "").behave(choosing, delay_ms=_SPEAKING_MS)
+    await OfflineModelControl(stack.addresses.model_base_url or "").set_behaviour(choosing, delay_ms=_SPEAKING_MS)
 
 
-async def _converse(stack: Stack, client: DirectClient, scene: LiveView) -> Evidence:
-    cues = Cues()
-    script = Script(stack, scene, cues)
+async def _run_conversation(stack: Stack, client: DirectClient, view: LiveView) -> DemoRecord:
+    progress = ConversationProgress()
+    script = Script(stack, view, progress)
     await script.command("apply", str(_GROUP_FILE))
     await script.command("start", GROUP, QUESTION, "--id", CONVERSATION)
     try:
-        async with asyncio.timeout(_LIMIT_SECONDS), asyncio.TaskGroup() as tasks:
-            playing = tasks.create_task(script.play())
-            status = await _watch(client, scene, cues)
+        async with asyncio.timeout(_TIMEOUT_SECONDS), asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(script.run())
+            status = await _watch_until_closed(client, view, progress)
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
     except TimeoutError:
-        message = f"the demonstration was not over after {_LIMIT_SECONDS:g} s: it waited for {script.awaits}"
+        message = f"the demonstration was not over after {_TIMEOUT_SECONDS:g} s: it waited for {script.waiting_for}"
         raise DemoFailed(message) from None
-    return await _collect(stack, client, status, playing.result())
+    return await _collect_record(stack, client, status, task.result())
 
 
-async def _watch(client: DirectClient, scene: LiveView, cues: Cues) -> ConversationStatus:
+async def _watch_until_closed(
+    client: DirectClient, view: LiveView, progress: ConversationProgress
+) -> ConversationStatus:
     """Show the conversation until it is closed."""
-    with scene.live():
-        async with aclosing(watch(client.conversations.handle(CONVERSATION), 0, deltas=scene.is_live)) as sightings:
-            async for sighting in sightings:
-                show_item(scene, sighting)
-                await cues.saw(sighting)
-                if isinstance(sighting, StatusSeen) and is_closed(sighting.status):
-                    return sighting.status
+    with view.live():
+        async with aclosing(watch(client.conversations.handle(CONVERSATION), 0, deltas=view.is_live)) as items:
+            async for item in items:
+                show_item(view, item)
+                await progress.update(item)
+                if isinstance(item, StatusSeen) and is_closed(item.status):
+                    return item.status
     raise AssertionError("a watch does not end by itself")
 
 
-async def _collect(stack: Stack, client: DirectClient, status: ConversationStatus, killing: Killing) -> Evidence:
-    return Evidence(
+async def _collect_record(
+    stack: Stack, client: DirectClient, status: ConversationStatus, worker_kill: WorkerKill
+) -> DemoRecord:
+    return DemoRecord(
         posted=(QUESTION, SECOND_QUESTION),
         joiner=JOINER,
         leaver=LEAVER,
@@ -153,36 +159,36 @@ async def _collect(stack: Stack, client: DirectClient, status: ConversationStatu
         changes=await client.conversations.handle(CONVERSATION).members.changes(),
         status=status,
         calls=await OfflineModelControl(stack.addresses.model_base_url or "").calls(),
-        killing=killing,
+        worker_kill=worker_kill,
         worker_pid=next(iter(stack.worker_pids), 0),
     )
 
 
-def print_conclusion(out: Console, evidence: Evidence) -> None:
-    """What was said, and a line for each turn."""
-    _title(out, "The transcript")
-    print_transcript(evidence.messages)
-    _title(out, "The turns")
-    print_turns(evidence.turns)
+def print_transcript_and_turns(out: Console, record: DemoRecord) -> None:
+    """Print the transcript and a line for each turn."""
+    _print_title(out, "The transcript")
+    print_transcript(record.messages)
+    _print_title(out, "The turns")
+    print_turns(record.turns)
 
 
-def print_checks(out: Console, made: list[Check]) -> bool:
-    """Every claim with its numbers; whether all hold."""
-    _title(out, "The proof")
-    for check in made:
-        mark = ("✓ ", "bold green") if check.holds else ("✗ ", "bold red")
+def print_checks(out: Console, results: list[Check]) -> bool:
+    """Print every claim with its numbers; return whether all hold."""
+    _print_title(out, "The proof")
+    for check in results:
+        mark = ("✓ ", "bold green") if check.passed else ("✗ ", "bold red")
         out.print(Text.assemble(mark, check.claim, (f": {check.numbers}", "dim")), soft_wrap=True)
-    held = sum(check.holds for check in made)
-    style = "bold green" if held == len(made) else "bold red"
-    out.print(f"\n{held} of {len(made)} claims hold.", style=style)
-    return held == len(made)
+    held = sum(check.passed for check in results)
+    style = "bold green" if held == len(results) else "bold red"
+    out.print(f"\n{held} of {len(results)} claims hold.", style=style)
+    return held == len(results)
 
 
-def _title(out: Console, words: str) -> None:
-    out.print(f"{words}\n{'═' * len(words)}\n", style="bold cyan")
+def _print_title(out: Console, title: str) -> None:
+    out.print(f"{title}\n{'═' * len(title)}\n", style="bold cyan")
 
 
-async def _enter() -> None:
+async def _wait_for_enter() -> None:
     loop, pressed = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(sys.stdin, pressed.set)
     try:

@@ -1,7 +1,8 @@
-"""What a conversation, and each of its members, may use altogether: tokens, model calls, time.
+"""Budgets: limits on the tokens, model calls and seconds that a conversation, or one member, may use in total.
 
-Law: a budget is looked at before each turn, over all that is counted in the state, which holds across retries, crashes
-and continue-as-new. So it is exceeded by one turn at most, and by the one that concludes.
+Invariant: budgets are checked before each turn against counters in the state, which survive retries, crashes and
+continue-as-new. A budget is exceeded by one turn at most, plus the concluding turn; a budget of model calls keeps one
+call for the concluding turn.
 """
 
 from typing import Annotated, Literal, Self
@@ -17,47 +18,69 @@ BudgetReason = Literal["token_budget", "model_call_budget", "time_budget"]
 
 
 class Budget(Definition):
-    """A limit on what a conversation, or a member, may use."""
+    """A limit on what a conversation, or a member, may use in total."""
 
     scope: Literal["conversation", "member"] = "conversation"
     member: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
-    """Whose, by id or name; null = of each member alike. It counts from its joining."""
+    """Id or name of the member; null = each member has this budget. Counted from the member's joining."""
     tokens: PositiveInt | None = None
     """Prompt and completion tokens; the conversation's include the manager's."""
     model_calls: PositiveInt | None = None
-    """Calls made, those that failed included."""
+    """Model calls, failed ones included. With `conclude`, one of them is reserved for the concluding turn."""
     seconds: PositiveFloat | None = None
-    """Wall time: of all rounds, or of the member's turns."""
+    """Wall time in seconds of all rounds, or of the member's turns."""
     on_reached: Literal["conclude", "stop"] = "conclude"
-    """`conclude` = one more turn, to sum up: by the manager or, where there is none, the last speaker; or by the
-    member itself. Then, as with `stop` at once, the conversation closes, or the member falls silent."""
+    """`conclude`: one more turn sums up, taken by the manager (by the last speaker in a group without a manager agent),
+    or by the member itself; then the conversation closes, or the member is muted. `stop`: it closes, or the member is
+    muted, at once."""
 
     @model_validator(mode="after")
     def _require_limit(self) -> Self:
         if self.tokens is None and self.model_calls is None and self.seconds is None:
-            raise ValueError("a budget limits at least one of tokens, model_calls and seconds")
+            raise ValueError("a budget must limit at least one of tokens, model_calls and seconds")
         if self.member is not None and self.scope != "member":
-            raise ValueError("member: only a budget with scope 'member' names one")
+            raise ValueError("member: only a budget with scope 'member' can name a member")
         return self
 
 
 class SpentBudget(Record):
-    """A budget that is spent: the name that is recorded, the sentence for a reader, and what follows."""
+    """A spent budget: the recorded reason, an explanation for readers, and the consequence."""
 
     reason: BudgetReason
     explanation: str
     concludes: bool
+    """A concluding turn follows; false = close or mute at once."""
 
 
-def check_budget(budget: Budget, usage: Usage, seconds: float, subject: str) -> SpentBudget | None:
-    """Whether `subject` use has come to the budget's limit."""
-    spent: tuple[tuple[BudgetReason, float, float | None, str], ...] = (
-        ("token_budget", usage.total_tokens, budget.tokens, "tokens"),
-        ("model_call_budget", usage.model_calls, budget.model_calls, "model calls"),
-        ("time_budget", seconds, budget.seconds, "seconds"),
+def check_budget(
+    budget: Budget, usage: Usage, seconds: float, subject: str, *, reserved_calls: int = 0
+) -> SpentBudget | None:
+    """Return the spent budget if `usage` or `seconds` has reached its limit, else None.
+
+    Args:
+        budget: the limits.
+        usage: tokens and calls used so far.
+        seconds: wall time used so far.
+        subject: whose usage it is; the explanation begins with it.
+        reserved_calls: model calls to keep back; the limit on calls counts as reached this much earlier.
+    """
+    counters: tuple[tuple[BudgetReason, float, float | None, str, int], ...] = (
+        ("token_budget", usage.total_tokens, budget.tokens, "tokens", 0),
+        ("model_call_budget", usage.model_calls, budget.model_calls, "model calls", reserved_calls),
+        ("time_budget", seconds, budget.seconds, "seconds", 0),
     )
-    for reason, used, limit, unit in spent:
-        if limit is not None and used >= limit:
-            explanation = f"{subject} has used {used:.0f} {unit} of {limit:g}"
-            return SpentBudget(reason=reason, explanation=explanation, concludes=budget.on_reached == "conclude")
+    for reason, used, limit, unit, reserved in counters:
+        if limit is not None and used >= limit - reserved:
+            return SpentBudget(
+                reason=reason,
+                explanation=_explain(subject, used, limit, unit),
+                concludes=budget.on_reached == "conclude",
+            )
     return None
+
+
+def _explain(subject: str, used: float, limit: float, unit: str) -> str:
+    if used > limit:
+        return f"{subject} has used {used:.0f} {unit}; the limit is {limit:g}"
+    reserve = "" if used == limit else "; the rest is reserved for the conclusion"
+    return f"{subject} has used {used:.0f} of {limit:g} {unit}{reserve}"

@@ -1,4 +1,4 @@
-"""A group: who is meant to talk, who decides who speaks next, and by which rules."""
+"""Groups: members, manager configuration and settings, with their validation."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -28,129 +28,130 @@ from tertulia.core.termination import DEFAULT_TERMINATION_TOKEN, Condition, coun
 
 MAX_MEMBERS = 100
 MAX_CONDITIONS = 50
-"""Conditions are part of a conversation's state, and nested JSON cannot be read at any depth."""
+"""Limit on termination conditions, nested ones included: they are part of the state, and JSON parsers bound nesting."""
 
 CatchUp = Annotated[str, StringConstraints(pattern=r"^(full|none|last:[1-9][0-9]{0,5})$")]
-"""What a joiner gets to read of what was said before: `full`, `none` or `last:N` messages."""
+"""Earlier messages that a new member can read: `full` = all, `none`, or `last:N` = the last N."""
 
 Intake = Literal["interject", "queue", "batch"]
-"""What becomes of a message posted while a round runs: `interject` lets it enter at the next turn boundary; `queue`
-gives each waiting message a round of its own, first in first out; `batch` gives all that wait one round together."""
-
+"""Handling of a message posted while a round runs. `interject`: it enters the transcript at the next turn boundary.
+`queue`: each waiting message gets its own round, in order. `batch`: all waiting messages get one round together."""
 
 FailureStep = Literal["fallback_model", "standby", "skip"]
+"""One remedy for a failed turn: the agent's fallback models, a member on standby, or none."""
 
 InFlight = Literal["finish", "discard", "cancel"]
+"""Handling of the current turn of a removed speaker: keep its message, drop it, or cancel the model call."""
 
 ClosePolicy = Literal["close", "detach"]
-"""Whether the running conversations of a deleted group close, or continue without the group."""
+"""Handling of the open conversations of a deleted group: `close` them, or `detach` them to continue without it."""
 
 
 class Standby(Definition):
-    """An agent that waits to stand in for a member that fails."""
+    """An agent that takes the turns of a member that fails."""
 
     agent_id: AgentId
     stands_in_for: AgentId | None = None
-    """Only for this member; null = for any."""
+    """The only member it stands in for; null = any member."""
 
 
 class ManagerConfigBase(Definition):
-    """What every kind of manager has in common."""
+    """Fields of every manager type."""
 
     max_turns: PositiveInt | None = Field(default=None, le=1_000_000)
-    """The most turns of one round; without it the kind of manager decides."""
+    """Turns of one round at most; null = the number of active members."""
     termination_token: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = (
         DEFAULT_TERMINATION_TOKEN
     )
-    """A participant that says this ends the round; null = no such word."""
+    """Text in a member's message that ends the round; null = none."""
 
 
 class RoundRobinConfig(ManagerConfigBase):
-    """Everyone speaks in the order of the roster. `max_turns` defaults to the number of active members."""
+    """Members speak in roster order."""
 
     manager_type: Literal["round_robin"] = "round_robin"
 
 
 class DynamicConfig(ManagerConfigBase):
-    """An agent chooses who speaks next, and may finish the round. `max_turns` defaults to 20."""
+    """A managing agent chooses each next speaker and may finish the round."""
 
     manager_type: Literal["dynamic"] = "dynamic"
     manager_agent_id: AgentId | None
-    """The agent that manages; it is none of the participants. Null = it was deleted: others manage, or a rule."""
+    """The managing agent; it cannot be a member. Null = it was deleted: the fallback managers choose, or else the
+    fallback rule (the member that has waited longest)."""
     allow_repeated_speaker: bool = False
-    """Whether the last speaker may be chosen again at once."""
+    """Allow the last speaker to be chosen again at once."""
     max_selection_attempts: PositiveInt = Field(default=3, le=10)
-    """How often a manager is asked for one turn before the next one is, or the fallback rule speaks."""
+    """Requests to one manager per turn before the next fallback manager, or the fallback rule, chooses."""
     fallback_manager_ids: tuple[AgentId, ...] = Field(default=(), max_length=5)
-    """The agents that manage, in this order, while the manager fails; none of the participants."""
+    """Agents that manage while the manager fails, in this order; they cannot be members."""
     max_pair_turns: PositiveInt | None = Field(default=10, ge=4, le=100_000)
-    """After so many turns that two members had to themselves, a third is chosen; null = never."""
+    """After this many turns taken by the same two members, a third one must be chosen; null = no limit."""
     starvation_turns: PositiveInt | None = Field(default=20, le=100_000)
-    """A member unheard for this many turns speaks next, whatever the manager would say; null = never."""
+    """A member that has not spoken for this many turns speaks next, without asking the manager; null = never."""
 
     @property
     def manager_ids(self) -> tuple[AgentId, ...]:
-        """All that may manage, in the order in which they are asked."""
+        """The manager and the fallback managers, in the order in which they are asked."""
         first = () if self.manager_agent_id is None else (self.manager_agent_id,)
         return (*first, *self.fallback_manager_ids)
 
 
 ManagerConfig = Annotated[RoundRobinConfig | DynamicConfig, Field(discriminator="manager_type")]
 
-DEFAULT_DYNAMIC_TURNS = 20
-
 
 class GroupSettings(Definition):
-    """How a group's conversations run. `update_settings` changes each of these in a running one."""
+    """Settings of a group's conversations. `update_settings` changes any of them in a running conversation."""
 
     intake: Intake = "interject"
     model: str | None = Field(default=None, min_length=1, max_length=200)
-    """The provider's name of a model that every member is asked with, instead of its own; null = each its own."""
+    """The provider's model name used for every agent instead of its own; null = each agent's own."""
     catch_up: CatchUp = "full"
-    """What a joiner reads of what came before, unless the command that adds it says otherwise."""
+    """Earlier messages that a new member can read, unless the command that adds it sets another value."""
     termination: Condition | None = None
-    """A further condition that ends a round, beside the manager's `max_turns` and `termination_token`; 50 in all."""
+    """A further condition that ends a round, beside the manager's `max_turns` and `termination_token`; at most 50
+    conditions, nested ones included."""
     context_messages: PositiveInt = Field(default=40, ge=2, le=2_000)
-    """The most messages of the transcript that one prompt holds."""
+    """Messages of the transcript in one prompt, at most."""
     context_tokens: PositiveInt = Field(default=16_000, ge=200, le=2_000_000)
-    """About how many tokens of transcript one prompt holds (estimated at 4 characters a token)."""
+    """Tokens of transcript in one prompt, at most, estimated at 4 characters per token."""
     preview_chars: NonNegativeInt = Field(default=500, le=4_000)
-    """How much of each message a reader of the Temporal UI sees; 0 = no text enters the workflow's history."""
+    """Characters of each message shown in the Temporal UI; 0 = no text enters the workflow's history."""
     max_message_chars: PositiveInt = Field(default=32_000, le=200_000)
-    """The longest message that may be posted; what a member says beyond it is cut."""
+    """Characters of a message at most. A longer post is refused; a member's longer message is cut."""
     max_pending_messages: PositiveInt = Field(default=100, le=1_000)
-    """How many posted messages may wait; one more is refused."""
+    """Posted messages that may wait at a time; a further one is refused."""
     turn_timeout_seconds: PositiveFloat = Field(default=180, le=3_600)
-    """How long one attempt at a turn, or at choosing a speaker, may take."""
+    """Time limit of one attempt at a turn, or at choosing a speaker."""
     heartbeat_timeout_seconds: PositiveFloat = Field(default=5, ge=1, le=600)
-    """After how long without a sign of life an attempt is given to another worker."""
+    """An attempt without a heartbeat for this long is given to another worker."""
     model_attempts: PositiveInt = Field(default=5, le=100)
-    """How often a model that fails is tried for one turn before `on_failure` says what follows."""
+    """Attempts with one model per turn before the next step of `on_failure`."""
     retry_initial_seconds: PositiveFloat = Field(default=1, le=600)
-    """The pause before the second attempt; each further one is twice as long, 60 s at most. A provider's `retry-after`
-    goes before it."""
+    """Delay before the second attempt; it doubles with each further attempt, up to 60 s. A provider's `retry-after`
+    takes precedence."""
     on_failure: tuple[FailureStep, ...] = Field(default=("fallback_model", "standby", "skip"), max_length=3)
-    """What is tried, in this order, for a turn of which all attempts failed: the agent's fallback models, a member on
-    standby in its place; `skip` ends the list, and so does its end."""
+    """Remedies for a turn whose attempts all failed, in order: the agent's fallback models, a member on standby.
+    `skip`, or the end of the list, leaves the turn out."""
     isolate_after_failures: PositiveInt = Field(default=2, le=1_000)
-    """A member, or a manager, that fails so many turns in a row is isolated."""
+    """Failed turns in a row after which a member or manager is isolated."""
     cool_down_turns: PositiveInt | None = Field(default=10, le=1_000_000)
-    """After so many turns one that is isolated has a turn on probation; each further isolation lasts twice as long."""
+    """Turns after which an isolated member or manager gets a turn on probation; doubles with each further isolation."""
     cool_down_seconds: PositiveFloat | None = Field(default=300, le=31_536_000)
-    """The same by time; what comes first counts. With neither, only an operator ends an isolation."""
+    """Seconds after which the same happens; the earlier counts. If both are null, only an operator ends isolation."""
     probe_initial_seconds: PositiveFloat = Field(default=5, le=86_400)
-    """With nobody left to speak, the conversation rests so long before a member is tried; each time twice as long."""
+    """While no member can speak: delay before an isolated member is tried; it doubles with each try."""
     probe_maximum_seconds: PositiveFloat = Field(default=300, le=86_400)
-    """The longest rest between two such tries."""
+    """Longest delay between two such tries."""
     in_flight: InFlight = "finish"
-    """What becomes of the turn of a member that is removed while it speaks, unless the command says otherwise: its
-    words stand (`finish`), they are dropped (`discard`), or the model call is cancelled (`cancel`)."""
+    """Handling of the current turn of a removed speaker, unless the command sets it: `finish` keeps its message,
+    `discard` drops it, `cancel` cancels the model call."""
     budgets: tuple[Budget, ...] = Field(default=(), max_length=MAX_BUDGETS)
-    """What the conversation and its members may use altogether."""
+    """Limits on what the conversation and its members may use in total."""
 
     @property
     def failure_steps(self) -> tuple[FailureStep, ...]:
-        """`on_failure` as far as it counts: nothing is tried after `skip`."""
+        """The steps of `on_failure` before `skip`."""
         steps = self.on_failure
         return steps[: steps.index("skip")] if "skip" in steps else steps
 
@@ -158,7 +159,7 @@ class GroupSettings(Definition):
     @classmethod
     def _check_condition_count(cls, condition: Condition | None) -> Condition | None:
         if condition and count_conditions(condition) > MAX_CONDITIONS:
-            raise ValueError(f"more than {MAX_CONDITIONS} conditions, those inside others counted")
+            raise ValueError(f"at most {MAX_CONDITIONS} conditions are allowed, nested ones included")
         return condition
 
 
@@ -183,23 +184,23 @@ class Group(Definition):
     id: GroupId
     name: DisplayName
     description: str = Field(default="", max_length=10_000)
-    """What the group is for: every member's prompt begins with it."""
+    """Purpose of the group; part of every member's prompt."""
     agent_ids: Annotated[tuple[AgentId, ...], AfterValidator(_check_unique_agents)] = Field(
         default=(), max_length=MAX_MEMBERS
     )
     standby: tuple[Standby, ...] = Field(default=(), max_length=MAX_MEMBERS)
-    """Members that only speak in the place of one that fails."""
+    """Members that speak only in place of a failed one."""
     manager_config: ManagerConfig = RoundRobinConfig()
     shared_block_ids: Annotated[tuple[BlockId, ...], AfterValidator(_check_unique_blocks)] = Field(
         default=(), max_length=MAX_BLOCKS
     )
-    """The blocks whose text is in the prompt of every member, in this order."""
+    """Blocks whose text is in every member's prompt, in this order."""
     shared_memory: tuple[MemoryBlock, ...] = ()
-    """The text of the shared blocks, as it was read."""
+    """Text of the shared blocks at the time of reading."""
     settings: GroupSettings = GroupSettings()
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     revision: PositiveInt = 1
-    """Grows with every change."""
+    """Increases with every change."""
 
     @model_validator(mode="after")
     def _check_managers(self) -> Self:
@@ -207,7 +208,7 @@ class Group(Definition):
             if manager_id in self.member_ids:
                 first = manager_id == getattr(self.manager_config, "manager_agent_id", None)
                 field = "manager_agent_id" if first else "fallback_manager_ids"
-                raise ValueError(f"manager_config.{field}: {manager_id!r} is also a participant")
+                raise ValueError(f"manager_config.{field}: {manager_id!r} is also a member")
         _check_unique_agents(self.manager_ids)
         return self
 
@@ -216,26 +217,26 @@ class Group(Definition):
         _check_unique_agents(self.member_ids)
         for standby in self.standby:
             if standby.stands_in_for is not None and standby.stands_in_for not in self.agent_ids:
-                raise ValueError(f"standby: {standby.stands_in_for!r} is none of agent_ids")
+                raise ValueError(f"standby: stands_in_for {standby.stands_in_for!r} is not in agent_ids")
         return self
 
     @property
     def member_ids(self) -> tuple[AgentId, ...]:
-        """All participants, those on standby last."""
+        """All members; those on standby last."""
         return (*self.agent_ids, *(standby.agent_id for standby in self.standby))
 
     @property
     def manager_ids(self) -> tuple[AgentId, ...]:
-        """The managing agents; none where a rule manages."""
+        """The managing agents; empty for a group managed by a rule."""
         return self.manager_config.manager_ids if isinstance(self.manager_config, DynamicConfig) else ()
 
 
 def check_members(group: Group, agents: Iterable[Agent]) -> None:
-    """Refuse a group whose agents, or whose manager, do not exist, or of whom two bear one name.
+    """Check that all agents of a group exist and that its members' names are unique.
 
     Raises:
-        NotFound: with the ids of all that do not exist.
-        InvalidDefinition: with the names that occur twice.
+        NotFound: an agent does not exist; the message lists all missing ids.
+        InvalidDefinition: two members have the same name.
     """
     known = {agent.id: agent for agent in agents}
     wanted = (*group.member_ids, *group.manager_ids)
@@ -247,7 +248,12 @@ def check_members(group: Group, agents: Iterable[Agent]) -> None:
 
 
 def catch_up_start(catch_up: CatchUp, last_seq: int) -> int:
-    """The `seq` after which a joiner may read, given the last `seq` of the transcript when it joins."""
+    """Return the `seq` after which a new member can read.
+
+    Args:
+        catch_up: `full`, `none` or `last:N`.
+        last_seq: last message of the transcript when it joins.
+    """
     if catch_up == "full":
         return 0
     if catch_up == "none":
@@ -256,7 +262,7 @@ def catch_up_start(catch_up: CatchUp, last_seq: int) -> int:
 
 
 class StoredGroup(Record):
-    """A group as it is kept."""
+    """A group as stored, with its times."""
 
     group: Group
     default_conversation_id: ConversationId | None
@@ -265,19 +271,19 @@ class StoredGroup(Record):
 
 
 class GroupFilter(Definition):
-    """Which groups: those for which all of this holds."""
+    """Filter of groups; all given fields must match."""
 
     manager_type: str | None = None
     name: str | None = None
     agent_id: AgentId | None = None
-    """Somebody who is in it, or manages it."""
+    """A member or manager of the group."""
 
 
 class NewGroup(Definition):
-    """A group that is to be made."""
+    """Request to create a group."""
 
     id: Identifier | None = None
-    """One is made where none is given; the same holds for the name."""
+    """Null = generated; the same applies to `name`."""
     name: DisplayName | None = None
     description: str = Field(default="", max_length=10_000)
     agent_ids: tuple[AgentId, ...] = Field(default=(), max_length=MAX_MEMBERS)

@@ -1,8 +1,8 @@
-"""What is next within a round, and when the round is over and why."""
+"""Decisions within a round: the next step, and the end of the round with its reason."""
 
 from tertulia.core.budget_checks import find_spent_conversation_budget, find_spent_member_budget
 from tertulia.core.decisions import AskManager, CloseRound, Decision, RecordPosts, TakeTurn, WaitForInput
-from tertulia.core.group import DEFAULT_DYNAMIC_TURNS, DynamicConfig, RoundRobinConfig
+from tertulia.core.group import DynamicConfig
 from tertulia.core.ids import AgentId
 from tertulia.core.roster import Manager, Member, MemberRef
 from tertulia.core.selection import (
@@ -23,9 +23,12 @@ from tertulia.core.termination import (
     termination_tokens_in,
 )
 
+DYNAMIC_TURNS_OF_RULES_1 = 20
+"""Default of `max_turns` for dynamic groups in conversations of rules version 1."""
+
 
 def decide_in_round(state: ConversationState, current: Round) -> Decision:
-    """What is to be done next while this round runs."""
+    """Return the next decision while a round runs."""
     if ended := _decide_round_end(state, current):
         return ended
     if state.settings.intake == "interject" and state.pending_posts:
@@ -42,7 +45,7 @@ def decide_in_round(state: ConversationState, current: Round) -> Decision:
 
 
 def build_take_turn(state: ConversationState, chosen: NextSpeaker) -> TakeTurn:
-    """The next turn, taken by that one."""
+    """Build the `TakeTurn` decision for `chosen`."""
     speaker = state.roster.find(chosen.member.agent_id) or _find_manager(state, chosen.member.agent_id)
     return TakeTurn(
         turn=state.floor.turn + 1,
@@ -54,21 +57,27 @@ def build_take_turn(state: ConversationState, chosen: NextSpeaker) -> TakeTurn:
 
 
 def _decide_round_end(state: ConversationState, current: Round) -> Decision | None:
-    """A spent budget closes the conversation, after a turn that sums up; another condition ends the round."""
-    if spent := find_spent_conversation_budget(state):
-        speaker = _concluding_speaker(state) if spent.concludes and not current.concluded else None
-        if speaker is None:
-            return CloseRound(reason=spent.reason, explanation=spent.explanation, closes=True)
-        reason = f"sums up: {spent.explanation}"
-        return build_take_turn(
-            state, NextSpeaker(member=speaker, chosen_by="conclusion", reason=reason, closes_conversation=True)
-        )
+    if closing := _decide_budget_end(state, current, next_calls=1):
+        return closing
     result = check_round_end(state, current)
     return CloseRound(reason=result.reason, explanation=result.explanation) if result else None
 
 
+def _decide_budget_end(state: ConversationState, current: Round, *, next_calls: int) -> Decision | None:
+    """Return the concluding turn, then the end of the conversation, if one of its budgets is spent."""
+    spent = find_spent_conversation_budget(state, next_calls=next_calls)
+    if spent is None:
+        return None
+    speaker = _concluding_speaker(state) if spent.concludes and not current.concluded else None
+    if speaker is None:
+        return CloseRound(reason=spent.reason, explanation=spent.explanation, closes=True)
+    reason = f"sums up: {spent.explanation}"
+    chosen = NextSpeaker(member=speaker, chosen_by="conclusion", reason=reason, closes_conversation=True)
+    return build_take_turn(state, chosen)
+
+
 def _concluding_speaker(state: ConversationState) -> MemberRef | None:
-    """The manager, if it is well; or else the last speaker, if it can speak; or else anybody who can."""
+    """Return the first available manager, else the last speaker, else any member that can speak."""
     if manager := _available_manager(state, ()):
         return manager.ref
     active = state.roster.active_members()
@@ -78,18 +87,18 @@ def _concluding_speaker(state: ConversationState) -> MemberRef | None:
 
 
 def _choose_concluding_member(state: ConversationState) -> NextSpeaker | None:
-    """A member whose own budget is spent concludes for itself, before it falls silent."""
+    """Return a member whose own budget is spent and that has not concluded; it is muted after that turn."""
     for member in state.roster.active_members():
         spent = None if member.has_concluded else find_spent_member_budget(state, member)
         if spent and spent.concludes:
             return NextSpeaker(
-                member=member.ref, chosen_by="conclusion", reason=f"has its last word: {spent.explanation}"
+                member=member.ref, chosen_by="conclusion", reason=f"has its last turn: {spent.explanation}"
             )
     return None
 
 
 def _choose_stand_in(state: ConversationState, current: Round) -> NextSpeaker | None:
-    """One on standby takes the turn that has just failed."""
+    """Return the member on standby that takes the turn that has just failed."""
     owner = state.roster.find(current.vacant_seat) if current.vacant_seat else None
     if owner is None:
         return None
@@ -102,9 +111,12 @@ def _choose_stand_in(state: ConversationState, current: Round) -> NextSpeaker | 
 
 
 def _ask_manager(state: ConversationState, current: Round, question: ManagerRequired) -> Decision:
-    """The first manager that is well and has not been asked in vain is asked; without one, the fallback rule speaks."""
+    """Ask the first available manager that has not failed for this turn; without one, apply the fallback rule."""
     turn = state.floor.turn + 1
     if manager := _available_manager(state, current.managers_tried):
+        # The manager's call and the speaker's both come before the concluding one.
+        if closing := _decide_budget_end(state, current, next_calls=2):
+            return closing
         return AskManager(
             turn=turn,
             candidates=question.candidates,
@@ -117,9 +129,9 @@ def _ask_manager(state: ConversationState, current: Round, question: ManagerRequ
     if speaker is None:
         return WaitForInput(phase="paused")
     managers_error = current.managers_error or "; ".join(
-        f"{one.name} is isolated: {one.health.reason}" for one in ordered_managers(state)
+        f"{manager.name} is isolated: {manager.health.reason}" for manager in ordered_managers(state)
     )
-    notes = [question.note, managers_error, f"{state.roster.get(speaker).name} is the least recently heard"]
+    notes = [question.note, managers_error, f"{state.roster.get(speaker).name} has waited longest"]
     reason = "; ".join(note for note in notes if note)
     return build_take_turn(
         state, _to_next_speaker(state, SelectedSpeaker(agent_id=speaker, chosen_by="fallback", reason=reason))
@@ -137,12 +149,12 @@ def _to_next_speaker(state: ConversationState, choice: SelectedSpeaker) -> NextS
 
 
 def ordered_managers(state: ConversationState) -> tuple[Manager, ...]:
-    """The agents that may manage, in the order in which they are asked."""
+    """Return the managing agents in the order in which they are asked; empty for a group managed by a rule."""
     rules = state.manager_config
     if not isinstance(rules, DynamicConfig):
         return ()
     known = {manager.agent_id: manager for manager in state.roster.managers}
-    return tuple(known.get(one, Manager(agent_id=one, name=one)) for one in rules.manager_ids)
+    return tuple(known.get(agent_id, Manager(agent_id=agent_id, name=agent_id)) for agent_id in rules.manager_ids)
 
 
 def _find_manager(state: ConversationState, agent_id: AgentId) -> Manager | None:
@@ -151,12 +163,17 @@ def _find_manager(state: ConversationState, agent_id: AgentId) -> Manager | None
 
 def _available_manager(state: ConversationState, tried: tuple[AgentId, ...]) -> Manager | None:
     return next(
-        (one for one in ordered_managers(state) if one.agent_id not in tried and one.health.state != "isolated"), None
+        (
+            manager
+            for manager in ordered_managers(state)
+            if manager.agent_id not in tried and manager.health.state != "isolated"
+        ),
+        None,
     )
 
 
 def round_end_condition(state: ConversationState) -> AnyOf:
-    """The condition that ends this conversation's rounds: the manager's rules and the group's own."""
+    """Return the condition that ends rounds: the manager's token and turn limit, and the group's own condition."""
     rules = state.manager_config
     conditions: list[MaxTurns | TerminationToken] = []
     if rules.termination_token is not None:
@@ -167,16 +184,17 @@ def round_end_condition(state: ConversationState) -> AnyOf:
 
 
 def effective_max_turns(state: ConversationState) -> int:
-    """The most turns that a round has now: as configured, or what the kind of manager takes by default."""
+    """Return the turn limit of a round: as configured, by default the number of active members."""
     if state.manager_config.max_turns is not None:
         return state.manager_config.max_turns
-    if isinstance(state.manager_config, RoundRobinConfig):
-        return max(len(seated_members(state)), 1)
-    return DEFAULT_DYNAMIC_TURNS
+    # A changed limit would end rounds of running conversations elsewhere than their history did.
+    if state.rules_version == 1 and isinstance(state.manager_config, DynamicConfig):
+        return DYNAMIC_TURNS_OF_RULES_1
+    return max(len(seated_members(state)), 1)
 
 
 def seated_members(state: ConversationState) -> tuple[Member, ...]:
-    """The owners of the seats that count now: those of which somebody can speak; while nobody can, all."""
+    """Return the owners of seats that can be taken; during an outage, all members with state `active`."""
     seated = {seat.owner for seat in state.roster.seats()}
     return tuple(
         member
@@ -186,12 +204,12 @@ def seated_members(state: ConversationState) -> tuple[Member, ...]:
 
 
 def termination_tokens(state: ConversationState) -> tuple[str, ...]:
-    """The words that participants are told of and whose use is noticed."""
+    """Return the tokens that prompts mention and that are searched for in messages."""
     return tuple(dict.fromkeys(termination_tokens_in(round_end_condition(state))))
 
 
 def check_round_end(state: ConversationState, current: Round) -> TerminationResult | None:
-    """The condition that holds now, if any does."""
+    """Return the condition that ends the round now, if any."""
     if current.finished_because is not None:
         return TerminationResult(
             reason="manager_finish", explanation=f"the manager finished: {current.finished_because}"
@@ -205,7 +223,7 @@ def check_round_end(state: ConversationState, current: Round) -> TerminationResu
 
 
 def round_progress(state: ConversationState, current: Round) -> RoundProgress:
-    """What the round has come to so far."""
+    """Return the counters that conditions are evaluated on."""
     elapsed = (state.clock - current.started_at).total_seconds() if state.clock else 0.0
     return RoundProgress(
         turns=current.turns,

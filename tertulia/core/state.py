@@ -1,12 +1,12 @@
-"""The whole state of a conversation in one value, which is also what it continues as new with.
+"""The state of a conversation: one value, which is also the argument of continue-as-new.
 
-Nothing in it grows with the length of the conversation: what it remembers is bounded by the constants below.
+Invariant: its size does not depend on the length of the conversation; the constants below bound what it keeps.
 """
 
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from tertulia.core.base import Record, wire_name
 from tertulia.core.commands import Receipt, Rejection
@@ -31,18 +31,26 @@ Phase = Literal[
 ]
 
 STATE_VERSION = 1
+"""Version of the form of `ConversationState`; a worker cannot run a conversation of a later version."""
+RULES_VERSION = 2
+"""Version of the rules in `decide` and `apply` for new conversations.
+
+Running conversations keep theirs, because replay must reach the same decisions:
+1: `max_turns` of dynamic groups defaults to 20; a budget of model calls has no reserve for the concluding turn.
+2: `max_turns` defaults to the number of active members for every manager type; the concluding call is reserved.
+"""
 RECENT_TURNS = 12
 STATE_PREVIEW_CHARS = 200
-"""How much of a message the state itself keeps, for the last turns."""
+"""Characters kept of each recent message."""
 RECENT_REJECTIONS = 20
 REMEMBERED_COMMANDS = 256
 MAX_PENDING_CHANGES = 100
 MAX_PENDING_BYTES = 512_000
-"""Bytes of JSON that may wait, messages and changes of members: the state must fit into one payload of Temporal."""
+"""JSON bytes of waiting messages and roster changes at most: the state must fit into one Temporal payload."""
 
 
 class Post(Record):
-    """A message from outside that waits to enter the transcript."""
+    """A posted message that waits to enter the transcript."""
 
     message_id: CommandId
     sender: str
@@ -50,49 +58,49 @@ class Post(Record):
 
 
 class NextSpeaker(Record):
-    """The speaker of the turn that is about to be taken."""
+    """The speaker of the next turn."""
 
     member: MemberRef
     chosen_by: ChosenBy
     reason: str
     in_place_of: AgentId | None = None
-    """On whose seat it speaks, if not on its own."""
+    """Owner of the seat it takes; None = its own seat."""
     closes_conversation: Annotated[bool, wire_name("closing")] = False
-    """The conversation closes after this turn: a budget of its own is spent."""
+    """The conversation closes after this turn, because one of its budgets is spent."""
 
 
 class Round(Record):
-    """The work that one message, or several, set off."""
+    """The round in progress: the work triggered by one or several messages."""
 
     number: int
     turns: int = 0
     started_at: datetime
     usage_before: Usage
-    """The conversation's usage when the round began."""
+    """The conversation's usage at the start of the round."""
     tokens_found: Annotated[tuple[str, ...], wire_name("tokens_said")] = ()
     consecutive_passes: Annotated[int, wire_name("quiet")] = 0
-    """Passes in a row."""
+    """Turns in a row whose speaker passed."""
     failed: tuple[AgentId, ...] = ()
-    """The seats that could not speak, one after the other, since somebody did."""
+    """Owners of the seats whose turns failed since the last successful turn."""
     skipped: int = 0
-    """How many of those failed turns count among `turns`."""
+    """Number of the failed turns that are counted in `turns`."""
     lap_before: tuple[AgentId, ...] = ()
-    """The rotation's lap as it was before those failures: if everybody fails, it goes on there."""
+    """`Floor.lap` before the first of the failures; restored when every member has failed."""
     vacant_seat: Annotated[AgentId | None, wire_name("vacant")] = None
-    """Whose failed turn one on standby shall take."""
+    """Owner of the seat whose failed turn a member on standby takes next."""
     managers_tried: tuple[AgentId, ...] = ()
-    """The managers that could not be brought to choose the next speaker…"""
+    """Managers that failed to choose the next speaker."""
     managers_error: Annotated[str, wire_name("managers_trouble")] = ""
-    """…and why."""
+    """Why they failed."""
     concluded: bool = False
-    """A budget was reached, and the turn that sums up is over."""
+    """The concluding turn of a spent budget is over."""
     finished_because: str | None = None
-    """The manager's reason, once it has ended the round."""
+    """The manager's reason for ending the round; None = it has not ended it."""
     chosen: NextSpeaker | None = None
 
 
 class TurnSummary(Record):
-    """One turn, for a reader of `status`, `watch` and the Temporal UI."""
+    """Summary of one turn for `status`, `watch` and the Temporal UI."""
 
     turn: int
     speaker: str
@@ -104,7 +112,7 @@ class TurnSummary(Record):
 
 
 class GroupBaseline(Record):
-    """What the group itself said when the conversation last read it: what differs from it is the conversation's own."""
+    """The group as last read from the database; differences from it are changes made in the conversation itself."""
 
     revision: int
     agent_ids: tuple[AgentId, ...]
@@ -114,54 +122,56 @@ class GroupBaseline(Record):
 
 
 class Fork(Record):
-    """Where a conversation begins that shares the beginning of another one."""
+    """Origin of a fork: the conversation and the point up to which both share the transcript."""
 
     source: ConversationId
     turn: int
-    """The last turn that they share; 0 = none."""
+    """Last shared turn; 0 = none."""
     seq: int
-    """The last message that they share."""
+    """Last shared message."""
     agent_ids: tuple[AgentId, ...] = ()
-    """Who takes part; empty = those who take part in the other one."""
+    """Members of the fork; empty = the members of the source."""
 
 
 class Outage(Record):
-    """Nobody is left who could speak: since when, and when someone is tried next."""
+    """A period in which no member can speak, and the time of the next try."""
 
     since: datetime
     probes: int = 0
     next_probe_at: datetime
     probe_requested: Annotated[bool, wire_name("asked")] = False
-    """An operator wants someone to be tried at once."""
+    """An operator has requested a try at once."""
 
 
 class StopRequest(Record):
-    """Why the conversation closes, or closed."""
+    """Reason for closing the conversation."""
 
     reason: str
     explanation: str
 
 
 class ConversationState(Record):
-    """Everything that a conversation knows between two of its steps."""
+    """State of a conversation between two steps."""
 
     version: int = STATE_VERSION
     group: str
-    """The group's id or unique name, as the starter gave it."""
+    """Id or unique name of the group, as given at the start."""
     conversation_id: ConversationId = ConversationId("")
-    """The workflow's id."""
+    """Equal to the workflow id."""
     organisation_id: OrganisationId = DEFAULT_ORGANISATION
     fork: Fork | None = None
     close_after_round: bool = False
-    """Close once a round has ended and no message waits."""
+    """Close when a round has ended and no message waits."""
     continue_as_new_after_turns: int | None = Field(default=None, ge=1)
-    """For tests: continue as new after so many turns of one run, not only when the server suggests it."""
+    """Continue as new after this many turns of one run; None = when the server suggests it."""
     ids_only: bool = False
-    """Keep names out of search attributes, which Temporal needs in the clear: members stand there by their ids."""
+    """Use ids instead of names in search attributes, which Temporal cannot store encrypted."""
+    rules_version: int = 1
+    """Rules that decide this conversation (`RULES_VERSION`). States of clients older than this field have rules 1."""
 
     phase: Phase = "initializing"
     clock: datetime | None = None
-    """The time of the last event."""
+    """Time of the last event."""
     group_id: GroupId = GroupId("")
     group_name: str = ""
     description: str = ""
@@ -170,31 +180,40 @@ class ConversationState(Record):
     roster: Roster = Roster()
     baseline: Annotated[GroupBaseline | None, wire_name("base")] = None
     notified_revision: Annotated[int, wire_name("told_revision")] = 0
-    """The newest revision of the group that the conversation was told of."""
+    """Newest revision of the group that the conversation was notified of."""
     floor: Floor = Floor()
     last_seq: int = 0
     rounds: int = 0
     round: Round | None = None
     usage: Usage = Usage()
     seconds: float = 0
-    """How long the rounds before the present one took together."""
+    """Wall time of all finished rounds, in seconds."""
     outage: Outage | None = None
 
     announced_phase: Annotated[PublicPhase, wire_name("announced")] = "ready"
-    """The phase that those outside were told last…"""
+    """Last published phase."""
     phase_changes: int = 0
-    """…and how often it has changed."""
+    """Number of published phase changes."""
 
     pending_posts: tuple[Post, ...] = ()
     pending_changes: tuple[AnyRosterChange, ...] = ()
     paused_because: str | None = None
-    """Set while an operator's pause holds the conversation; may be empty text."""
+    """Reason of an operator's pause, possibly empty; None = not paused."""
     stop: StopRequest | None = None
 
     stop_reason: str | None = None
-    """Why the last round, or the conversation, ended."""
+    """Why the last round or the conversation ended; None while a round runs."""
     stop_explanation: str | None = None
     recent_turns: tuple[TurnSummary, ...] = ()
     receipts: dict[CommandId, Receipt] = Field(default_factory=dict)
-    """The first answers to the last commands, oldest first."""
+    """Receipts of the latest commands by command id, oldest first; a repeated command gets its first receipt."""
     rejected: tuple[Rejection, ...] = ()
+
+    @field_validator("version", "rules_version")
+    @classmethod
+    def _check_version(cls, value: int, info: ValidationInfo) -> int:
+        # An unreadable argument fails the workflow task; Temporal retries it until a newer worker takes it.
+        known = STATE_VERSION if info.field_name == "version" else RULES_VERSION
+        if value > known:
+            raise ValueError(f"{value} is newer than {known}, the latest that this worker supports; upgrade the worker")
+        return value

@@ -1,4 +1,4 @@
-"""When a round is over. Conditions are values without state, combined with any/all; asking one changes nothing."""
+"""Conditions that end a round. Invariant: a condition has no state; evaluating it changes nothing."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -11,29 +11,29 @@ DEFAULT_TERMINATION_TOKEN = "DONE!"
 
 
 class RoundProgress(Record):
-    """What a round has come to so far: all that a condition may look at."""
+    """Progress of a round: the only input of conditions."""
 
     turns: int
     """Turns taken in this round."""
     tokens: int
-    """Prompt and completion tokens that this round has used, the manager's included."""
+    """Prompt and completion tokens of this round, including the manager's."""
     conversation_tokens: int
-    """The same for the whole conversation."""
+    """Prompt and completion tokens of the whole conversation."""
     seconds: float
-    """Wall time since the round began."""
+    """Wall time since the start of the round, in seconds."""
     tokens_found: tuple[str, ...] = ()
-    """The termination tokens that a participant has said in this round."""
+    """Termination tokens found in this round's messages."""
 
 
 class TerminationResult(Record):
-    """A condition that holds: the name that is recorded as the stop reason, and the sentence for a reader."""
+    """A condition that holds: the recorded stop reason and an explanation for readers."""
 
     reason: str
     explanation: str
 
 
 class MaxTurns(Definition):
-    """The round has had this many turns."""
+    """Holds once the round has `limit` turns."""
 
     type: Literal["max_turns"] = "max_turns"
     limit: PositiveInt
@@ -41,13 +41,15 @@ class MaxTurns(Definition):
     def evaluate(self, progress: RoundProgress) -> TerminationResult | None:
         if progress.turns < self.limit:
             return None
-        return TerminationResult(
-            reason="max_turns", explanation=f"{progress.turns} of at most {self.limit} turns were taken"
-        )
+        if progress.turns > self.limit:
+            explanation = f"{progress.turns} turns were taken; the limit is {self.limit}"
+        else:
+            explanation = f"{progress.turns} of at most {self.limit} turns were taken"
+        return TerminationResult(reason="max_turns", explanation=explanation)
 
 
 class TerminationToken(Definition):
-    """A participant has said the token."""
+    """Holds once a member's message contains `token`."""
 
     type: Literal["termination_token"] = "termination_token"
     token: str = Field(default=DEFAULT_TERMINATION_TOKEN, min_length=1, max_length=100)
@@ -55,11 +57,11 @@ class TerminationToken(Definition):
     def evaluate(self, progress: RoundProgress) -> TerminationResult | None:
         if self.token not in progress.tokens_found:
             return None
-        return TerminationResult(reason="termination_token", explanation=f"a participant said {self.token!r}")
+        return TerminationResult(reason="termination_token", explanation=f"a member's message contains {self.token!r}")
 
 
 class TokenBudget(Definition):
-    """The round, or the whole conversation, has used this many model tokens."""
+    """Holds once the round, or the whole conversation, has used `limit` model tokens."""
 
     type: Literal["token_budget"] = "token_budget"
     limit: PositiveInt
@@ -70,12 +72,12 @@ class TokenBudget(Definition):
         if used < self.limit:
             return None
         return TerminationResult(
-            reason="token_budget", explanation=f"{used} tokens used, the {self.scope}'s budget is {self.limit}"
+            reason="token_budget", explanation=f"the {self.scope} has used {used} tokens; the limit is {self.limit}"
         )
 
 
 class TimeBudget(Definition):
-    """The round has lasted this many seconds."""
+    """Holds once the round has lasted `seconds`."""
 
     type: Literal["time_budget"] = "time_budget"
     seconds: PositiveFloat
@@ -83,13 +85,12 @@ class TimeBudget(Definition):
     def evaluate(self, progress: RoundProgress) -> TerminationResult | None:
         if progress.seconds < self.seconds:
             return None
-        return TerminationResult(
-            reason="time_budget", explanation=f"the round lasted {progress.seconds:.0f} s of {self.seconds:g} s"
-        )
+        explanation = f"the round lasted {progress.seconds:.0f} s; the limit is {self.seconds:g} s"
+        return TerminationResult(reason="time_budget", explanation=explanation)
 
 
 class AnyOf(Definition):
-    """At least one of these conditions holds; the first that does gives the reason."""
+    """Holds if at least one condition holds; the first one gives the reason."""
 
     type: Literal["any"] = "any"
     conditions: tuple["Condition", ...] = Field(min_length=1, max_length=20)
@@ -99,19 +100,19 @@ class AnyOf(Definition):
 
 
 class AllOf(Definition):
-    """Every one of these conditions holds."""
+    """Holds if all conditions hold; the reason joins theirs with `+`."""
 
     type: Literal["all"] = "all"
     conditions: tuple["Condition", ...] = Field(min_length=1, max_length=20)
 
     def evaluate(self, progress: RoundProgress) -> TerminationResult | None:
-        result = [condition.evaluate(progress) for condition in self.conditions]
-        held = [one for one in result if one is not None]
-        if len(held) < len(result):
+        results = [condition.evaluate(progress) for condition in self.conditions]
+        held = [result for result in results if result is not None]
+        if len(held) < len(results):
             return None
         return TerminationResult(
-            reason="+".join(dict.fromkeys(one.reason for one in held)),
-            explanation=", and ".join(one.explanation for one in held),
+            reason="+".join(dict.fromkeys(result.reason for result in held)),
+            explanation=", and ".join(result.explanation for result in held),
         )
 
 
@@ -121,13 +122,13 @@ Condition = Annotated[
 
 
 def count_conditions(condition: Condition) -> int:
-    """How many conditions there are, this one and those inside it."""
+    """Return the number of conditions, counting this one and all nested ones."""
     parts = condition.conditions if isinstance(condition, AnyOf | AllOf) else ()
     return 1 + sum(map(count_conditions, parts))
 
 
 def termination_tokens_in(condition: Condition) -> Iterator[str]:
-    """Every termination token that the condition looks for, in the order written."""
+    """Yield every termination token of the condition and its nested conditions, in the order written."""
     match condition:
         case TerminationToken(token=token):
             yield token
@@ -137,5 +138,5 @@ def termination_tokens_in(condition: Condition) -> Iterator[str]:
 
 
 def find_tokens(text: str, tokens: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of `tokens` that stand in `text`."""
+    """Return those of `tokens` that occur in `text`."""
     return tuple(token for token in tokens if token in text)

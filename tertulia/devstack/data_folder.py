@@ -11,15 +11,15 @@ from typing import TextIO
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tertulia.configuration import STACK_FILE, StackFile
-from tertulia.devstack.errors import FolderTaken, FolderUnusable, embedded_extra
+from tertulia.devstack.errors import FolderInUse, FolderUnusable, embedded_extra
+from tertulia.running_stack import STACK_FILE, StackFile
 
 with embedded_extra():
     import psutil
 
-_POLITE_SECONDS = 10.0
+_TERMINATE_SECONDS = 10.0
 # The kernel's clock ticks and the wall clock drift against each other; process ids do not come round in two seconds.
-_CLOCK_TOLERANCE = 2.0
+_CLOCK_TOLERANCE_SECONDS = 2.0
 
 
 class ProcessRecord(BaseModel):
@@ -39,8 +39,8 @@ class ProcessRecord(BaseModel):
         """The process, if it still runs and is the same."""
         try:
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.create_time) < _CLOCK_TOLERANCE
-            return process if same and tuple(process.cmdline()[1:]) == self.arguments else None
+            is_same_start = abs(process.create_time() - self.create_time) < _CLOCK_TOLERANCE_SECONDS
+            return process if is_same_start and tuple(process.cmdline()[1:]) == self.arguments else None
         except psutil.Error:
             return None
 
@@ -85,7 +85,7 @@ class DataFolder:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             with lock:
-                raise FolderTaken(self.path, _holder(lock)) from error
+                raise FolderInUse(self.path, _read_lock_owner(lock)) from error
         self._lock = lock
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -102,15 +102,15 @@ class DataFolder:
     def write(self, record: StackRecord) -> None:
         """Replace the stack file in one step, so that nobody ever reads half of it."""
         self._record = record
-        fresh = self._stack_file.with_suffix(".new")
-        fresh.write_text(record.model_dump_json(indent=2) + "\n")
-        fresh.replace(self._stack_file)
+        temporary_file = self._stack_file.with_suffix(".new")
+        temporary_file.write_text(record.model_dump_json(indent=2) + "\n")
+        temporary_file.replace(self._stack_file)
 
-    async def end_leftovers(self) -> bool:
+    async def end_leftover_processes(self) -> bool:
         """End what a killed stack left running, the last started first. Whether the last stack was killed."""
         was_killed = bool(self._record.processes)
         leftovers = [(record.stop_signal, record.find()) for record in reversed(self._record.processes)]
-        await end_processes([(number, process) for number, process in leftovers if process])
+        await terminate_processes([(number, process) for number, process in leftovers if process])
         self.write(self._record.model_copy(update={"processes": (), "running": None}))
         return was_killed
 
@@ -123,7 +123,9 @@ class DataFolder:
             raise FolderUnusable(f"{self._stack_file} cannot be read: remove it and try again") from error
 
 
-def record_of(name: str, pid: int, command: Sequence[str], stop_signal: signal.Signals) -> ProcessRecord | None:
+def create_process_record(
+    name: str, pid: int, command: Sequence[str], stop_signal: signal.Signals
+) -> ProcessRecord | None:
     """How to find this process again; None if it is gone already."""
     with suppress(psutil.Error):
         created = psutil.Process(pid).create_time()
@@ -133,20 +135,20 @@ def record_of(name: str, pid: int, command: Sequence[str], stop_signal: signal.S
     return None
 
 
-async def end_processes(processes: Sequence[tuple[int, psutil.Process]]) -> None:
+async def terminate_processes(processes: Sequence[tuple[int, psutil.Process]]) -> None:
     """Send each process its signal, wait a while, and SIGKILL those that stay."""
     for number, process in processes:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(number)
     remaining = [process for _, process in processes]
-    for limit in (_POLITE_SECONDS, _POLITE_SECONDS):
+    for limit in (_TERMINATE_SECONDS, _TERMINATE_SECONDS):
         _, remaining = await asyncio.to_thread(psutil.wait_procs, remaining, limit)
         for process in remaining:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
 
-def _holder(lock: TextIO) -> int | None:
+def _read_lock_owner(lock: TextIO) -> int | None:
     lock.seek(0)
     text = lock.read().strip()
     return int(text) if text.isdigit() else None

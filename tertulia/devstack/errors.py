@@ -38,7 +38,7 @@ class ExecutableMissing(StackError):
         )
 
 
-class FolderTaken(StackError):
+class FolderInUse(StackError):
     """Another stack runs on this data folder."""
 
     def __init__(self, folder: Path, pid: int | None) -> None:
@@ -51,13 +51,13 @@ class FolderUnusable(StackError):
     """The data folder cannot hold a stack."""
 
 
-class PortTaken(StackError):
+class PortInUse(StackError):
     """Something else listens on a port the stack needs."""
 
-    def __init__(self, port: int, what: str, option: str) -> None:
+    def __init__(self, port: int, user: str, option: str) -> None:
         self.port = port
         super().__init__(
-            f"port {port} is taken, and {what} needs it: stop what listens there, "
+            f"port {port} is taken, and {user} needs it: stop what listens there, "
             f"or choose another with {option} (0 = any free one)"
         )
 

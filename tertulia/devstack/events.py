@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-EventKind: TypeAlias = Literal["started", "ready", "ended", "stopped"]
+StackEventKind: TypeAlias = Literal["started", "ready", "ended", "stopped"]
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class StackEvent:
 
     program: str
     """postgres, temporal, model, worker-1…, api; `stack` is all of them."""
-    kind: EventKind
+    kind: StackEventKind
     """`ended` is unexpected, and followed by a new start; `stopped` was asked for."""
     seconds: float = 0.0
     """For `ready` and `stopped`: how long it took."""
@@ -25,4 +25,4 @@ class StackEvent:
         return f"{self.program} {self.kind}{took}" + (f" ({self.detail})" if self.detail else "")
 
 
-Report: TypeAlias = Callable[[StackEvent], None]
+EventReporter: TypeAlias = Callable[[StackEvent], None]

@@ -7,7 +7,7 @@ from tertulia.devstack.ports import HOST
 _ATTEMPT_SECONDS = 2.0
 
 
-async def answers(port: int, path: str) -> bool:
+async def is_responding(port: int, path: str) -> bool:
     """Whether a GET of `path` is answered with 200; one attempt."""
     try:
         async with asyncio.timeout(_ATTEMPT_SECONDS):

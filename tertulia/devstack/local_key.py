@@ -11,31 +11,31 @@ from tertulia.service.keys import check_key, create_key
 from tertulia.store.database import Database
 
 KEY_FILE = "api-key"
-_OWNER_ONLY = 0o600
+_OWNER_MODE = 0o600
 
 
 async def local_key(database_url: str, data: Path) -> Path:
     """Where the key lies. It is made anew where there is none, or the database does not know it (any more)."""
     path = data / KEY_FILE
     async with Database(database_url, pool_size=1) as database:
-        principal = await check_key(database, _read(path))
+        principal = await check_key(database, _read_key(path))
         if principal is None or not principal.has_scope("admin"):
-            made = await create_key(database, DEFAULT_ORGANISATION, NewKey(name="local", scopes=("admin",)))
-            _write(path, made.secret)
+            created = await create_key(database, DEFAULT_ORGANISATION, NewKey(name="local", scopes=("admin",)))
+            _write_key(path, created.secret)
     return path
 
 
-def _read(path: Path) -> str:
+def _read_key(path: Path) -> str:
     try:
         return path.read_text().strip()
     except FileNotFoundError:
         return ""
 
 
-def _write(path: Path, secret: str) -> None:
+def _write_key(path: Path, secret: str) -> None:
     """Replace the file in one step: it is never half written, and never readable for others."""
-    fresh = path.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY), "w") as file:
+    temporary_file = path.with_suffix(".new")
+    temporary_file.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_MODE), "w") as file:
         file.write(f"{secret}\n")
-    fresh.replace(path)
+    temporary_file.replace(path)

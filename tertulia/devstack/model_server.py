@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from tertulia.devstack.http_probe import answers
+from tertulia.devstack.http_probe import is_responding
 from tertulia.devstack.ports import HOST
 from tertulia.devstack.processes import Program
 
 
-class OfflineModel:
+class OfflineModelServer:
     """The offline model's server on this machine."""
 
     def __init__(self, command: Sequence[str], port: int) -> None:
@@ -21,10 +21,10 @@ class OfflineModel:
             name="model",
             command=(*self._command, "--host", HOST, "--port", str(self._port)),
             environment=environment,
-            ready=self._ready,
-            stop_limit=5.0,
+            is_ready=self._is_ready,
+            stop_timeout_seconds=5.0,
         )
 
-    async def _ready(self) -> bool:
+    async def _is_ready(self) -> bool:
         """Whether it lists its models."""
-        return await answers(self._port, "/v1/models")
+        return await is_responding(self._port, "/v1/models")

@@ -13,7 +13,7 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
-def become(user: str) -> None:
+def switch_user(user: str) -> None:
     """Give up this process's user for `user`, for good."""
     entry = pwd.getpwnam(user)
     os.initgroups(user, entry.pw_gid)
@@ -22,7 +22,7 @@ def become(user: str) -> None:
     os.environ.update(HOME=entry.pw_dir, USER=user, LOGNAME=user)
 
 
-def die_with(parent: int) -> None:
+def exit_with_parent(parent: int) -> None:
     """Have the kernel kill this process when `parent`'s thread that started it ends. Linux only: elsewhere, the next
     start on the same folder ends what was left behind.
     """
@@ -37,8 +37,8 @@ def main() -> None:
     """Replace this process by the command."""
     parent, user, *command = sys.argv[1:]
     if user:
-        become(user)
-    die_with(int(parent))
+        switch_user(user)
+    exit_with_parent(int(parent))
     try:
         os.execvp(command[0], command)
     except OSError as error:

@@ -9,17 +9,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from time import monotonic
 
-from tertulia.devstack.errors import PortTaken
+from tertulia.devstack.errors import PortInUse
 
 HOST = "127.0.0.1"
-_POLL = 0.02
-_UNCLAIMED = range(20_000, 32_000)
+_POLL_SECONDS = 0.02
+_PREFERRED_PORTS = range(20_000, 32_000)
 """Below the ports that kernels hand out by themselves (from 32,768 on with Linux, from 49,152 on by IANA)."""
-_TRIES = 20
+_MAX_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
-class PortWish:
+class PortRequest:
     """A port somebody needs."""
 
     name: str
@@ -30,40 +30,43 @@ class PortWish:
     """0 = any free one."""
 
 
-async def settle_ports(
-    wishes: Mapping[str, PortWish], remembered: Mapping[str, int], patience: float = 0.0
+async def choose_ports(
+    requests: Mapping[str, PortRequest], previous: Mapping[str, int], timeout_seconds: float = 0.0
 ) -> dict[str, int]:
     """A free port for every wish. For a wish of 0, the remembered port if it is still free.
 
-    A port that is taken is waited for, for `patience` seconds in all.
+    A port that is taken is waited for, for `timeout_seconds` seconds in all.
 
     Raises:
         PortTaken: a port that was asked for by number is not free.
     """
-    deadline = monotonic() + patience
-    with ExitStack() as held:
+    deadline = monotonic() + timeout_seconds
+    with ExitStack() as open_sockets:
         # All are held until all are chosen, so that no two wishes get the same one.
-        return {key: await _settle(wish, remembered.get(key, 0), deadline, held) for key, wish in wishes.items()}
+        return {
+            key: await _choose_port(request, previous.get(key, 0), deadline, open_sockets)
+            for key, request in requests.items()
+        }
 
 
-async def _settle(wish: PortWish, remembered: int, deadline: float, held: ExitStack) -> int:
-    wanted = wish.port or remembered
-    bound = _bind(wanted) if wanted else _bind_any()
+async def _choose_port(request: PortRequest, previous: int, deadline: float, open_sockets: ExitStack) -> int:
+    number = request.port or previous
+    bound = _bind(number) if number else _bind_any()
     while bound is None and monotonic() < deadline:
-        await asyncio.sleep(_POLL)
-        bound = _bind(wanted)
-    if bound is None and wish.port == 0:
+        await asyncio.sleep(_POLL_SECONDS)
+        bound = _bind(number)
+    if bound is None and request.port == 0:
         bound = _bind_any()
     if bound is None:
-        raise PortTaken(wish.port, wish.name, wish.option)
-    port: int = held.enter_context(bound).getsockname()[1]
+        raise PortInUse(request.port, request.name, request.option)
+    port: int = open_sockets.enter_context(bound).getsockname()[1]
     return port
 
 
 def _bind_any() -> socket.socket | None:
     """A free port that the kernel gives to nobody else meanwhile: neither to those who ask for any, nor to connections
     on their way out."""
-    for port in random.sample(_UNCLAIMED, _TRIES):
+    for port in random.sample(_PREFERRED_PORTS, _MAX_ATTEMPTS):
         if bound := _bind(port):
             return bound
     return _bind(0)

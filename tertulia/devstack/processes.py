@@ -17,14 +17,14 @@ from typing import BinaryIO, NoReturn
 
 from tertulia.devstack import parent_death
 from tertulia.devstack.errors import StartFailed
-from tertulia.devstack.events import Report, StackEvent
+from tertulia.devstack.events import EventReporter, StackEvent
 
-_FIRST_BACKOFF = 0.1
-_LAST_BACKOFF = 5.0
-_ATTEMPTS = 4
-_POLL = 0.02
-_LOG_LIMIT = 16 * 2**20
-_SHOWN_LINES = 15
+_INITIAL_BACKOFF_SECONDS = 0.1
+_MAX_BACKOFF_SECONDS = 5.0
+_MAX_START_FAILURES = 4
+_POLL_SECONDS = 0.02
+_MAX_LOG_BYTES = 16 * 2**20
+_ERROR_LOG_LINES = 15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +41,15 @@ class Program:
     """The system user to run as; None = the one who runs the stack."""
     before_start: Callable[[], None] | None = None
     """Runs before every start and restart."""
-    ready: Callable[[], Awaitable[bool]] | None = None
-    """One attempt to use the program: true when it answers. Without it, a program that lives for `settle` is ready."""
-    settle: float = 2.0
+    is_ready: Callable[[], Awaitable[bool]] | None = None
+    """One attempt to use the program: true when it answers. Without it, a program that lives for `settle_seconds` is ready."""
+    settle_seconds: float = 2.0
     """Seconds."""
-    start_limit: float = 30.0
+    start_timeout_seconds: float = 30.0
     """Seconds until it must be ready at its first start."""
     stop_signal: signal.Signals = signal.SIGTERM
     """Asks it politely to end."""
-    stop_limit: float = 10.0
+    stop_timeout_seconds: float = 10.0
     """Seconds from the polite signal to SIGKILL."""
 
 
@@ -59,17 +59,17 @@ class SupervisedProcess:
     A program that was never ready is given up after a few attempts; one that was is restarted for as long as it takes.
     """
 
-    def __init__(self, program: Program, logs: Path, report: Report, on_spawn: Callable[[], None]) -> None:
+    def __init__(self, program: Program, logs: Path, report: EventReporter, on_spawn: Callable[[], None]) -> None:
         self.program = program
         self._log = logs / f"{program.name}.log"
         self._log_start = 0
         self._report = report
         self._on_spawn = on_spawn
         self._process: asyncio.subprocess.Process | None = None
-        self._keeper: asyncio.Task[NoReturn] | None = None
+        self._supervisor: asyncio.Task[NoReturn] | None = None
         self._spawned = asyncio.Event()
         self._ready = asyncio.Event()
-        self._well = False
+        self._became_ready = False
         self._failures = 0
 
     @property
@@ -78,76 +78,80 @@ class SupervisedProcess:
         return self._process.pid if self._process and self._process.returncode is None else None
 
     async def start(self) -> None:
-        """Start the program and keep it running. Returns once it answers, or at once if it has no `ready` check.
+        """Start the program and keep it running. Returns once it answers, or at once if it has no `is_ready` check.
 
         Raises:
             StartFailed: it kept dying, or did not answer in time.
         """
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        self._keeper = asyncio.create_task(self._keep_running(), name=f"keep {self.program.name} running")
-        awaited = self._ready if self.program.ready else self._spawned
-        up = asyncio.create_task(awaited.wait())
+        self._supervisor = asyncio.create_task(self._keep_running(), name=f"keep {self.program.name} running")
+        started = self._ready if self.program.is_ready else self._spawned
+        started_task = asyncio.create_task(started.wait())
         try:
             await asyncio.wait(
-                {self._keeper, up}, timeout=self.program.start_limit, return_when=asyncio.FIRST_COMPLETED
+                {self._supervisor, started_task},
+                timeout=self.program.start_timeout_seconds,
+                return_when=asyncio.FIRST_COMPLETED,
             )
         finally:
-            up.cancel()
-        if self._keeper.done():
-            self._keeper.result()
-        if not awaited.is_set():
-            raise self._failed(f"did not answer within {self.program.start_limit:g} s")
+            started_task.cancel()
+        if self._supervisor.done():
+            self._supervisor.result()
+        if not started.is_set():
+            raise self._start_failure(f"did not answer within {self.program.start_timeout_seconds:g} s")
 
-    async def failed(self) -> None:
+    async def wait_for_failure(self) -> None:
         """Wait until the program is given up, which an error tells: it never just returns.
 
         Raises:
             StartFailed: it kept dying and never was ready.
         """
-        if self._keeper is None:
+        if self._supervisor is None:
             raise RuntimeError(f"{self.program.name} was not started")
-        await asyncio.shield(self._keeper)
+        await asyncio.shield(self._supervisor)
 
-    async def stop(self, hurry: asyncio.Event) -> None:
-        """End the program: politely, then with SIGKILL when its time is over or `hurry` is set."""
-        began = monotonic()
-        if self._keeper is not None:
-            self._keeper.cancel()
-            # Its error, if it gave up, is `start`'s or `failed`'s to raise.
-            await asyncio.gather(self._keeper, return_exceptions=True)
+    async def stop(self, kill_requested: asyncio.Event) -> None:
+        """End the program: politely, then with SIGKILL when its time is over or `kill_requested` is set."""
+        started_at = monotonic()
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            # Its error, if it gave up, is `start`'s or `wait_for_failure`'s to raise.
+            await asyncio.gather(self._supervisor, return_exceptions=True)
         if self._process is None or self._process.returncode is not None:
             return
-        ended = asyncio.create_task(self._process.wait())
-        hurried = asyncio.create_task(hurry.wait())
+        exit_task = asyncio.create_task(self._process.wait())
+        kill_task = asyncio.create_task(kill_requested.wait())
         try:
-            self._send(self.program.stop_signal)
-            await asyncio.wait({ended, hurried}, timeout=self.program.stop_limit, return_when=asyncio.FIRST_COMPLETED)
+            self._send_signal(self.program.stop_signal)
+            await asyncio.wait(
+                {exit_task, kill_task}, timeout=self.program.stop_timeout_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
         finally:
-            hurried.cancel()
-            self._send(signal.SIGKILL)
-        await ended
-        self._report(StackEvent(self.program.name, "stopped", monotonic() - began))
+            kill_task.cancel()
+            self._send_signal(signal.SIGKILL)
+        await exit_task
+        self._report(StackEvent(self.program.name, "stopped", monotonic() - started_at))
 
     async def kill(self) -> None:
         """SIGKILL the child and wait until it is gone; it is restarted as if it had crashed."""
         if self._process is not None:
-            self._send(signal.SIGKILL)
+            self._send_signal(signal.SIGKILL)
             await self._process.wait()
 
     async def _keep_running(self) -> NoReturn:
         while True:
             await self._spawn()
-            reason = await self._watch()
-            if self._failures >= _ATTEMPTS and not self._ready.is_set():
-                raise self._failed(f"{reason} {self._failures} times in a row")
+            reason = await self._wait_for_exit()
+            if self._failures >= _MAX_START_FAILURES and not self._ready.is_set():
+                raise self._start_failure(f"{reason} {self._failures} times in a row")
             self._report(StackEvent(self.program.name, "ended", detail=reason))
             await asyncio.sleep(self._backoff())
 
     def _backoff(self) -> float:
-        if self._well and not self._failures:
+        if self._became_ready and not self._failures:
             return 0
         doublings = min(max(self._failures - 1, 0), 10)
-        return min(math.ldexp(_FIRST_BACKOFF, doublings), _LAST_BACKOFF)
+        return min(math.ldexp(_INITIAL_BACKOFF_SECONDS, doublings), _MAX_BACKOFF_SECONDS)
 
     async def _spawn(self) -> None:
         if self.program.before_start:
@@ -167,58 +171,58 @@ class SupervisedProcess:
         self._on_spawn()
         self._spawned.set()
 
-    async def _watch(self) -> str:
+    async def _wait_for_exit(self) -> str:
         """Wait until the child ends; the reason, in words."""
         assert self._process is not None
-        self._well = False
-        began = monotonic()
-        ended = asyncio.create_task(self._process.wait())
-        answered = asyncio.create_task(self._answers())
+        self._became_ready = False
+        started_at = monotonic()
+        exit_task = asyncio.create_task(self._process.wait())
+        ready_task = asyncio.create_task(self._wait_until_ready())
         try:
-            await asyncio.wait({ended, answered}, return_when=asyncio.FIRST_COMPLETED)
-            if answered.done():
-                answered.result()
-                self._note_ready(monotonic() - began)
-            code = await ended
+            await asyncio.wait({exit_task, ready_task}, return_when=asyncio.FIRST_COMPLETED)
+            if ready_task.done():
+                ready_task.result()
+                self._record_ready(monotonic() - started_at)
+            code = await exit_task
         finally:
-            answered.cancel()
+            ready_task.cancel()
         if code == -signal.SIGKILL:
             # Somebody's doing, and no sign that the program cannot run.
             return "was killed"
         self._failures += 1
         return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
-    async def _answers(self) -> None:
-        if self.program.ready is None:
-            await asyncio.sleep(self.program.settle)
+    async def _wait_until_ready(self) -> None:
+        if self.program.is_ready is None:
+            await asyncio.sleep(self.program.settle_seconds)
             return
         while True:
-            if await self.program.ready():
+            if await self.program.is_ready():
                 return
-            await asyncio.sleep(_POLL)
+            await asyncio.sleep(_POLL_SECONDS)
 
-    def _note_ready(self, seconds: float) -> None:
+    def _record_ready(self, seconds: float) -> None:
         self._failures = 0
-        self._well = True
+        self._became_ready = True
         self._ready.set()
-        if self.program.ready is not None:
+        if self.program.is_ready is not None:
             self._report(StackEvent(self.program.name, "ready", seconds))
 
-    def _send(self, number: signal.Signals) -> None:
+    def _send_signal(self, number: signal.Signals) -> None:
         # Not Process.send_signal: that polls, and so takes the exit code away from the event loop's own watcher.
         if self.pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
     def _open_log(self) -> BinaryIO:
-        if self._log.exists() and self._log.stat().st_size > _LOG_LIMIT:
+        if self._log.exists() and self._log.stat().st_size > _MAX_LOG_BYTES:
             self._log.replace(self._log.with_suffix(".log.1"))
         log = self._log.open("ab")
         self._log_start = log.tell()
         return log
 
-    def _failed(self, reason: str) -> StartFailed:
+    def _start_failure(self, reason: str) -> StartFailed:
         with self._log.open("rb") as log:
             log.seek(self._log_start)
             lines = log.read().decode(errors="replace").splitlines()
-        return StartFailed(self.program.name, reason, [*lines[-_SHOWN_LINES:], f"(log: {self._log})"])
+        return StartFailed(self.program.name, reason, [*lines[-_ERROR_LOG_LINES:], f"(log: {self._log})"])

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from tertulia.devstack.http_probe import answers
+from tertulia.devstack.http_probe import is_responding
 from tertulia.devstack.ports import HOST
 from tertulia.devstack.processes import Program
 
@@ -24,10 +24,10 @@ class ApiServer:
             name="api",
             command=(*self._command, "--host", HOST, "--port", str(self._port)),
             environment=environment,
-            ready=self._ready,
-            stop_limit=_STOP_SECONDS,
+            is_ready=self._is_ready,
+            stop_timeout_seconds=_STOP_SECONDS,
         )
 
-    async def _ready(self) -> bool:
+    async def _is_ready(self) -> bool:
         """Whether it says that it lives."""
-        return await answers(self._port, "/v1/health/")
+        return await is_responding(self._port, "/v1/health/")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TypeAlias
 
-_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _Handler: TypeAlias = Callable[[int, FrameType | None], object] | signal.Handlers | int | None
 
 
@@ -14,16 +14,16 @@ class StopSignals:
     """Turns SIGINT, SIGTERM and SIGHUP into two events, from `install` to `restore`. Main thread only."""
 
     def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.hurry = asyncio.Event()
+        self.stop_requested = asyncio.Event()
+        self.kill_requested = asyncio.Event()
         self._previous: dict[signal.Signals, _Handler] = {}
 
     def install(self) -> None:
         """Take the signals over."""
         loop = asyncio.get_running_loop()
-        for number in _STOPPING:
+        for number in _STOP_SIGNALS:
             self._previous.setdefault(number, signal.getsignal(number))
-            loop.add_signal_handler(number, self._received)
+            loop.add_signal_handler(number, self._handle_signal)
 
     def restore(self) -> None:
         """Give the signals back to whoever had them."""
@@ -33,5 +33,5 @@ class StopSignals:
             signal.signal(number, previous)
         self._previous.clear()
 
-    def _received(self) -> None:
-        (self.hurry if self.asked.is_set() else self.asked).set()
+    def _handle_signal(self) -> None:
+        (self.kill_requested if self.stop_requested.is_set() else self.stop_requested).set()

@@ -14,19 +14,20 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
-from tertulia.configuration import OFFLINE_MODEL, Configuration, RunningStack
-from tertulia.devstack.data_folder import DataFolder, record_of
-from tertulia.devstack.events import Report, StackEvent
-from tertulia.devstack.model_server import OfflineModel
-from tertulia.devstack.ports import PortWish, settle_ports
+from tertulia.configuration import OFFLINE_MODEL, Configuration
+from tertulia.devstack.data_folder import DataFolder, create_process_record
+from tertulia.devstack.events import EventReporter, StackEvent
+from tertulia.devstack.model_server import OfflineModelServer
+from tertulia.devstack.ports import PortRequest, choose_ports
 from tertulia.devstack.postgres import EmbeddedPostgres
 from tertulia.devstack.processes import Program, SupervisedProcess
 from tertulia.devstack.programs import ApiServer
 from tertulia.devstack.signals import StopSignals
 from tertulia.devstack.temporal import NAMESPACE, EmbeddedTemporal
+from tertulia.running_stack import RunningStack
 
-_WORKER_STOP_MARGIN = 5.0
-_PORT_PATIENCE = 5.0
+_WORKER_STOP_MARGIN_SECONDS = 5.0
+_PORT_TIMEOUT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,7 @@ class Stack:
         options: StackOptions,
         *,
         prepare: Callable[["Stack"], Awaitable[None]] | None = None,
-        report: Report | None = None,
+        report: EventReporter | None = None,
     ) -> None:
         self.options = options
         self._prepare = prepare
@@ -82,29 +83,29 @@ class Stack:
         self._signals = StopSignals()
         self._postgres: EmbeddedPostgres | None = None
         self._temporal: EmbeddedTemporal | None = None
-        self._model: OfflineModel | None = None
+        self._model: OfflineModelServer | None = None
         self._api: ApiServer | None = None
         self._servers: list[SupervisedProcess] = []
         self._workers: list[SupervisedProcess] = []
-        self._doors: list[SupervisedProcess] = []
+        self._api_servers: list[SupervisedProcess] = []
 
     async def __aenter__(self) -> Self:
-        began = monotonic()
+        started_at = monotonic()
         self._folder.lock()
         try:
             await self._start()
         except BaseException:
             await self._stop()
             raise
-        self._report(StackEvent("stack", "ready", monotonic() - began))
+        self._report(StackEvent("stack", "ready", monotonic() - started_at))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        began = monotonic()
+        started_at = monotonic()
         await self._stop()
-        self._report(StackEvent("stack", "stopped", monotonic() - began))
+        self._report(StackEvent("stack", "stopped", monotonic() - started_at))
 
     @property
     def addresses(self) -> RunningStack:
@@ -123,7 +124,7 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """The environment of a program that uses this stack, such as a worker."""
         addresses = self.addresses
-        offered = {
+        variables = {
             "TERTULIA_DATA": str(self._folder.path),
             "DATABASE_URL": addresses.database_url,
             "TEMPORAL_ADDRESS": addresses.temporal_address,
@@ -132,7 +133,7 @@ class Stack:
             "OPENAI_BASE_URL": addresses.model_base_url,
             "OPENAI_API_KEY": OFFLINE_MODEL if addresses.model_base_url else None,
         }
-        return self._inherited | {name: text for name, text in offered.items() if text is not None}
+        return self._base_environment | {name: text for name, text in variables.items() if text is not None}
 
     @property
     def configuration(self) -> Configuration:
@@ -151,12 +152,12 @@ class Stack:
     async def kill(self, name: str) -> None:
         """SIGKILL the program of that name (`temporal`, `postgres`, `model`, `api`, `worker-1`…) and wait until it is
         gone. It is started anew."""
-        programs = {process.program.name: process for process in self._all}
+        programs = {process.program.name: process for process in self._all_processes}
         await programs[name].kill()
 
     def request_stop(self) -> None:
         """Let `wait` return."""
-        self._signals.asked.set()
+        self._signals.stop_requested.set()
 
     async def wait(self) -> None:
         """Wait until SIGINT, SIGTERM, SIGHUP or `request_stop`. From then on a second signal stops without patience.
@@ -165,67 +166,67 @@ class Stack:
             StartFailed: a program kept dying from its first start on.
         """
         self._signals.install()
-        waiting = [asyncio.create_task(process.failed()) for process in self._all]
-        asked = asyncio.create_task(self._signals.asked.wait())
+        waiting = [asyncio.create_task(process.wait_for_failure()) for process in self._all_processes]
+        stop_requested = asyncio.create_task(self._signals.stop_requested.wait())
         try:
-            done, _ = await asyncio.wait({asked, *waiting}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({stop_requested, *waiting}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            for task in (asked, *waiting):
+            for task in (stop_requested, *waiting):
                 task.cancel()
 
     @property
-    def _all(self) -> tuple[SupervisedProcess, ...]:
-        return (*self._servers, *self._workers, *self._doors)
+    def _all_processes(self) -> tuple[SupervisedProcess, ...]:
+        return (*self._servers, *self._workers, *self._api_servers)
 
     @cached_property
-    def _inherited(self) -> dict[str, str]:
+    def _base_environment(self) -> dict[str, str]:
         return dict(os.environ if self.options.environment is None else self.options.environment)
 
     @cached_property
-    def _configured(self) -> Configuration:
-        return Configuration.from_environment(self._inherited)
+    def _base_configuration(self) -> Configuration:
+        return Configuration.from_environment(self._base_environment)
 
     async def _start(self) -> None:
-        was_killed = await self._folder.end_leftovers()
+        was_killed = await self._folder.end_leftover_processes()
         # A process that the kernel kills may be gone from the list before it lets go of its ports.
-        await self._plan(_PORT_PATIENCE if was_killed else 0.0)
+        await self._choose_servers(_PORT_TIMEOUT_SECONDS if was_killed else 0.0)
         await self._start_servers()
         if self._prepare is not None:
             await self._prepare(self)
         self._folder.write(self._folder.record.model_copy(update={"running": self.addresses}))
         for number in range(1, self.options.workers + 1):
-            await self._supervise(self._workers, self._worker_program(number)).start()
+            await self._add_process(self._workers, self._worker_program(number)).start()
         if self._api:
-            await self._supervise(self._doors, self._api.program(self.environment)).start()
+            await self._add_process(self._api_servers, self._api.program(self.environment)).start()
 
-    async def _plan(self, patience: float) -> None:
+    async def _choose_servers(self, timeout_seconds: float) -> None:
         """Decide what to run and on which ports; nothing is started yet."""
-        remembered = self._folder.record.ports
-        ports = await settle_ports(self._port_wishes(), remembered, patience)
-        self._folder.write(self._folder.record.model_copy(update={"ports": remembered | ports}))
-        if not self._configured.is_database_configured:
+        previous_ports = self._folder.record.ports
+        ports = await choose_ports(self._port_requests(), previous_ports, timeout_seconds)
+        self._folder.write(self._folder.record.model_copy(update={"ports": previous_ports | ports}))
+        if not self._base_configuration.is_database_configured:
             self._postgres = EmbeddedPostgres(self._folder.path)
         if "temporal" in ports:
             self._temporal = EmbeddedTemporal(self._folder.path, ports["temporal"], ports.get("ui"))
         if "model" in ports:
-            self._model = OfflineModel(self.options.model_command, ports["model"])
+            self._model = OfflineModelServer(self.options.model_command, ports["model"])
         if "api" in ports:
             self._api = ApiServer(self.options.api_command, ports["api"])
 
-    def _port_wishes(self) -> dict[str, PortWish]:
+    def _port_requests(self) -> dict[str, PortRequest]:
         options = self.options
-        wishes: dict[str, PortWish] = {}
-        if not self._configured.is_temporal_configured:
-            wishes["temporal"] = PortWish("Temporal", "--temporal-port", options.temporal_port)
+        requests: dict[str, PortRequest] = {}
+        if not self._base_configuration.is_temporal_configured:
+            requests["temporal"] = PortRequest("Temporal", "--temporal-port", options.temporal_port)
             if options.ui_port is not None:
-                wishes["ui"] = PortWish("Temporal's UI", "--ui-port", options.ui_port)
-        if options.offline_model and not self._configured.is_model_configured:
-            wishes["model"] = PortWish("the offline model", "--model-port", options.model_port)
+                requests["ui"] = PortRequest("Temporal's UI", "--ui-port", options.ui_port)
+        if options.offline_model and not self._base_configuration.is_model_configured:
+            requests["model"] = PortRequest("the offline model", "--model-port", options.model_port)
         if options.api_port is not None:
-            wishes["api"] = PortWish("the API", "--api-port", options.api_port)
-        return wishes
+            requests["api"] = PortRequest("the API", "--api-port", options.api_port)
+        return requests
 
     async def _start_servers(self) -> None:
         try:
@@ -234,24 +235,24 @@ class Stack:
                     starting.create_task(self._start_postgres(self._postgres))
                 for server in (self._temporal, self._model):
                     if server:
-                        program = server.program(self._inherited)
-                        starting.create_task(self._supervise(self._servers, program).start())
+                        program = server.program(self._base_environment)
+                        starting.create_task(self._add_process(self._servers, program).start())
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
 
     async def _start_postgres(self, postgres: EmbeddedPostgres) -> None:
         await postgres.prepare()
-        await self._supervise(self._servers, postgres.program(self._inherited)).start()
+        await self._add_process(self._servers, postgres.program(self._base_environment)).start()
 
     def _worker_program(self, number: int) -> Program:
         return Program(
             name=f"worker-{number}",
             command=self.options.worker_command,
-            environment=self.environment | _metrics_port(self._configured, number),
-            stop_limit=self._configured.graceful_shutdown_seconds + _WORKER_STOP_MARGIN,
+            environment=self.environment | _metrics_environment(self._base_configuration, number),
+            stop_timeout_seconds=self._base_configuration.graceful_shutdown_seconds + _WORKER_STOP_MARGIN_SECONDS,
         )
 
-    def _supervise(self, tier: list[SupervisedProcess], program: Program) -> SupervisedProcess:
+    def _add_process(self, tier: list[SupervisedProcess], program: Program) -> SupervisedProcess:
         process = SupervisedProcess(program, self._folder.logs, self._report, self._record_processes)
         tier.append(process)
         return process
@@ -259,8 +260,10 @@ class Stack:
     def _record_processes(self) -> None:
         """Note what runs, so that the next start can end it should this process be killed."""
         records = [
-            record_of(process.program.name, process.pid, process.program.command, process.program.stop_signal)
-            for process in self._all
+            create_process_record(
+                process.program.name, process.pid, process.program.command, process.program.stop_signal
+            )
+            for process in self._all_processes
             if process.pid is not None
         ]
         processes = tuple(record for record in records if record)
@@ -269,17 +272,17 @@ class Stack:
     async def _stop(self) -> None:
         try:
             # Each needs the next to finish what it is doing.
-            for tier in (self._doors, self._workers, self._servers):
-                await asyncio.gather(*(process.stop(self._signals.hurry) for process in tier))
+            for tier in (self._api_servers, self._workers, self._servers):
+                await asyncio.gather(*(process.stop(self._signals.kill_requested) for process in tier))
             if self._postgres:
-                self._postgres.clean_up()
+                self._postgres.remove_socket_folder()
             self._folder.write(self._folder.record.model_copy(update={"processes": (), "running": None}))
         finally:
             self._signals.restore()
             self._folder.unlock()
 
 
-def _metrics_port(configuration: Configuration, number: int) -> dict[str, str]:
+def _metrics_environment(configuration: Configuration, number: int) -> dict[str, str]:
     """The first worker serves its metrics on the configured port, each further one on the next."""
     first = configuration.metrics_port
     return {} if first is None else {"TERTULIA_METRICS_PORT": str(first + number - 1)}

@@ -28,7 +28,7 @@ SEARCH_ATTRIBUTES = {
     "Members": "KeywordList",
     "StopReason": "Keyword",
 }
-_PRAGMAS = {"journal_mode": "WAL", "synchronous": "FULL"}
+_SQLITE_PRAGMAS = {"journal_mode": "WAL", "synchronous": "FULL"}
 _DYNAMIC_CONFIG = {
     # The default of 20 polls a second makes every step of a lone conversation wait for about 30 ms.
     "history.transferProcessorMaxPollRPS": "2000",
@@ -59,13 +59,13 @@ class EmbeddedTemporal:
         """
         # Variables for Temporal's clients would reach the server's command line as well; and what is encrypted is
         # encrypted for the server, too.
-        kept_from_it = ("TEMPORAL_", "TERTULIA_ENCRYPTION_")
-        inherited = {name: text for name, text in environment.items() if not name.startswith(kept_from_it)}
+        excluded_prefixes = ("TEMPORAL_", "TERTULIA_ENCRYPTION_")
+        inherited = {name: text for name, text in environment.items() if not name.startswith(excluded_prefixes)}
         return Program(
             name="temporal",
             command=(find_executable(environment), *self._arguments()),
             environment=inherited | {"TEMPORAL_VERSION_CHECK_DISABLED": "1"},
-            ready=self._ready,
+            is_ready=self._is_ready,
         )
 
     def _arguments(self) -> list[str]:
@@ -73,7 +73,7 @@ class EmbeddedTemporal:
         arguments += ["--ui-port", str(self._ui_port), "--ui-disable-news-fetch"] if self._ui_port else ["--headless"]
         arguments += ["--db-filename", str(self._database), "--log-level", "error"]
         for option, pairs in (
-            ("--sqlite-pragma", _PRAGMAS),
+            ("--sqlite-pragma", _SQLITE_PRAGMAS),
             ("--dynamic-config-value", _DYNAMIC_CONFIG),
             ("--search-attribute", SEARCH_ATTRIBUTES),
         ):
@@ -81,7 +81,7 @@ class EmbeddedTemporal:
                 arguments += [option, f"{key}={value}"]
         return arguments
 
-    async def _ready(self) -> bool:
+    async def _is_ready(self) -> bool:
         """Whether the server answers, with its namespace keeping closed conversations for `RETENTION`."""
         try:
             async with asyncio.timeout(_ATTEMPT_SECONDS):
@@ -109,7 +109,7 @@ def find_executable(environment: Mapping[str, str] = os.environ) -> str:
         ExecutableMissing: it is in neither place.
     """
     for path in (environment.get("PATH"), str(Path(sys.executable).parent)):
-        found = shutil.which("temporal", path=path)
-        if found:
-            return found
+        executable_path = shutil.which("temporal", path=path)
+        if executable_path:
+            return executable_path
     raise ExecutableMissing("temporal")

@@ -16,7 +16,7 @@ from tertulia.core.commands import PostMessage, Receipt
 from tertulia.core.errors import CommandRefused, ConversationClosed, IdTaken, Unavailable
 from tertulia.core.group import Group
 from tertulia.core.ids import CommandId, ConversationId
-from tertulia.core.state import ConversationState, Fork
+from tertulia.core.state import RULES_VERSION, ConversationState, Fork
 from tertulia.service.command_updates import NO_ANSWER, UPDATE_TIMEOUT, await_answer, refusal_of
 from tertulia.service.scope import OrganisationScope
 from tertulia.store.conversations import reserve_conversation
@@ -123,6 +123,7 @@ def _initial_state(scope: OrganisationScope, group: Group, conversation_id: Conv
         organisation_id=scope.organisation_id,
         settings=group.settings,
         ids_only=scope.connection.is_encrypting,
+        rules_version=RULES_VERSION,
     )
 
 

@@ -29,25 +29,25 @@ async def test_choose_speaker_retry_calls_no_model(harness: ActivityHarness) -> 
 
 
 async def test_choose_speaker_feeds_back_bad_choice(harness: ActivityHarness) -> None:
-    await harness.model.behave(Fault(kind="bad_choice", times=2, match=BAD))
+    await harness.model.set_behaviour(Fault(kind="bad_choice", times=2, match=BAD))
     choice = await harness.choose(1, "Ana", "Ben")
     assert (choice.outcome, choice.usage.model_calls) == ("chosen", 3)
 
 
 async def test_choose_speaker_fails_after_bad_answers(harness: ActivityHarness) -> None:
-    await harness.model.behave(Fault(kind="bad_choice", match=BAD))
+    await harness.model.set_behaviour(Fault(kind="bad_choice", match=BAD))
     choice = await harness.choose(1, "Ana", "Ben")
     assert (choice.outcome, choice.agent_id, choice.usage.model_calls) == ("failed", None, 3)
     assert "cannot be chosen" in choice.reason
 
 
 async def test_choose_speaker_rejects_missing_tool_call(harness: ActivityHarness) -> None:
-    await harness.model.behave(Fault(kind="empty"))
+    await harness.model.set_behaviour(Fault(kind="empty"))
     assert (await harness.choose(1, "Ana", "Ben", max_selection_attempts=1)).outcome == "failed"
 
 
 async def test_choose_speaker_retries_model_failure(harness: ActivityHarness) -> None:
-    await harness.model.behave(Fault(kind="server_error"))
+    await harness.model.set_behaviour(Fault(kind="server_error"))
     with pytest.raises(ApplicationError) as error:
         await harness.choose(1, "Ana", "Ben")
     assert (error.value.type, error.value.non_retryable) == (ErrorType.MODEL_FAILED, False)

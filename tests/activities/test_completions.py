@@ -28,7 +28,7 @@ async def stored_turn(harness: ActivityHarness, turn: int = 1) -> FinishedTurn:
 
 
 async def test_truncated_answer_is_kept_with_note(harness: ActivityHarness) -> None:
-    await harness.model.behave(Fault(kind="truncated"))
+    await harness.model.set_behaviour(Fault(kind="truncated"))
     result = await harness.take_turn(1, "Ana", seq=1)
     assert result.outcome == "spoke"
     assert (await harness.messages())[1].text
@@ -37,7 +37,7 @@ async def test_truncated_answer_is_kept_with_note(harness: ActivityHarness) -> N
 
 
 async def test_invalid_utf8_is_replaced(harness: ActivityHarness) -> None:
-    await harness.model.behave(Fault(kind="bad_unicode"))
+    await harness.model.set_behaviour(Fault(kind="bad_unicode"))
     result = await harness.take_turn(1, "Ana", seq=1)
     text = (await harness.messages())[1].text
     assert result.outcome == "spoke"
@@ -46,21 +46,21 @@ async def test_invalid_utf8_is_replaced(harness: ActivityHarness) -> None:
 
 
 async def test_long_answer_is_cut_with_note(harness: ActivityHarness) -> None:
-    await harness.model.behave(Fault(kind="oversize", size=500_000))
+    await harness.model.set_behaviour(Fault(kind="oversize", size=500_000))
     result = await harness.take_turn(1, "Ana", seq=1, max_message_chars=300)
     assert len((await harness.messages())[1].text) == 300
     assert "max_message_chars" in result.error
 
 
 async def test_oversize_response_is_not_read_to_end(harness: ActivityHarness) -> None:
-    await harness.model.behave(Fault(kind="oversize", size=40 * 2**20))
+    await harness.model.set_behaviour(Fault(kind="oversize", size=40 * 2**20))
     result, errors = await harness.take_turn_until_result(1, "Ana", seq=1)
     assert result.outcome == "failed"
     assert all("bytes" in error.message and len(error.message) < 500 for error in errors)
 
 
 async def test_filtered_answer_is_not_retried(harness: ActivityHarness) -> None:
-    await harness.model.behave(Fault(kind="content_filter"))
+    await harness.model.set_behaviour(Fault(kind="content_filter"))
     result = await harness.take_turn(1, "Ana", seq=1)
     assert result.outcome == "failed"
     assert "filter" in result.error
@@ -72,7 +72,9 @@ async def test_filtered_answer_tries_fallback_model(harness: ActivityHarness) ->
     ana = await find_agent(harness.database, DEFAULT_ORGANISATION, harness.members["Ana"].name)
     models = ModelSettings.model_validate({"model": "offline-strict", "fallbacks": [{"model": "offline-mild"}]})
     await save_agent(harness.database, DEFAULT_ORGANISATION, ana.model_copy(update={"model": models}))
-    await harness.model.behave(Fault.model_validate({"kind": "content_filter", "match": {"model": "offline-strict"}}))
+    await harness.model.set_behaviour(
+        Fault.model_validate({"kind": "content_filter", "match": {"model": "offline-strict"}})
+    )
     result, errors = await harness.take_turn_until_result(1, "Ana", seq=1, use_fallbacks=True)
     assert [error.type for error in errors] == [ErrorType.MODEL_REFUSED]
     assert (result.outcome, result.fallback_index) == ("spoke", 1)
@@ -82,7 +84,7 @@ async def test_filtered_answer_tries_fallback_model(harness: ActivityHarness) ->
 
 @pytest.mark.parametrize("kind", ["truncated", "content_filter"])
 async def test_spoilt_manager_answer_fails_selection(harness: ActivityHarness, kind: str) -> None:
-    await harness.model.behave(Fault.model_validate({"kind": kind}))
+    await harness.model.set_behaviour(Fault.model_validate({"kind": kind}))
     choice = await harness.choose(1, "Ana", "Ben")
     assert (choice.outcome, choice.agent_id) == ("failed", None)
     assert 0 < len(choice.reason) < 500

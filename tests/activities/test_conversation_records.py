@@ -12,7 +12,7 @@ from tests.harness.polling import eventually
 
 @pytest.mark.parametrize("outcome", ["discarded", "cancelled"])
 async def test_dropped_turn_refuses_late_text(harness: ActivityHarness, outcome: TurnOutcome) -> None:
-    await harness.model.behave(delay_ms=600)
+    await harness.model.set_behaviour(delay_ms=600)
     calls = [asyncio.create_task(harness.take_turn(1, "Ana", seq=1, attempt=number)) for number in (1, 2)]
     await eventually(harness.model.calls, lambda calls: calls.in_flight == 2)
     dropped = await harness.record_silent_turn(

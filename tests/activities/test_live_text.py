@@ -166,7 +166,7 @@ async def test_stream_option_of_agent_is_respected() -> None:
 
 
 async def test_streamed_text_equals_plain_text(stack: Stack, model: OfflineModelControl) -> None:
-    await model.behave(delay_ms=800)
+    await model.set_behaviour(delay_ms=800)
     base_url = stack.addresses.model_base_url
     provider = ModelProvider(base_url, "key", "offline")
     prompt: list[ChatMessage] = [{"role": "user", "content": "User: What shall we eat?"}]
@@ -205,7 +205,7 @@ async def collect_deltas(subscription: Subscription, received: list[LiveDelta]) 
 
 
 async def test_live_text_arrives_before_the_message(harness: ActivityHarness, listener: Listener) -> None:
-    await harness.model.behave(delay_ms=1_500)
+    await harness.model.set_behaviour(delay_ms=1_500)
     with listener.subscribe(harness.conversation, deltas=True) as subscription:
         await eventually(lambda: is_watched(harness), bool)
         received: list[LiveDelta] = []
@@ -234,7 +234,7 @@ async def test_live_text_is_not_sent_without_watchers(
         return True
 
     monkeypatch.setattr(notifications, "mark_watched", unmarked)
-    await harness.model.behave(delay_ms=600)
+    await harness.model.set_behaviour(delay_ms=600)
     async with Listener(harness.database) as listener:
         await asyncio.wait_for(listener.connected.wait(), 10)
         with listener.subscribe(harness.conversation, deltas=True) as subscription:
@@ -262,7 +262,7 @@ async def running_senders() -> list[str]:
 async def test_live_text_does_not_change_fault_outcome(
     harness: ActivityHarness, listener: Listener, kind: FaultKind
 ) -> None:
-    await harness.model.behave(Fault(kind=kind, retry_after_s=3))
+    await harness.model.set_behaviour(Fault(kind=kind, retry_after_s=3))
     outcomes = []
     for turn, watched in enumerate((False, True), start=1):
         with listener.subscribe(harness.conversation, deltas=watched):
@@ -281,7 +281,7 @@ async def test_live_text_send_failure_is_harmless(
     from tertulia.activities import live_text
 
     monkeypatch.setattr(live_text, "_NOTIFY", text("select pg_notify('no such channel' || repeat('x', 100), :payload)"))
-    await harness.model.behave(delay_ms=600)
+    await harness.model.set_behaviour(delay_ms=600)
     with listener.subscribe(harness.conversation, deltas=True) as subscription:
         await eventually(lambda: is_watched(harness), bool)
         assert (await harness.take_turn(1, "Ana", seq=1)).outcome == "spoke"

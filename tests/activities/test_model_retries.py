@@ -34,7 +34,7 @@ async def stored_turn(harness: ActivityHarness) -> FinishedTurn:
 
 async def test_next_model_after_attempts_are_exhausted(harness: ActivityHarness) -> None:
     await harness.set_models("Ana", "own", "spare", "last")
-    await harness.model.behave(*failing_models("own", "spare"))
+    await harness.model.set_behaviour(*failing_models("own", "spare"))
     result, errors = await harness.take_turn_until_result(1, "Ana", seq=1, model_attempts=2, use_fallbacks=True)
     assert await calls_by_model(harness) == {"own": 2, "spare": 2, "last": 1}
     assert (result.outcome, result.fallback_index, result.usage.model_calls) == ("spoke", 2, 5)
@@ -49,7 +49,7 @@ async def test_next_model_after_attempts_are_exhausted(harness: ActivityHarness)
 
 async def test_recovered_model_keeps_the_turn(harness: ActivityHarness) -> None:
     await harness.set_models("Ana", "own", "spare")
-    await harness.model.behave(Fault(kind="server_error", times=2, match=Match(model="own")))
+    await harness.model.set_behaviour(Fault(kind="server_error", times=2, match=Match(model="own")))
     result, errors = await harness.take_turn_until_result(1, "Ana", seq=1, use_fallbacks=True)
     assert await calls_by_model(harness) == {"own": 3}
     assert (result.outcome, result.fallback_index, result.usage.model_calls, len(errors)) == ("spoke", 0, 3, 2)
@@ -58,7 +58,7 @@ async def test_recovered_model_keeps_the_turn(harness: ActivityHarness) -> None:
 async def test_unusable_answers_are_charged(harness: ActivityHarness) -> None:
     """An empty one has its prompt charged; and each attempt sends the same prompt."""
     await harness.set_models("Ana", "own", "spare")
-    await harness.model.behave(*failing_models("own", kind="empty"))
+    await harness.model.set_behaviour(*failing_models("own", kind="empty"))
     with pytest.raises(ApplicationError, match="said nothing"):
         await harness.take_turn(1, "Ana", seq=1)
     once = RetryState.model_validate(harness.heartbeats[-1][0]).usage
@@ -82,7 +82,7 @@ async def test_refused_request_moves_to_next_model(harness: ActivityHarness) -> 
 
 async def test_turn_fails_when_all_models_failed(harness: ActivityHarness) -> None:
     await harness.set_models("Ana", "own", "spare")
-    await harness.model.behave(*failing_models("own", "spare"))
+    await harness.model.set_behaviour(*failing_models("own", "spare"))
     result, errors = await harness.take_turn_until_result(1, "Ana", seq=1, model_attempts=2, use_fallbacks=True)
     assert (result.outcome, result.seq, len(errors)) == ("failed", 1, 3)
     turn = await stored_turn(harness)
@@ -98,7 +98,7 @@ async def test_turn_fails_when_all_models_failed(harness: ActivityHarness) -> No
 
 async def test_fallback_models_are_off_without_step(harness: ActivityHarness) -> None:
     await harness.set_models("Ana", "own", "spare")
-    await harness.model.behave(*failing_models("own"))
+    await harness.model.set_behaviour(*failing_models("own"))
     result, _ = await harness.take_turn_until_result(1, "Ana", seq=1, use_fallbacks=False)
     assert result.outcome == "failed"
     assert await calls_by_model(harness) == {"own": 3}
@@ -106,7 +106,7 @@ async def test_fallback_models_are_off_without_step(harness: ActivityHarness) ->
 
 async def test_turn_starts_at_given_fallback(harness: ActivityHarness) -> None:
     await harness.set_models("Ana", "own", "spare", "last")
-    await harness.model.behave(*failing_models("spare"))
+    await harness.model.set_behaviour(*failing_models("spare"))
     result, _ = await harness.take_turn_until_result(
         1, "Ana", seq=1, model_attempts=1, use_fallbacks=True, first_fallback_index=1
     )
@@ -134,7 +134,7 @@ async def test_killed_attempts_do_not_count(harness: ActivityHarness) -> None:
     """A killed worker carries nothing: the ninth attempt has all of the model's."""
     turn_input = harness.turn_input(1, "Ana", 1)
     for details in ([], ["of an older version"], [{"model": "nonsense"}]):
-        await harness.model.behave(Fault(kind="server_error", times=1))
+        await harness.model.set_behaviour(Fault(kind="server_error", times=1))
         with pytest.raises(ApplicationError):
             await harness.run(harness.turn_activities.take_turn, turn_input, attempt=9, carried=details)
         assert RetryState.model_validate(harness.heartbeats[-1][0]).failures == 1
@@ -142,7 +142,7 @@ async def test_killed_attempts_do_not_count(harness: ActivityHarness) -> None:
 
 async def test_manager_fallback_model_chooses(harness: ActivityHarness) -> None:
     await harness.set_models("Host", "own", "spare")
-    await harness.model.behave(*failing_models("own"))
+    await harness.model.set_behaviour(*failing_models("own"))
     choose_input = harness.choose_input(1, "Ana", "Ben", model_attempts=2, use_fallbacks=True)
     choice, errors = await harness.run_until_result(harness.selection_activities.choose_speaker, choose_input)
     assert await calls_by_model(harness) == {"own": 2, "spare": 1}
@@ -154,7 +154,7 @@ async def test_manager_fallback_model_chooses(harness: ActivityHarness) -> None:
 
 
 async def test_manager_without_models_is_stored_failed(harness: ActivityHarness) -> None:
-    await harness.model.behave(Fault(kind="server_error"))
+    await harness.model.set_behaviour(Fault(kind="server_error"))
     choice, errors = await harness.run_until_result(
         harness.selection_activities.choose_speaker, harness.choose_input(1, "Ana", "Ben")
     )
@@ -168,7 +168,7 @@ async def test_manager_without_models_is_stored_failed(harness: ActivityHarness)
 
 
 async def test_selections_are_stored_per_manager(harness: ActivityHarness) -> None:
-    await harness.model.behave(Fault(kind="server_error"))
+    await harness.model.set_behaviour(Fault(kind="server_error"))
     failed, _ = await harness.run_until_result(
         harness.selection_activities.choose_speaker, harness.choose_input(1, "Ana", "Ben")
     )

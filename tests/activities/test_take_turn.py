@@ -37,7 +37,7 @@ async def test_take_turn_retry_returns_committed_turn(harness: ActivityHarness) 
 
 
 async def test_take_turn_parallel_attempts_commit_once(harness: ActivityHarness) -> None:
-    await harness.model.behave(delay_ms=100)
+    await harness.model.set_behaviour(delay_ms=100)
     results = await asyncio.gather(*(harness.take_turn(1, "Ana", seq=1, attempt=number) for number in (1, 2, 3)))
     assert len({result.text_preview for result in results}) == 1
     assert len({result.attempt for result in results}) == 1
@@ -73,7 +73,7 @@ async def test_take_turn_preview_is_bounded(harness: ActivityHarness) -> None:
 
 @pytest.mark.parametrize("kind", ["rate_limit", "server_error", "garbage", "empty", "disconnect"])
 async def test_take_turn_retries_model_failures(harness: ActivityHarness, kind: FaultKind) -> None:
-    await harness.model.behave(Fault(kind=kind, retry_after_s=3))
+    await harness.model.set_behaviour(Fault(kind=kind, retry_after_s=3))
     result, errors = await harness.take_turn_until_result(1, "Ana", seq=1)
     assert [(error.type, error.non_retryable) for error in errors] == [(ErrorType.MODEL_FAILED, False)] * 2
     assert all(0 < len(error.message) <= 500 for error in errors)
@@ -87,7 +87,7 @@ async def test_take_turn_retries_model_failures(harness: ActivityHarness, kind: 
 
 
 async def test_take_turn_waits_for_retry_after(harness: ActivityHarness) -> None:
-    await harness.model.behave(Fault(kind="rate_limit", retry_after_s=7))
+    await harness.model.set_behaviour(Fault(kind="rate_limit", retry_after_s=7))
     with pytest.raises(ApplicationError) as error:
         await harness.take_turn(1, "Ana", seq=1)
     assert error.value.next_retry_delay == timedelta(seconds=7)
@@ -103,13 +103,13 @@ async def test_take_turn_refused_request_is_not_retried(harness: ActivityHarness
 
 
 async def test_take_turn_times_out_on_hanging_model(harness: ActivityHarness) -> None:
-    await harness.model.behave(Fault(kind="hang"))
+    await harness.model.set_behaviour(Fault(kind="hang"))
     with pytest.raises(ApplicationError, match="did not answer in time"):
         await harness.take_turn(1, "Ana", seq=1, timeout_seconds=0.3)
 
 
 async def test_take_turn_cuts_long_text(harness: ActivityHarness) -> None:
-    await harness.model.behave(Fault(kind="oversize", size=500_000))
+    await harness.model.set_behaviour(Fault(kind="oversize", size=500_000))
     result = await harness.take_turn(1, "Ana", seq=1, max_message_chars=300)
     assert len((await harness.messages())[1].text) == 300
     assert len(result.text_preview) <= 500
@@ -122,5 +122,5 @@ async def test_take_turn_names_missing_agent(harness: ActivityHarness) -> None:
 
 
 async def test_take_turn_faults_are_per_speaker(harness: ActivityHarness) -> None:
-    await harness.model.behave(Fault(kind="server_error", match=Match(speaker=harness.members["Ana"].name)))
+    await harness.model.set_behaviour(Fault(kind="server_error", match=Match(speaker=harness.members["Ana"].name)))
     assert (await harness.take_turn(1, "Ben", seq=1)).outcome == "spoke"

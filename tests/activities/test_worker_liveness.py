@@ -38,8 +38,8 @@ async def lease_count(database: Database) -> int:
 
 
 async def test_worker_with_cut_lock_is_not_dead(workflow_harness: WorkflowHarness, observer: Database) -> None:
-    await workflow_harness.model.zero()
-    await workflow_harness.model.behave(delay_ms=2_500)
+    await workflow_harness.model.clear_calls()
+    await workflow_harness.model.set_behaviour(delay_ms=2_500)
     conversation = (
         await workflow_harness.client.conversations.create(await workflow_harness.group("Ana"), "Shall we?")
     ).id
@@ -53,7 +53,7 @@ async def test_worker_with_cut_lock_is_not_dead(workflow_harness: WorkflowHarnes
 
 
 async def test_returned_live_attempt_commits_once(workflow_harness: WorkflowHarness, observer: Database) -> None:
-    await workflow_harness.model.behave(delay_ms=1_000)
+    await workflow_harness.model.set_behaviour(delay_ms=1_000)
     conversation = (
         await workflow_harness.client.conversations.create(await workflow_harness.group("Ana", "Ben"), "Shall we?")
     ).id
@@ -90,7 +90,7 @@ async def test_pooler_prevents_leases(stack: Stack, workflow_harness: WorkflowHa
 
 
 async def test_finished_activity_has_no_lease(workflow_harness: WorkflowHarness, observer: Database) -> None:
-    await workflow_harness.model.behave(delay_ms=300)
+    await workflow_harness.model.set_behaviour(delay_ms=300)
     conversation = (
         await workflow_harness.client.conversations.create(await workflow_harness.group("Ana", "Ben"), "Shall we?")
     ).id

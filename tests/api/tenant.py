@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import httpx2
 
-from tertulia.configuration import find_running_stack
+from tertulia.running_stack import find_running_stack
 from tests.api.route_cases import TenantResources
 from tests.harness.api_server import bearer
 from tests.harness.command_line import CommandLine

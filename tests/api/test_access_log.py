@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tertulia.configuration import find_running_stack
+from tertulia.running_stack import find_running_stack
 from tests.harness.api_server import bearer
 from tests.harness.command_line import CommandLine
 

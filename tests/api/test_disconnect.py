@@ -27,7 +27,7 @@ async def test_client_disconnect_does_not_stop_round(stack: Stack, model: Offlin
             agent = (await client.post("/v1/agents/", json={"system": "Be brief."})).json()
             group = (await client.post("/v1/groups/", json={"agent_ids": [agent["id"]]})).json()
             path = f"/v1/groups/{group['id']}/messages"
-            await model.behave(delay_ms=10_000)
+            await model.set_behaviour(delay_ms=10_000)
             said: dict[str, Any] = {
                 "json": {"messages": [{"content": "Wait."}]},
                 "headers": {"Idempotency-Key": "once"},

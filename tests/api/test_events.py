@@ -118,7 +118,7 @@ async def test_stream_from_first_event_to_end(api_server: ApiServerHarness) -> N
 
 
 async def test_deltas_precede_message_without_id(api_server: ApiServerHarness) -> None:
-    await api_server.harness.model.behave(delay_ms=1_500)
+    await api_server.harness.model.set_behaviour(delay_ms=1_500)
     conversation = await start_conversation(api_server, turns=3)
     await api_server.harness.wait_until(conversation, lambda status: status.messages >= 1)
     async with await api_server.reader() as client:

@@ -47,7 +47,7 @@ async def test_invalid_group_is_refused_with_reason(api: httpx2.AsyncClient) -> 
     for fields, status, says in (
         ({"agent_ids": [ana["id"], ana["id"]]}, 400, f"Duplicate agent ids: '{ana['id']}'"),
         ({"agent_ids": [ana["id"], "x", "y"]}, 404, "no such agent: 'x', 'y'"),
-        ({"agent_ids": [ana["id"]], "manager_config": led}, 400, "is also a participant"),
+        ({"agent_ids": [ana["id"]], "manager_config": led}, 400, "is also a member"),
         ({"manager_config": {"manager_type": "supervisor"}}, 422, "manager_config"),
         ({"shared_block_ids": ["b"]}, 404, "no such block: 'b'"),
         ({"settings": {"intake": "never"}}, 422, "settings.intake"),
@@ -147,7 +147,7 @@ async def test_idempotency_key_repeats_first_answer(api: httpx2.AsyncClient) -> 
 async def test_background_message_returns_at_once(api: httpx2.AsyncClient, model: OfflineModelControl) -> None:
     table = await group(api, *await agents(api, 1))
     path = f"/v1/groups/{table['id']}/messages"
-    await model.behave(delay_ms=1_500)
+    await model.set_behaviour(delay_ms=1_500)
     answer = await api.post(path, json={"messages": [{"content": "Later?"}], "background": True})
     assert answer.status_code == 202
     assert len(answer.json()["message_ids"]) == 1

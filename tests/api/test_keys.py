@@ -10,11 +10,11 @@ import httpx2
 import psutil
 import pytest
 
-from tertulia.configuration import find_running_stack
 from tertulia.devstack.data_folder import StackRecord
 from tertulia.devstack.local_key import KEY_FILE
 from tertulia.devstack.stack import Stack, StackOptions
-from tertulia.starter.cli.stack import bring_up_to_date
+from tertulia.running_stack import find_running_stack
+from tertulia.starter.cli.stack import migrate_and_create_key
 from tests.conftest import clean_environment
 from tests.harness.api_server import bearer
 from tests.harness.command_line import CommandLine
@@ -143,7 +143,7 @@ async def test_stack_keeps_key_and_restarts_api(tmp_path: Path) -> None:
     )
     keys = []
     for start in (1, 2):
-        async with Stack(options, prepare=bring_up_to_date) as stack:
+        async with Stack(options, prepare=migrate_and_create_key) as stack:
             url = stack.addresses.api_url
             assert url is not None
             keys.append((options.data / KEY_FILE).read_text().strip())

@@ -152,7 +152,7 @@ async def test_letta_group_message_stream(letta: AsyncLetta, model: OfflineModel
     hal, ida = await agents(letta, "Hal", "Ida")
     group = await letta.groups.create(agent_ids=[hal.id, ida.id], description="two at a table")
     question = MessageCreate(role="user", content="What is in the box?")
-    await model.behave(delay_ms=1_000)
+    await model.set_behaviour(delay_ms=1_000)
     told, after = [], []
     async for part in letta.groups.messages.create_stream(group.id, messages=[question]):
         told.append(part)

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from sqlalchemy import Table
 
-from tertulia.configuration import find_running_stack
 from tertulia.core.keys import SCOPES
+from tertulia.running_stack import find_running_stack
 from tertulia.store.tables import metadata
 from tests.api.route_cases import ROUTES, TenantResources, foreign_paths, own_path
 from tests.api.tenant import Tenant, api_url

@@ -7,14 +7,14 @@ from statistics import median
 import pytest
 from rich.console import Console
 
-from benchmarks.company import CONTEXT_MESSAGES
-from benchmarks.length import stretches
-from benchmarks.loop import last_messages, same_as_ours
+from benchmarks.long_conversation import compared_ranges
+from benchmarks.plain_loop import skip_like_tertulia, skip_old_messages
 from benchmarks.plan import MANAGERS, Plan
 from benchmarks.progress import Progress
+from benchmarks.prompt_overlap import measure_member_overlap
 from benchmarks.results import Report, Run, median_added_ms, paired_ratios
 from benchmarks.run import measure
-from benchmarks.sameness import members_sameness
+from benchmarks.sample_group import CONTEXT_MESSAGES
 from benchmarks.tables import print_report
 from tertulia.core.prompt import TranscriptMessage
 
@@ -122,9 +122,9 @@ def test_report_prints_and_round_trips(report: Report) -> None:
 
 
 def test_stretches_do_not_overlap() -> None:
-    assert stretches(2_000) == ((51, 150), (1_901, 2_000))
+    assert compared_ranges(2_000) == ((51, 150), (1_901, 2_000))
     for turns in range(3, 400):
-        (_, beginning_ends), (end_begins, end) = stretches(turns)
+        (_, beginning_ends), (end_begins, end) = compared_ranges(turns)
         assert beginning_ends < end_begins <= end == turns
 
 
@@ -135,4 +135,7 @@ def test_stepped_window_keeps_prompt_prefix() -> None:
         TranscriptMessage(sender_id=members[turn % 4], sender=members[turn % 4], text=f"Words number {turn}.")
         for turn in range(200)
     ]
-    assert members_sameness(transcript, same_as_ours).median > members_sameness(transcript, last_messages).median + 0.2
+    assert (
+        measure_member_overlap(transcript, skip_like_tertulia).median
+        > measure_member_overlap(transcript, skip_old_messages).median + 0.2
+    )

@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from chaos.record import Line, Record, faults_of
-from chaos.soak import Outcome, Plan
+from chaos.record import ConversationRecord, MessageLine, find_differences
+from chaos.soak import SoakPlan, SoakResult
 
-LINES: tuple[Line, ...] = (
+LINES: tuple[MessageLine, ...] = (
     (1, None, "user", "User", "Shall we?"),
     (2, 1, "assistant", "Velma", "We shall."),
     (3, 2, "assistant", "Tomas", "So be it."),
 )
-RECORD = Record(
+RECORD = ConversationRecord(
     transcript=LINES,
     turns=((1, "Velma", "spoke", "manager", "first"), (2, "Tomas", "spoke", "manager", "second")),
     changes=((2, "add", 2),),
@@ -20,7 +20,7 @@ RECORD = Record(
 
 
 def test_faults_of_identical_run_is_empty() -> None:
-    assert list(faults_of(RECORD, RECORD)) == []
+    assert list(find_differences(RECORD, RECORD)) == []
 
 
 @pytest.mark.parametrize(
@@ -37,11 +37,11 @@ def test_faults_of_identical_run_is_empty() -> None:
     ],
     ids=["lost", "doubled at the end", "gap", "doubled", "altered", "turn lost", "chosen otherwise", "change lost"],
 )
-def test_faults_of_reports_difference(found: Record, said: str) -> None:
-    assert said in " ".join(faults_of(found, RECORD))
+def test_faults_of_reports_difference(found: ConversationRecord, said: str) -> None:
+    assert said in " ".join(find_differences(found, RECORD))
 
 
 def test_memory_is_reported_in_fifths() -> None:
-    outcome = Outcome(Plan(minutes=30, conversations=20, every=20, seed=1))
+    outcome = SoakResult(SoakPlan(minutes=30, conversations=20, every=20, seed=1))
     outcome.memory_mb = [50.0] * 10 + [100.0] * 10 + [110.0] * 20 + [120.0] * 10
     assert outcome.memory() == [50.0, 100.0, 110.0, 110.0, 120.0]

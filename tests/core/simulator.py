@@ -50,7 +50,7 @@ from tertulia.core.phases import PhaseChange
 from tertulia.core.roster import MemberRef, Roster
 from tertulia.core.roster_changes import AnyRosterChange, ManagerHealthChanged, MemberHealthChanged
 from tertulia.core.round_rules import termination_tokens
-from tertulia.core.state import ConversationState
+from tertulia.core.state import RULES_VERSION, ConversationState
 from tertulia.core.state_machine import apply, decide, start_decision
 from tertulia.core.usage import Usage
 
@@ -98,6 +98,7 @@ class CoreSimulator:
     tokens_per_call: int = 3
     seconds_per_event: float = 1
     close_after_round: bool = False
+    rules_version: int = RULES_VERSION
 
     transcript: list[TranscriptLine] = field(default_factory=list)
     turns: list[TurnCompleted] = field(default_factory=list)
@@ -127,7 +128,10 @@ class CoreSimulator:
 
     def __post_init__(self) -> None:
         self.state = ConversationState(
-            group="g", conversation_id=ConversationId("c"), close_after_round=self.close_after_round
+            group="g",
+            conversation_id=ConversationId("c"),
+            close_after_round=self.close_after_round,
+            rules_version=self.rules_version,
         )
 
     @classmethod

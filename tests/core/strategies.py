@@ -15,6 +15,7 @@ from tertulia.core.errors import CommandRefused
 from tertulia.core.group import DynamicConfig, FailureStep, GroupSettings, ManagerConfig, RoundRobinConfig, Standby
 from tertulia.core.ids import AgentId
 from tertulia.core.pending_changes import expected_roster
+from tertulia.core.state import RULES_VERSION
 from tertulia.core.termination import AllOf, AnyOf, Condition, MaxTurns, TerminationToken, TimeBudget, TokenBudget
 from tests.core.simulator import CoreSimulator, ManagerAnswer, SimulatedOutcome, ref
 
@@ -258,6 +259,7 @@ def simulator_factories(draw: st.DrawFn) -> Callable[[], CoreSimulator]:
         "answer": draw(cyclic_functions(ANSWERS)),
         "down": draw(outage_schedules),
         "close_after_round": draw(st.sampled_from([False, False, False, True])),
+        "rules_version": draw(st.sampled_from([1, RULES_VERSION, RULES_VERSION])),
     }
     opening = draw(st.booleans())
 

@@ -129,7 +129,7 @@ def test_posts_before_loading_are_accepted() -> None:
         ("add_member", {"agent": "a5", "state": "standby", "stands_in_for": "a6"}, "'a6' is not a member"),
         ("update_settings", {"fallback_manager_ids": ["a1"]}, "fallback_manager_ids: no such setting"),
         ("update_settings", {"budgets": [{"tokens": 0}]}, "budgets.0.tokens: Input should be greater than 0"),
-        ("update_settings", {"budgets": [{}]}, "a budget limits at least one of tokens"),
+        ("update_settings", {"budgets": [{}]}, "a budget must limit at least one of tokens"),
         ("update_settings", {"on_failure": ["pray"]}, "on_failure.0: "),
         ("resume", {}, "is not paused"),
         ("update_settings", {}, "no setting is named; there are allow"),

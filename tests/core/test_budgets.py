@@ -10,7 +10,7 @@ from tertulia.core.budgets import Budget, check_budget
 from tertulia.core.commands import COMMANDS
 from tertulia.core.decisions import Finish
 from tertulia.core.errors import ConversationClosed
-from tertulia.core.group import DynamicConfig, GroupSettings, RoundRobinConfig
+from tertulia.core.group import DynamicConfig, GroupSettings, ManagerConfig, RoundRobinConfig
 from tertulia.core.roster import Roster
 from tertulia.core.roster_changes import MemberMuted
 from tertulia.core.state import ConversationState
@@ -38,9 +38,13 @@ def speaker_choices(simulator: CoreSimulator) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("budget", "reason", "explanation"),
     [
-        ({"tokens": 10}, "token_budget", "the conversation has used 12 tokens of 10"),
-        ({"model_calls": 4}, "model_call_budget", "the conversation has used 4 model calls of 4"),
-        ({"seconds": 4}, "time_budget", "the conversation has used 4 seconds of 4"),
+        ({"tokens": 10}, "token_budget", "the conversation has used 12 tokens; the limit is 10"),
+        (
+            {"model_calls": 5},
+            "model_call_budget",
+            "the conversation has used 4 of 5 model calls; the rest is reserved for the conclusion",
+        ),
+        ({"seconds": 4}, "time_budget", "the conversation has used 4 of 4 seconds"),
     ],
 )
 def test_budget_concludes_and_closes(budget: dict[str, object], reason: str, explanation: str) -> None:
@@ -62,11 +66,11 @@ def test_budget_stop_closes_at_once() -> None:
         ("a0", "round_robin"),
     ]
     assert (simulator.state.phase, simulator.state.stop_reason) == ("closed", "token_budget")
-    assert simulator.state.stop_explanation == "the conversation has used 12 tokens of 10"
+    assert simulator.state.stop_explanation == "the conversation has used 12 tokens; the limit is 10"
 
 
 def test_conclusion_speaker_is_manager_or_first() -> None:
-    rules = DynamicConfig(manager_agent_id=MANAGER, fallback_manager_ids=(DEPUTY,))
+    rules = DynamicConfig(manager_agent_id=MANAGER, fallback_manager_ids=(DEPUTY,), max_turns=20)
     simulator = run_with_budgets({"tokens": 20}, rules=rules)
     assert speaker_choices(simulator)[-1] == ("manager", "conclusion")
     deputy = run_with_budgets({"tokens": 20}, rules=rules, down=lambda turn: {MANAGER})
@@ -104,7 +108,7 @@ def test_budget_spent_between_rounds_concludes() -> None:
 
 
 def test_member_budget_gives_one_last_turn() -> None:
-    simulator = run_with_budgets({**MEMBER, "member": "Agent1", "model_calls": 2})
+    simulator = run_with_budgets({**MEMBER, "member": "Agent1", "model_calls": 3})
     assert speaker_choices(simulator) == [
         ("a0", "round_robin"), ("a1", "round_robin"), ("a2", "round_robin"),
         ("a0", "round_robin"), ("a1", "round_robin"), ("a1", "conclusion"), ("a2", "round_robin"),
@@ -112,7 +116,7 @@ def test_member_budget_gives_one_last_turn() -> None:
     ]  # fmt: skip
     muted = simulator.changes[-1]
     assert isinstance(muted, MemberMuted)
-    assert (muted.command_id, muted.reason) == ("auto:2", "Agent1 has used 3 model calls of 2")
+    assert (muted.command_id, muted.reason) == ("auto:2", "Agent1 has used 3 of 3 model calls")
     assert simulator.state.roster.get("a1").state == "muted"
     assert (simulator.state.phase, simulator.state.stop_reason) == ("ready", "max_turns")
 
@@ -120,25 +124,27 @@ def test_member_budget_gives_one_last_turn() -> None:
 def test_member_budget_stop_mutes_at_once() -> None:
     simulator = run_with_budgets({**MEMBER, "member": "a1", "tokens": 6, "on_reached": "stop"})
     assert simulator.speakers() == ["a0", "a1", "a2", "a0", "a1", "a2", "a0", "a2", "a0"]
-    assert [change.describe() for change in simulator.changes] == ["Agent1 is muted: Agent1 has used 6 tokens of 6"]
+    assert [change.describe() for change in simulator.changes] == ["Agent1 is muted: Agent1 has used 6 of 6 tokens"]
 
 
 def test_last_turn_keeps_rotation() -> None:
-    simulator = run_with_budgets({**MEMBER, "member": "a1", "model_calls": 1}, rules=RoundRobinConfig(max_turns=6))
+    simulator = run_with_budgets({**MEMBER, "member": "a1", "model_calls": 2}, rules=RoundRobinConfig(max_turns=6))
     spoken = [who for who, chosen_by in speaker_choices(simulator) if chosen_by != "conclusion"]
-    assert spoken == ["a0", "a1", "a2", "a0", "a2", "a0"], "a2 before a0 again; and the last word is none of the six"
+    assert spoken == ["a0", "a1", "a2", "a0", "a2", "a0"], (
+        "a2 before a0 again; and the concluding turn is not one of the six"
+    )
 
 
 def test_failed_last_turn_is_final() -> None:
     simulator = run_with_budgets(
-        {**MEMBER, "member": "a1", "model_calls": 1}, down=lambda turn: {"a1"} if turn == 3 else ()
+        {**MEMBER, "member": "a1", "model_calls": 2}, down=lambda turn: {"a1"} if turn == 3 else ()
     )
     assert [turn.outcome for turn in simulator.turns if turn.speaker.agent_id == "a1"] == ["spoke", "failed"]
     assert simulator.state.roster.get("a1").state == "muted"
 
 
 def test_member_and_conversation_conclusions() -> None:
-    simulator = run_with_budgets({**MEMBER, "member": "a0", "model_calls": 1}, {"tokens": 12})
+    simulator = run_with_budgets({**MEMBER, "member": "a0", "model_calls": 2}, {"tokens": 12})
     assert speaker_choices(simulator) == [
         ("a0", "round_robin"), ("a0", "conclusion"), ("a1", "round_robin"), ("a2", "round_robin"),
         ("a2", "conclusion"),
@@ -147,7 +153,7 @@ def test_member_and_conversation_conclusions() -> None:
 
 
 def test_member_budgets_mute_all_then_pause() -> None:
-    simulator = run_with_budgets({**MEMBER, "model_calls": 1}, rules=RoundRobinConfig(max_turns=50))
+    simulator = run_with_budgets({**MEMBER, "model_calls": 2}, rules=RoundRobinConfig(max_turns=50))
     assert simulator.speakers() == ["a0", "a0", "a1", "a1", "a2", "a2"]
     assert {member.state for member in simulator.state.roster.members} == {"muted"}
     assert simulator.state.phase == "paused"
@@ -206,14 +212,38 @@ def test_budget_overrun_is_bounded(make: object, actions: list[Action], on_reach
     assert len(closing) <= (1 if on_reached == "conclude" else 0)
 
 
+@pytest.mark.parametrize("rules", [RoundRobinConfig(), DynamicConfig(manager_agent_id=MANAGER)])
+@pytest.mark.parametrize("limit", range(1, 12))
+def test_concluding_call_is_reserved(rules: ManagerConfig, limit: int) -> None:
+    simulator = run_with_budgets({"model_calls": limit}, rules=rules.model_copy(update={"max_turns": 20}))
+    assert speaker_choices(simulator)[-1][1] == "conclusion"
+    assert limit - 1 <= simulator.spent.model_calls <= limit
+    assert simulator.state.phase == "closed"
+
+
+@pytest.mark.parametrize("limit", range(1, 12))
+def test_concluding_member_call_is_reserved(limit: int) -> None:
+    rules = RoundRobinConfig(max_turns=40)
+    simulator = run_with_budgets({**MEMBER, "member": "a1", "model_calls": limit}, rules=rules)
+    own = [choice for choice in speaker_choices(simulator) if choice[0] == "a1"]
+    assert own == [("a1", "round_robin")] * (limit - 1) + [("a1", "conclusion")]
+
+
+def test_rules_1_reserve_no_concluding_call() -> None:
+    simulator = run_with_budgets({"model_calls": 4}, rules_version=1)
+    assert speaker_choices(simulator)[3:] == [("a0", "round_robin"), ("a0", "conclusion")]
+    assert simulator.spent.model_calls == 5
+    assert simulator.state.stop_explanation == "the conversation has used 5 model calls; the limit is 4"
+
+
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({}, "a budget limits at least one of tokens, model_calls and seconds"),
+        ({}, "a budget must limit at least one of tokens, model_calls and seconds"),
         ({"tokens": 0}, "tokens: "),
         ({"seconds": -1}, "seconds: "),
         ({"seconds": float("nan")}, "seconds: "),
-        ({"tokens": 5, "member": "Agent1"}, "member: only a budget with scope 'member' names one"),
+        ({"tokens": 5, "member": "Agent1"}, "member: only a budget with scope 'member' can name a member"),
         ({"tokens": 5, "on_reached": "explode"}, "on_reached: "),
         ({"tokens": 5, "scope": "group"}, "scope: "),
         ({"token": 5}, "token: unknown field"),
@@ -239,7 +269,7 @@ def test_budget_is_reached_at_its_limit() -> None:
 
 
 def test_manager_conclusion_charges_no_member() -> None:
-    simulator = run_with_budgets({"tokens": 20}, rules=DynamicConfig(manager_agent_id=MANAGER))
+    simulator = run_with_budgets({"tokens": 20}, rules=DynamicConfig(manager_agent_id=MANAGER, max_turns=20))
     assert speaker_choices(simulator)[-1] == ("manager", "conclusion")
     of_members = sum((member.usage for member in simulator.state.roster.members), Usage())
     asked = [one for one in simulator.decisions if type(one).__name__ == "AskManager"]

@@ -65,12 +65,10 @@ def test_isolated_managers_are_not_asked() -> None:
     assert simulator.speakers() == ["a0", "a1", "a2", "a3"] * 3
     assert {turn.chosen_by for turn in simulator.turns} == {"fallback"}
     assert simulator.turns[0].reason == (
-        "Manager did not choose: nobody was chosen; Deputy did not choose: nobody was chosen; "
-        "Agent0 is the least recently heard"
+        "Manager did not choose: nobody was chosen; Deputy did not choose: nobody was chosen; Agent0 has waited longest"
     )
     assert simulator.turns[-1].reason == (
-        "Manager is isolated: nobody was chosen; Deputy is isolated: nobody was chosen; "
-        "Agent3 is the least recently heard"
+        "Manager is isolated: nobody was chosen; Deputy is isolated: nobody was chosen; Agent3 has waited longest"
     )
 
 

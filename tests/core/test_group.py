@@ -76,7 +76,7 @@ def test_agent_invalid_names_field(fields: dict[str, object], says: str) -> None
         ),
         (
             {"agent_ids": ["a", "m"], "manager_config": {"manager_type": "dynamic", "manager_agent_id": "m"}},
-            "manager_config.manager_agent_id: 'm' is also a participant",
+            "manager_config.manager_agent_id: 'm' is also a member",
         ),
         ({"settings": {"intake": "shout"}}, "settings.intake: Input should be 'interject', 'queue' or 'batch'"),
         ({"settings": {"catch_up": "last:-1"}}, "settings.catch_up: "),

@@ -61,7 +61,7 @@ def test_patch_manager_config_merges() -> None:
         ({"manager_config": {"surprise": 1}}, "surprise: unknown field"),
         ({"settings": {"surprise": 1}}, "settings.surprise: unknown field"),
         ({"agent_ids": ["a", "a"]}, "Duplicate agent ids: 'a'"),
-        ({"agent_ids": ["a", "m"]}, "manager_agent_id: 'm' is also a participant"),
+        ({"agent_ids": ["a", "m"]}, "manager_agent_id: 'm' is also a member"),
         ({"agent_ids": ["s"]}, "Duplicate agent ids: 's'"),
         ({"name": None}, "name: a group has one"),
     ],

@@ -143,7 +143,7 @@ def test_failed_selection_records_both_reasons() -> None:
     simulator.run()
     assert simulator.speakers() == ["a0", "a1", "a2"]
     assert {turn.chosen_by for turn in simulator.turns} == {"fallback"}
-    assert simulator.turns[1].reason == "Manager did not choose: nobody was chosen; Agent1 is the least recently heard"
+    assert simulator.turns[1].reason == "Manager did not choose: nobody was chosen; Agent1 has waited longest"
 
 
 def test_manager_choice_and_reason_are_recorded() -> None:
@@ -168,7 +168,7 @@ def test_manager_finish_ends_the_round() -> None:
 
 
 def test_manager_is_asked_once_per_turn() -> None:
-    simulator = CoreSimulator.loaded(rules=DynamicConfig(manager_agent_id=MANAGER))
+    simulator = CoreSimulator.loaded(rules=DynamicConfig(manager_agent_id=MANAGER, max_turns=20))
     simulator.post("m")
     simulator.run()
     assert len(simulator.turns) == 20

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from tertulia.core.base import format_validation_error
 from tertulia.core.decisions import WaitForInput
-from tertulia.core.group import MAX_CONDITIONS, DynamicConfig, GroupSettings, RoundRobinConfig
+from tertulia.core.group import MAX_CONDITIONS, DynamicConfig, GroupSettings, ManagerConfig, RoundRobinConfig
 from tertulia.core.ids import AgentId
 from tertulia.core.round_rules import termination_tokens
 from tertulia.core.state import ConversationState
@@ -80,7 +80,7 @@ def test_combined_conditions_give_reasons() -> None:
     assert both is not None
     assert both.reason == "max_turns+time_budget"
     assert "5 of at most 5 turns" in both.explanation
-    assert "the round lasted 9 s of 9 s" in both.explanation
+    assert "the round lasted 9 s; the limit is 9 s" in both.explanation
 
 
 def test_round_ends_at_max_turns() -> None:
@@ -92,7 +92,7 @@ def test_token_ends_only_its_own_round() -> None:
         rules=RoundRobinConfig(max_turns=5), outcome=lambda turn: "done" if turn == 2 else "spoke"
     )
     assert first_round_result(simulator) == (2, "termination_token")
-    assert simulator.state.stop_explanation == "a participant said 'DONE!'"
+    assert simulator.state.stop_explanation == "a member's message contains 'DONE!'"
     simulator.post("again")
     simulator.run()
     assert (len(simulator.turns), simulator.state.stop_reason) == (7, "max_turns")
@@ -185,6 +185,29 @@ def test_new_round_clears_stop_reason() -> None:
     assert simulator.state.stop_reason is None
 
 
+@pytest.mark.parametrize(
+    ("rules_version", "turns"), [(1, 20), (2, 3)], ids=["rules 1: twenty", "rules 2: active members"]
+)
+def test_default_max_turns_of_dynamic_groups(rules_version: int, turns: int) -> None:
+    rules = DynamicConfig(manager_agent_id=AgentId("manager"))
+    simulator = CoreSimulator.loaded(rules=rules, rules_version=rules_version)
+    assert first_round_result(simulator) == (turns, "max_turns")
+
+
+@pytest.mark.parametrize("rules", [RoundRobinConfig(), DynamicConfig(manager_agent_id=AgentId("manager"))])
+def test_default_max_turns_follows_the_roster(rules: ManagerConfig) -> None:
+    simulator = CoreSimulator.loaded(rules=rules)
+    simulator.command("mute_member", "mute", agent="a1")
+    simulator.command("add_member", "a", agent="a4")
+    simulator.command("add_member", "b", agent="a5", state="standby")
+    assert first_round_result(simulator) == (3, "max_turns")
+
+
+def test_explanation_of_a_lowered_limit() -> None:
+    result = MaxTurns(limit=2).evaluate(progress(turns=4))
+    assert result and result.explanation == "4 turns were taken; the limit is 2"
+
+
 def test_termination_tokens_are_unique() -> None:
     state = ConversationState(
         group="g",
@@ -212,5 +235,5 @@ def test_nested_conditions_are_limited() -> None:
         GroupSettings(termination=AnyOf(conditions=(deep,)))
     assert (
         format_validation_error(error.value)
-        == f"termination: more than {MAX_CONDITIONS} conditions, those inside others counted"
+        == f"termination: at most {MAX_CONDITIONS} conditions are allowed, nested ones included"
     )

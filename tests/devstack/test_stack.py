@@ -20,12 +20,13 @@ from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from tertulia.configuration import Configuration, find_running_stack
-from tertulia.devstack.data_folder import DataFolder, ProcessRecord, StackRecord, record_of
-from tertulia.devstack.errors import FolderTaken, PortTaken, StartFailed
+from tertulia.configuration import Configuration
+from tertulia.devstack.data_folder import DataFolder, ProcessRecord, StackRecord, create_process_record
+from tertulia.devstack.errors import FolderInUse, PortInUse, StartFailed
 from tertulia.devstack.events import StackEvent
 from tertulia.devstack.postgres import EmbeddedPostgres
 from tertulia.devstack.stack import Stack, StackOptions
+from tertulia.running_stack import find_running_stack
 
 SLEEPER = (sys.executable, "-c", "import time; time.sleep(600)")
 FAKE_MODEL = (
@@ -165,7 +166,7 @@ async def test_postgres_is_local_and_durable(stack: Stack) -> None:
 
 
 async def test_second_stack_on_folder_is_refused(stack: Stack) -> None:
-    with pytest.raises(FolderTaken, match=f"process {os.getpid()}"):
+    with pytest.raises(FolderInUse, match=f"process {os.getpid()}"):
         async with Stack(options(stack.options.data)):
             pass
     assert find_running_stack(stack.options.data) == stack.addresses
@@ -182,9 +183,9 @@ async def test_killed_worker_is_restarted(stack: Stack, events: list[StackEvent]
 
 @pytest.mark.parametrize("program", ["model", "postgres", "temporal"])
 async def test_killed_server_restarts_on_same_port(stack: Stack, events: list[StackEvent], program: str) -> None:
-    ready = count(events, program, "ready")
+    is_ready = count(events, program, "ready")
     os.kill(recorded(stack.options.data)[program].pid, signal.SIGKILL)
-    await eventually(lambda: count(events, program, "ready") == ready + 1)
+    await eventually(lambda: count(events, program, "ready") == is_ready + 1)
     with connect(stack) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
     assert await (await Client.connect(stack.configuration.temporal_address)).service_client.check_health()
@@ -298,14 +299,14 @@ async def test_deep_folder_uses_short_socket_path(tmp_path: Path) -> None:
 
 async def test_leftover_processes_are_stopped(tmp_path: Path) -> None:
     with running(SLEEPER) as leftover, running(SLEEPER) as stranger:
-        left = record_of("worker-1", leftover.pid, SLEEPER, signal.SIGTERM)
-        reused = record_of("worker-2", stranger.pid, SLEEPER, signal.SIGTERM)
+        left = create_process_record("worker-1", leftover.pid, SLEEPER, signal.SIGTERM)
+        reused = create_process_record("worker-2", stranger.pid, SLEEPER, signal.SIGTERM)
         assert left is not None and reused is not None
         reused = reused.model_copy(update={"create_time": reused.create_time - 60})
         folder = DataFolder(tmp_path)
         folder.lock()
         folder.write(StackRecord(processes=(left, reused)))
-        await folder.end_leftovers()
+        await folder.end_leftover_processes()
         folder.unlock()
         assert leftover.poll() is not None
         assert stranger.poll() is None
@@ -314,7 +315,7 @@ async def test_leftover_processes_are_stopped(tmp_path: Path) -> None:
 async def test_taken_port_is_refused_by_name(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(PortTaken, match=rf"port {port} .*Temporal.*--temporal-port"):
+        with pytest.raises(PortInUse, match=rf"port {port} .*Temporal.*--temporal-port"):
             async with Stack(options(tmp_path, temporal_port=port)):
                 pass
     assert not (tmp_path / "logs").exists()

@@ -1,4 +1,4 @@
-"""The API in this process or as one of its own, over a real stack, and keys to come to it with."""
+"""The API in this process or as a process of its own, and keys for it."""
 
 import asyncio
 import sys
@@ -31,7 +31,7 @@ def bearer(secret: str) -> dict[str, str]:
 
 
 async def new_organisation(database: Database) -> OrganisationId:
-    """One that no other test uses."""
+    """Create an organisation that no other test uses."""
     name = f"org-{uuid4().hex[:12]}"
     return (await create_organisation(database, NewOrganisation(id=name, name=name))).id
 
@@ -44,7 +44,7 @@ async def make_key(
 
 @asynccontextmanager
 async def open_api(configuration: Configuration) -> AsyncIterator[tuple[FastAPI, httpx2.AsyncClient]]:
-    """The application in this process, and a client of it."""
+    """Context manager: the application in this process, and an HTTP client of it."""
     app = create_app(configuration)
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with (
@@ -56,7 +56,7 @@ async def open_api(configuration: Configuration) -> AsyncIterator[tuple[FastAPI,
 
 @dataclass
 class ApiProcess:
-    """A running API."""
+    """A running API process."""
 
     url: str
     process: asyncio.subprocess.Process
@@ -69,7 +69,7 @@ class ApiProcess:
 
 @asynccontextmanager
 async def start_api_process(stack: Stack, log: Path, **variables: str) -> AsyncIterator[ApiProcess]:
-    """The API as a process of its own, which answers."""
+    """Start the API as a process of its own and wait until it answers."""
     command = (sys.executable, "-m", "tertulia.api", "--port", "0")
     environment = {**stack.environment, **variables}
     with log.open("wb") as output:
@@ -92,10 +92,10 @@ async def start_api_process(stack: Stack, log: Path, **variables: str) -> AsyncI
 
 
 def log_text(log: Path) -> str:
-    """What has been written so far."""
+    """Return the log so far."""
     return log.read_text()
 
 
 def configuration_for(stack: Stack, **variables: str) -> Configuration:
-    """The configuration of a program of the stack, with other settings."""
+    """Return the configuration of a program of the stack, with other settings."""
     return Configuration.from_environment({**stack.environment, **variables})

@@ -1,4 +1,4 @@
-"""The command line, as a process or in this one, against one `tertulia up` for the whole session."""
+"""The command line, as a process or in this one, with one `tertulia up` for the whole session."""
 
 import io
 import os
@@ -25,7 +25,7 @@ _UP_SECONDS = 60.0
 
 
 class CommandResult(NamedTuple):
-    """What a command printed."""
+    """The output of a command."""
 
     stdout: str
     stderr: str
@@ -37,7 +37,7 @@ class CommandLine:
 
     data: Path
     output: Path
-    """What `tertulia up` prints."""
+    """The output of `tertulia up`."""
     environment: Mapping[str, str] = field(default_factory=clean_environment)
 
     def __call__(self, *arguments: str, code: int = 0, **variables: str) -> CommandResult:
@@ -78,7 +78,7 @@ class CommandLine:
         )
 
     def up_command(self) -> list[str]:
-        """`tertulia up` on free ports."""
+        """Return the command `tertulia up` on free ports."""
         ports = ("--temporal-port=0", "--ui-port=0", "--model-port=0", "--api-port=0")
         return [str(COMMAND), "up", *ports, "--data", str(self.data)]
 
@@ -88,7 +88,7 @@ class CommandLine:
 
 @pytest.fixture(scope="session")
 def tertulia() -> Iterator[CommandLine]:
-    """A stack that runs as long as the session, and the command to talk to it."""
+    """A stack for the session, and its command line."""
     with tempfile.TemporaryDirectory(prefix="tertulia-cli-") as folder:
         command_line = CommandLine(Path(folder, "data"), Path(folder, "up.log"))
         with command_line.output.open("w") as output:
@@ -107,7 +107,7 @@ def tertulia() -> Iterator[CommandLine]:
 
 
 def wait_for_output(words: str, process: subprocess.Popen[bytes] | psutil.Popen, output: Path) -> None:
-    """Wait until the process has printed these words into `output`."""
+    """Wait until the process has printed this text into `output`."""
     limit = monotonic() + _UP_SECONDS
     while words not in output.read_text():
         assert process.poll() is None and monotonic() < limit, output.read_text()

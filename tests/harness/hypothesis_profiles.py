@@ -1,5 +1,4 @@
-"""How hard hypothesis tries: the same examples every time where `CI` is set, new ones elsewhere, as many as `EXAMPLES`
-says."""
+"""Hypothesis profiles: the same examples every time where `CI` is set, new ones elsewhere; `EXAMPLES` sets how many."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Looking for words where none may be: in a history's JSON, as it stands and inside what is base64."""
+"""Search for texts in a history's JSON, as it stands and inside base64."""
 
 import json
 import re
@@ -11,13 +11,13 @@ _DEPTH = 3
 
 
 def find_leaks(document: str, *secrets: str) -> set[str]:
-    """Those of the secrets that can be read in this JSON."""
+    """Return the secrets that can be read in this JSON."""
     readable = "\n".join(_texts_in(json.loads(document))).casefold()
     return {secret for secret in secrets if secret.casefold() in readable}
 
 
 def word_pairs(texts: Iterable[str]) -> set[str]:
-    """Every two words that follow each other in a text: a single one may well be a name of Temporal's own."""
+    """Return every two consecutive words of a text: a single word may be a name of Temporal's own."""
     pairs: set[str] = set()
     for text in texts:
         words = text.split()

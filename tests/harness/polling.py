@@ -1,4 +1,4 @@
-"""Waiting for what will be so in a moment, instead of sleeping for as long as it may take."""
+"""Wait for a condition instead of sleeping."""
 
 import asyncio
 import time
@@ -15,10 +15,10 @@ async def eventually(
     seconds: float = 20,
     interval_seconds: float = 0.02,
 ) -> T:
-    """What `read` gives, once `condition` is true of it.
+    """Return the value of `read` once `condition` holds for it.
 
     Raises:
-        AssertionError: it was not within `seconds`; the message holds what was seen last.
+        AssertionError: the condition did not hold within `seconds`; the message has the last value.
     """
     deadline = time.monotonic() + seconds
     while not condition(seen := await read()):

@@ -1,4 +1,4 @@
-"""What a pooler in transaction mode makes of a connection: each statement gets whichever server connection is free."""
+"""Connections as a pooler in transaction mode gives them: each statement gets any free server connection."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,21 +21,21 @@ class _AnyConnection:
 
 
 class PooledDatabase(Database):
-    """A database behind such a pooler. Session locks stay with the server connection that they were taken on."""
+    """A database behind such a pooler. Session locks stay with the server connection that took them."""
 
     @asynccontextmanager
     async def own_connection(self) -> AsyncIterator[AsyncConnection]:
-        """Not one connection at all."""
+        """Yield a proxy that uses several server connections."""
         yield cast(AsyncConnection, _AnyConnection(self))
 
 
 class ExposedConnectionDatabase(Database):
-    """Lets others use the connection that it has given away, as a pooler does when it resets one."""
+    """A database whose given connection others can use, as after a pooler's reset."""
 
     own: AsyncConnection
 
     @asynccontextmanager
     async def own_connection(self) -> AsyncIterator[AsyncConnection]:
-        """One connection, remembered."""
+        """Yield one connection and remember it."""
         async with super().own_connection() as self.own:
             yield self.own

@@ -1,4 +1,4 @@
-"""An endpoint that answers with exactly the bytes it is told, to see what becomes of what no model here answers."""
+"""A model server that answers with given bytes, for answers that no model here gives."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ REFUSAL_BODY = b'{"error": {"message": "stream_options: not known here"}}'
 
 
 def completion_chunk(content: str | None = None, finish: str | None = None, **more: Any) -> bytes:
-    """One event of a stream."""
+    """Return one event of a stream."""
     delta = {} if content is None else {"content": content}
     body = {"model": "told", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **more}
     return b"data: " + json.dumps(body).encode() + b"\n\n"
@@ -32,7 +32,7 @@ PLAIN_COMPLETION = json.dumps(
 
 @dataclass
 class ScriptedModelServer:
-    """Answers every request for a stream with `parts`, and every other one with one completion."""
+    """Answers streaming requests with `parts`, and every other request with one completion."""
 
     parts: Sequence[bytes] = ()
     status: int = 200
@@ -86,7 +86,7 @@ async def _write_response(writer: asyncio.StreamWriter, status: int, body: bytes
 
 @asynccontextmanager
 async def serve_scripted_model(model_server: ScriptedModelServer) -> AsyncIterator[str]:
-    """The address under which the endpoint answers."""
+    """Context manager: serve the model; yields its address."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -109,7 +109,7 @@ async def serve_scripted_model(model_server: ScriptedModelServer) -> AsyncIterat
 
 @asynccontextmanager
 async def provider_of(model_server: ScriptedModelServer) -> AsyncIterator[ModelProvider]:
-    """A provider whose endpoint this is."""
+    """Return a provider for this model server."""
     async with serve_scripted_model(model_server) as url:
         provider = ModelProvider(url, "key", "told")
         try:

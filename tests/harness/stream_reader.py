@@ -1,4 +1,4 @@
-"""A reader of event streams as a browser's is: it knows the last id that it has seen, and comes back with it."""
+"""A reader of event streams as a browser's: it knows the last id it has seen, and resumes after it."""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -11,7 +11,7 @@ import httpx2
 
 @dataclass(frozen=True)
 class ReceivedEvent:
-    """One event as it came."""
+    """One received event."""
 
     id: int | None
     kind: str
@@ -19,7 +19,7 @@ class ReceivedEvent:
 
 
 async def parse_events(lines: AsyncIterator[str]) -> AsyncGenerator[ReceivedEvent, None]:
-    """The events in these lines. One that was not ended by a blank line has not come."""
+    """Return the events in these lines. An event without its blank line is incomplete and left out."""
     number: int | None = None
     kind, data = "", ""
     async for line in lines:
@@ -39,7 +39,7 @@ async def parse_events(lines: AsyncIterator[str]) -> AsyncGenerator[ReceivedEven
 async def read_stream(
     client: httpx2.AsyncClient, conversation_id: str, last: int = 0, *, deltas: bool = False, after: int | None = None
 ) -> AsyncGenerator[ReceivedEvent, None]:
-    """The events behind `last`, until the stream ends."""
+    """Read the events after `last`, until the stream ends."""
     parameters = {"deltas": str(deltas).lower()} | ({} if after is None else {"after": str(after)})
     headers = {"Last-Event-ID": str(last)} if last else {}
     path = f"/v1/conversations/{conversation_id}/events"

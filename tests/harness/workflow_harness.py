@@ -1,21 +1,18 @@
-"""A small world for workflow tests: agents, groups, and a client whose workers poll queues of their own."""
+"""The workflow test harness: agents, groups, and a client whose workers poll task queues of their own."""
 
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
-from tertulia.activities.provider import ModelProvider
-from tertulia.activities.worker_liveness import WorkerLivenessMonitor
 from tertulia.client.manifest import AgentSpec, GroupSpec, Manifest
 from tertulia.configuration import Configuration
 from tertulia.core.records import FinishedTurn, Message
 from tertulia.core.status import ConversationStatus
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
-from tertulia.store.database import Database
 from tertulia.testing import DirectClient
-from tertulia.worker import build_workers
+from tertulia.worker import run_workers
 from tests.harness.polling import eventually
 
 FAST_RETRIES = {"retry_initial_seconds": 0.02, "model_attempts": 2}
@@ -30,11 +27,11 @@ class WorkflowHarness:
         self._suffix = uuid.uuid4().hex[:8]
 
     def name(self, short: str) -> str:
-        """A name of this test's own."""
+        """Return a name that no other test uses."""
         return f"{short}-{self._suffix}"
 
     async def agents(self, *names: str, instructions: str = "") -> list[str]:
-        """Define agents; their full names."""
+        """Create agents; return their full names."""
         full = [self.name(name) for name in names]
         written = [
             AgentSpec.model_validate(
@@ -56,7 +53,7 @@ class WorkflowHarness:
         standby: Sequence[str] = (),
         **settings: Any,
     ) -> str:
-        """Define agents of these short names and a group of them; the group's name."""
+        """Create agents with these short names and a group of them; return the group's name."""
         await self.agents(*members, *standby)
         full = [self.name(member) for member in members]
         return await self.group_of(full, manager, [self.name(one) for one in standby], **settings)
@@ -68,7 +65,7 @@ class WorkflowHarness:
         standby: Sequence[str] = (),
         **settings: Any,
     ) -> str:
-        """Define a group of existing agents."""
+        """Create a group of existing agents."""
         written = GroupSpec.model_validate(
             {
                 "name": self.name("group") + uuid.uuid4().hex[:4],
@@ -85,7 +82,7 @@ class WorkflowHarness:
     async def wait_until(
         self, conversation_id: str, condition: Callable[[ConversationStatus], bool], *, seconds: float = 20
     ) -> ConversationStatus:
-        """The conversation's status, once `condition` is true of it."""
+        """Return the conversation's status once `condition` holds for it."""
         return await eventually(
             lambda: self.client.conversations.handle(conversation_id).status(live=True), condition, seconds=seconds
         )
@@ -93,7 +90,7 @@ class WorkflowHarness:
     async def wait_until_idle(
         self, conversation_id: str, *, rounds: int = 1, seconds: float = 20
     ) -> ConversationStatus:
-        """The status once that many rounds have ended and nothing waits."""
+        """Return the status once this many rounds have ended and nothing waits."""
         return await self.wait_until(
             conversation_id,
             lambda status: (
@@ -106,19 +103,19 @@ class WorkflowHarness:
         )
 
     async def transcript(self, conversation_id: str) -> list[Message]:
-        """The whole transcript, checked to be without gaps."""
+        """Return the whole transcript, checked for gaps."""
         messages = [message async for message in self.client.conversations.handle(conversation_id).transcript()]
         assert [message.seq for message in messages] == list(range(1, len(messages) + 1))
         return messages
 
     async def turns(self, conversation_id: str) -> list[FinishedTurn]:
-        """Every turn, checked to be without gaps."""
+        """Return every turn, checked for gaps."""
         turns = [turn async for turn in self.client.conversations.handle(conversation_id).turns()]
         assert [turn.turn for turn in turns] == list(range(1, len(turns) + 1))
         return turns
 
     async def speakers(self, conversation_id: str) -> list[str]:
-        """Who had the floor, in order, by short name."""
+        """Return the speakers in order, by short name."""
         return [turn.speaker.rpartition("-")[0] for turn in await self.turns(conversation_id)]
 
 
@@ -126,17 +123,9 @@ class WorkflowHarness:
 async def open_workflow_harness(
     stack: Stack, model: OfflineModelControl, **variables: str
 ) -> AsyncIterator[WorkflowHarness]:
-    """A salon with a worker that polls fresh task queues; `variables` are its environment's."""
+    """Context manager: a harness whose worker polls fresh task queues; `variables` are its environment."""
     environment = stack.environment | {"TERTULIA_TASK_QUEUE": f"test-{uuid.uuid4().hex[:8]}"}
     environment |= {"TERTULIA_GRACEFUL_SHUTDOWN_SECONDS": "1", **variables}
     configuration = Configuration.from_environment(environment)
-    async with AsyncExitStack() as resources:
-        client = await resources.enter_async_context(DirectClient.open(configuration))
-        endpoint = configuration.model_endpoint
-        provider = ModelProvider(endpoint.base_url, endpoint.api_key, configuration.default_model)
-        resources.push_async_callback(provider.close)
-        database = await resources.enter_async_context(Database(configuration.database_url))
-        monitor = await resources.enter_async_context(WorkerLivenessMonitor(database, client.scope.temporal))
-        for worker in build_workers(client.scope.temporal, configuration, database, provider, monitor):
-            await resources.enter_async_context(worker)
+    async with DirectClient.open(configuration) as client, run_workers(client.scope.temporal, configuration):
         yield WorkflowHarness(client, model)

@@ -25,7 +25,7 @@ _COMMANDS = {
     "uuid7",
 }
 _WRAPPERS = {"call_database": "database activity", "call_model": "model activity"}
-"""This project's functions that schedule an activity, and what stands for them in the fingerprint."""
+"""This project's functions that schedule an activity, with their text in the fingerprint."""
 
 
 def fingerprint(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""The conversations whose histories are committed: between them they make every decision of the state machine."""
+"""The conversations with committed histories. Together they take every decision of the state machine."""
 
 import asyncio
 import uuid
@@ -15,7 +15,7 @@ from tests.harness.workflow_harness import WorkflowHarness
 
 
 async def round_robin_with_changes(harness: WorkflowHarness) -> str:
-    """Every command, as update and as signal, some refused; two rounds, a pause, a stop."""
+    """Every command as update and as signal, some of them refused; two rounds, a pause, a stop."""
     await harness.agents("Dora", "Ed")
     group = await harness.group("Ana", "Ben", "Cleo")
     conversation = (await harness.client.conversations.create(group, "Shall the library open at night?")).id
@@ -41,7 +41,7 @@ async def round_robin_with_changes(harness: WorkflowHarness) -> str:
 
 
 async def change_of_group(harness: WorkflowHarness, group: str) -> str:
-    """Another order and another description; the id of the workflow that makes the change."""
+    """Change a group's order and description; return the id of the change's workflow."""
     found = await find_group(harness.client.scope.database, DEFAULT_ORGANISATION, group)
     fields: dict[str, JsonValue] = {"agent_ids": [*reversed(found.agent_ids)], "description": "A table outside."}
     change = PatchGroup(group_id=found.id, fields=fields)
@@ -56,11 +56,11 @@ async def change_of_group(harness: WorkflowHarness, group: str) -> str:
 
 
 async def dynamic_with_failures(harness: WorkflowHarness) -> str:
-    """A manager that chooses, errs and fails; a speaker that fails; a finish; continue-as-new."""
+    """A manager that selects, errs and fails; a speaker that fails; a finish; continue-as-new."""
     await harness.agents("Host", instructions="Finish after 5 turns.")
     manager = {"manager_type": "dynamic", "manager_agent_id": harness.name("Host"), "max_turns": 20}
     group = await harness.group("Ana", "Ben", "Cleo", manager=manager)
-    await harness.model.behave(
+    await harness.model.set_behaviour(
         Fault(kind="bad_choice", times=1, match=Match(tool="choose_next_participant")),
         Fault(kind="server_error", times=2, match=Match(speaker=harness.name("Ben"))),
     )
@@ -68,7 +68,7 @@ async def dynamic_with_failures(harness: WorkflowHarness) -> str:
         await harness.client.conversations.create(group, "What is a fair rent?", continue_as_new_after_turns=4)
     ).id
     await harness.wait_until_idle(conversation)
-    await harness.model.behave(Fault(kind="server_error", match=Match(tool="choose_next_participant")))
+    await harness.model.set_behaviour(Fault(kind="server_error", match=Match(tool="choose_next_participant")))
     await harness.client.conversations.handle(conversation).update_settings({"max_turns": 3})
     await harness.client.conversations.handle(conversation).post("And for a shop?")
     await harness.wait_until_idle(conversation, rounds=2)
@@ -76,19 +76,27 @@ async def dynamic_with_failures(harness: WorkflowHarness) -> str:
     return conversation
 
 
-async def dynamic_without_max_turns(harness: WorkflowHarness) -> str:
-    """A dynamic group that sets no `max_turns`: its limit is the default of the rules it was started under."""
+async def dynamic_under_rules_2(harness: WorkflowHarness) -> str:
+    """A dynamic group without `max_turns`, and a budget of calls of which the last one is kept for the conclusion.
+
+    The history `dynamic_without_max_turns` is the same group under rules 1: 20 turns.
+    """
     await harness.agents("Host", instructions="Finish after 30 turns.")
     manager = {"manager_type": "dynamic", "manager_agent_id": harness.name("Host")}
     group = await harness.group("Ana", "Ben", "Cleo", manager=manager)
     conversation = (await harness.client.conversations.create(group, "What is a fair price for water?")).id
-    await harness.wait_until_idle(conversation)
-    await harness.client.conversations.handle(conversation).stop()
+    ended = await harness.wait_until_idle(conversation)
+    assert ended.turn == 3, "one for each active member"
+    calls = ended.usage.model_calls
+    await harness.client.conversations.handle(conversation).update_settings({"budgets": [{"model_calls": calls + 4}]})
+    await harness.client.conversations.handle(conversation).post("And for air?")
+    closed = await harness.wait_until(conversation, lambda status: status.phase == "closed")
+    assert (closed.turn, closed.usage.model_calls) == (5, calls + 3), "one turn and the conclusion"
     return conversation
 
 
 async def parts_that_fail_and_return(harness: WorkflowHarness) -> str:
-    """A stand-in, an outage that is probed, a reinstatement; a fallback manager; a budget that concludes."""
+    """A stand-in, a probed outage, a reinstatement; a fallback manager; a budget that concludes."""
     await harness.agents("Host", "Deputy")
     host = harness.name("Host")
     group = await harness.group(
@@ -105,13 +113,13 @@ async def parts_that_fail_and_return(harness: WorkflowHarness) -> str:
         cool_down_turns=50,
     )  # fmt: skip
     ben = harness.name("Ben")
-    await harness.model.behave(
+    await harness.model.set_behaviour(
         Fault(kind="server_error", times=2, match=Match(speaker=ben)),
         Fault(kind="server_error", times=2, match=Match(speaker=host)),
     )
     conversation = (await harness.client.conversations.create(group, "Who waters the plants?")).id
     await harness.wait_until_idle(conversation)
-    await harness.model.behave(Fault(kind="server_error"))
+    await harness.model.set_behaviour(Fault(kind="server_error"))
     await harness.client.conversations.handle(conversation).post("And in August?")
     await harness.wait_until(conversation, lambda status: status.phase == "paused")
     await harness.client.conversations.handle(conversation).members.reinstate(ben)
@@ -125,15 +133,15 @@ async def parts_that_fail_and_return(harness: WorkflowHarness) -> str:
 
 
 async def removed_while_speaking(harness: WorkflowHarness) -> str:
-    """One whose words are dropped, one whose call is cancelled."""
+    """A member whose message is discarded, and one whose call is cancelled."""
     group = await harness.group("Ana", "Ben", "Cleo")
-    await harness.model.behave(delay_ms=700)
+    await harness.model.set_behaviour(delay_ms=700)
     conversation = (await harness.client.conversations.create(group, "Shall we sell the piano?")).id
     for short, policy in (("Ana", "discard"), ("Ben", "cancel")):
         name = harness.name(short)
         await harness.wait_until(conversation, lambda status, name=name: status.speaking == name)  # type: ignore[misc]
         await harness.client.conversations.handle(conversation).members.remove(name, in_flight=policy)
-    await harness.model.behave(delay_ms=0)
+    await harness.model.set_behaviour(delay_ms=0)
     await harness.wait_until_idle(conversation)
     await harness.client.conversations.handle(conversation).stop()
     return conversation
@@ -146,9 +154,9 @@ async def closes_by_itself(harness: WorkflowHarness) -> str:
 
 
 async def cancelled(harness: WorkflowHarness) -> str:
-    """Cancelled in the middle of a model call."""
+    """Cancelled during a model call."""
     group = await harness.group("Ana", "Ben")
-    await harness.model.behave(delay_ms=5_000)
+    await harness.model.set_behaviour(delay_ms=5_000)
     conversation = (await harness.client.conversations.create(group, "Are you there?")).id
     await harness.wait_until(conversation, lambda status: status.speaking == harness.name("Ana"))
     await asyncio.sleep(0.2)
@@ -159,7 +167,7 @@ async def cancelled(harness: WorkflowHarness) -> str:
 SCRIPTS: tuple[Callable[[WorkflowHarness], Awaitable[str]], ...] = (
     round_robin_with_changes,
     dynamic_with_failures,
-    dynamic_without_max_turns,
+    dynamic_under_rules_2,
     parts_that_fail_and_return,
     removed_while_speaking,
     closes_by_itself,

@@ -1,4 +1,4 @@
-"""An edit that changes what the workflow asks of Temporal is noticed before it breaks running conversations."""
+"""An edit that changes the workflow's Temporal commands is noticed before it breaks running conversations."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Running conversations survive a change of the code: histories recorded before replay against the workflow of now.
+"""Running conversations survive code changes: recorded histories replay against the present workflow.
 
-`pytest tests/replay --record` writes the histories and the fingerprint anew. Do that only for a change whose replay
-story is told in its commit; the old histories show what conversations that run now have done.
+`pytest tests/replay --record` records the histories and the fingerprint anew. Do that only for a change whose commit
+tells its replay story; the old histories show what conversations that run now have done.
 """
 
 import gzip
@@ -93,7 +93,7 @@ def _record(history: WorkflowHistory, name: str) -> None:
 
 
 def _anonymous(history: WorkflowHistory) -> str:
-    """The history without what tells of the machine on which it was recorded."""
+    """Return the history without values that identify the machine."""
 
     def without(value: object) -> object:
         if isinstance(value, dict):

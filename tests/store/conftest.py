@@ -1,4 +1,4 @@
-"""A real Postgres for the whole session, and in it a conversation of each test's own."""
+"""A real Postgres for the session, and a conversation per test."""
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,7 +20,7 @@ NewDatabase = Callable[[], Awaitable[str]]
 
 @pytest.fixture(scope="session")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[URL]:
-    """A running server; the URL of its first, empty database."""
+    """URL of the first, empty database of a running server."""
     import asyncio
 
     folder: Path = tmp_path_factory.mktemp("pg")
@@ -33,12 +33,12 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[URL]
         yield make_url(postgres.url)
     finally:
         await process.stop(asyncio.Event())
-        postgres.clean_up()
+        postgres.remove_socket_folder()
 
 
 @pytest.fixture(scope="session")
 async def new_database(server: URL) -> NewDatabase:
-    """Creates an empty database and returns its URL."""
+    """Function that creates an empty database and returns its URL."""
 
     async def create() -> str:
         name = f"db_{uuid4().hex}"
@@ -52,7 +52,7 @@ async def new_database(server: URL) -> NewDatabase:
 
 @pytest.fixture(scope="session")
 async def url(new_database: NewDatabase) -> str:
-    """The URL of a database with all tables."""
+    """URL of a migrated database."""
     migrated = await new_database()
     await upgrade_async(migrated)
     return migrated

@@ -1,4 +1,4 @@
-"""A conversation in the database, and short ways to let things happen to it."""
+"""A conversation in the database, and short ways to change it."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ def post(text: str, message_id: str | None = None) -> Post:
 
 @dataclass
 class StoreHarness:
-    """One conversation and those who could take part in it."""
+    """One conversation and the agents that can take part in it."""
 
     database: Database
     conversation_id: ConversationId
@@ -46,7 +46,7 @@ class StoreHarness:
         return MemberRef(agent_id=agent.id, name=agent.name)
 
     def record(self, *, turn: int | None = None, speaker: int = 0, **fields: object) -> TurnRecord:
-        """What is kept of the next turn, in which somebody spoke."""
+        """Return the record of the next turn, in which a member spoke."""
         return TurnRecord.model_validate(
             {
                 "turn": turn or self.turn + 1,
@@ -68,7 +68,7 @@ class StoreHarness:
         )
 
     def selection(self, round: int, turn: int, manager: int = 3) -> SelectionKey:
-        """Under which that agent's choice is kept."""
+        """Return the key of the agent's selection."""
         return SelectionKey(
             conversation_id=self.conversation_id, round=round, turn=turn, manager_id=self.agents[manager].id
         )
@@ -87,7 +87,7 @@ class StoreHarness:
         return self.seq
 
     async def change(self, *changes: AnyRosterChange) -> None:
-        """Apply changes of members as a conversation does."""
+        """Apply roster changes as a conversation does."""
         first_epoch = self.roster.epoch + 1
         for change in changes:
             self.roster = apply_roster_change(self.roster, change, self.turn)
@@ -102,7 +102,7 @@ class StoreHarness:
 
 
 async def open_store_harness(database: Database, settings: GroupSettings | None = None) -> StoreHarness:
-    """A new conversation of three members; two more agents could join."""
+    """Open a new conversation of three members; two more agents can join."""
     suffix = unique_id("x")
     agents = [
         Agent(id=AgentId(f"a{number}-{suffix}"), name=f"Agent {number} {suffix}", description=f"number {number}")

@@ -1,4 +1,4 @@
-"""Agents, and organisations, of a test's own."""
+"""Agents and organisations for one test."""
 
 from tertulia.core.agents import Agent
 from tertulia.core.ids import DEFAULT_ORGANISATION, OrganisationId
@@ -22,6 +22,6 @@ async def save_agents(database: Database, count: int) -> list[Agent]:
 
 
 async def new_organisation(database: Database) -> OrganisationId:
-    """One that no other test uses."""
+    """Create an organisation that no other test uses."""
     name = unique_id("org")
     return (await create_organisation(database, NewOrganisation(id=name, name=name))).id

@@ -1,4 +1,4 @@
-"""Agents in the database: saved once, brought up to date, found by id or name, gone when deleted."""
+"""Agents in the database: saved once, updated, found by id or name, not found when deleted."""
 
 import pytest
 

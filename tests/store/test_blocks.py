@@ -1,4 +1,4 @@
-"""Memory blocks in the database: versions, limits, writers at the same time, and what has them."""
+"""Memory blocks in the database: versions, limits, concurrent writers, attachments."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""A conversation's row: opened once, closed once."""
+"""A conversation's row is opened once and closed once."""
 
 import pytest
 

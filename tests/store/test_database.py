@@ -1,4 +1,4 @@
-"""Connections: one that was cut while nobody used it is noticed, one that has just been used is not tried first."""
+"""Connections: one that was cut while idle is replaced; one that was just used is not tested first."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ RESTS_SECONDS = 0.4
 
 @pytest.fixture
 async def careful(url: str) -> AsyncIterator[Database]:
-    """As the API has one."""
+    """A pool as the API has it."""
     async with Database(url, pool_size=2, timeout_seconds=30) as database:
         yield database
 
@@ -49,6 +49,6 @@ async def test_recent_connection_is_not_pinged(careful: Database, database: Data
 
 
 async def test_sequential_queries_reuse_connection(careful: Database) -> None:
-    """What it has prepared and the server has cached is used again."""
+    """Prepared statements are reused."""
     await asyncio.gather(*(careful.rows(text("SELECT pg_sleep(0.3)")) for _ in range(2)))
     assert len({await pid_of(careful) for _ in range(6)}) == 1

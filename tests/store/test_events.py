@@ -1,4 +1,4 @@
-"""A turn's beginning is one row, and two events to those who read."""
+"""The start of a turn is one row and two events."""
 
 import asyncio
 from typing import Any

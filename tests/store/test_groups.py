@@ -1,4 +1,4 @@
-"""Groups in the database: saved once, brought up to date, found by id or name, gone when deleted."""
+"""Groups in the database: saved once, updated, found by id or name, not found when deleted."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Keys: kept without what they open, found by their hash, revoked for ever, apart for each organisation."""
+"""Keys: stored as hashes, found by them, revoked for good, separate for each organisation."""
 
 import hashlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A worker is alive while it holds its lock; what a dead one held is handed to one survivor, once."""
+"""A worker is alive while it holds its lock; a dead worker's leases go to one survivor, once."""
 
 import asyncio
 
@@ -68,7 +68,7 @@ async def test_lock_can_be_retaken_after_cut_connection(database: Database) -> N
 
 
 async def test_lock_through_pooler_is_detected(url: str) -> None:
-    """A lock taken through it would belong to nobody in particular: its worker could look dead while it lives."""
+    """A lock through a pooler belongs to no worker: a live worker could look dead."""
     async with PooledDatabase(url) as pooled:
         with pytest.raises(LockNotHeld):
             async with hold_worker_lock(pooled, new_worker_number()):

@@ -1,4 +1,4 @@
-"""Who comes and goes, what each may read, and the audit of it."""
+"""Members join and leave; what each may read; the audit."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def removal(harness: StoreHarness, index: int) -> MemberRemoved:
 
 
 async def names_and_states(harness: StoreHarness) -> list[tuple[str, str]]:
-    """Everyone's short name and state, in the order of the roster."""
+    """Return every member's short name and state, in the order of the roster."""
     rows = await read_members(harness.database, harness.conversation_id)
     return [(row.name[:7], row.state) for row in rows]
 

@@ -1,4 +1,4 @@
-"""The tables are what the code takes them to be, however they came about."""
+"""Migrations produce the tables that the code defines."""
 
 import asyncio
 import subprocess

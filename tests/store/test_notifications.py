@@ -1,4 +1,4 @@
-"""Readers are woken at once, also for what a cut connection has missed, and none of them asks the database."""
+"""Readers are woken at once, also for events that a cut connection lost, without polling."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ async def last_event(harness: StoreHarness) -> int:
 
 
 async def say(harness: StoreHarness, turn: int, words: str, *, offset: int = 0, attempt: int = 1) -> None:
-    """Let words be heard, as a worker does."""
+    """Publish live text as a worker does."""
     told = {"conversation_id": harness.conversation_id, "turn": turn, "attempt": attempt}
     payload = json.dumps({**told, "offset": offset, "text": words})
     await harness.database.rows(select(func.pg_notify(LIVE_CHANNEL, payload)))
@@ -173,7 +173,7 @@ async def test_invalid_notifications_are_ignored(listener: Listener, harness: St
 
 
 async def is_marked(database: Database, conversation_id: str) -> bool:
-    """Whether the database has it that words are wanted there."""
+    """Return whether the database records the wish for live text."""
     wanted = func.coalesce(conversations.c.watched_until > func.now(), False)
     row = await database.row(select(wanted).where(conversations.c.id == conversation_id))
     return bool(row and row[0])

@@ -1,4 +1,4 @@
-"""Law of the path of a turn: its cost does not grow with the transcript. Postgres finds every row by an index."""
+"""Invariant: the cost of a turn does not grow with the transcript; Postgres finds every row by an index."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -58,7 +58,7 @@ async def long_conversation(database: Database) -> AsyncIterator[StoreHarness]:
 
 @contextmanager
 def recorded_statements() -> Iterator[list[Statement]]:
-    """Every statement that is sent meanwhile, with its parameters."""
+    """Context manager: record every statement with its parameters."""
     sent: list[Statement] = []
 
     def note(_: Connection, __: Any, statement: str, parameters: Any, ___: Any, many: bool) -> None:
@@ -72,7 +72,7 @@ def recorded_statements() -> Iterator[list[Statement]]:
 
 
 def scans(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Each scan of a plan: how, and of which table."""
+    """Return each scan of a plan: kind and table."""
     if "Relation Name" in plan and "Scan" in plan["Node Type"]:
         yield plan["Node Type"], plan["Relation Name"]
     for part in plan.get("Plans", ()):
@@ -80,7 +80,7 @@ def scans(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 async def planned_scans(database: Database, statements: list[Statement]) -> list[tuple[str, str]]:
-    """The scans that Postgres would make for these statements."""
+    """Return the scans that Postgres plans for these statements."""
     found = []
     async with database.transaction() as connection:
         for statement, parameters in statements:
@@ -128,7 +128,7 @@ async def test_read_window_reads_bounded_rows(long_conversation: StoreHarness) -
 
 
 def rows_read(plan: dict[str, Any]) -> int:
-    """The rows that the scans of a plan took up, those they dropped included."""
+    """Return the rows that the scans of a plan read, including those they dropped."""
     own = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0) if "Relation Name" in plan else 0
     return int(own) + sum(map(rows_read, plan.get("Plans", ())))
 

@@ -1,4 +1,4 @@
-"""Law of lists: what others have makes no page dearer, and one's own rows are found by an index."""
+"""Invariant: other organisations' rows make no page slower; an organisation's own rows are found by an index."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""Law of rounds and phases: each change is written and told once, however often and by how many it is written."""
+"""Invariant: each change of a round or phase is stored and reported once, however often it is written."""
 
 import asyncio
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Law of the transcript: append-only, numbered without gaps, each message once."""
+"""Invariant: the transcript is append-only, numbered without gaps, and has each message once."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Law of the turn: it commits once, whole or not at all."""
+"""Invariant: a turn commits once, whole or not at all."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ from tests.store.harness import StoreHarness, post, unique_id
 
 
 async def stored_counters(harness: StoreHarness) -> tuple[int, int, int]:
-    """Where the conversation stands: its last turn, its last `seq`, how many messages there are."""
+    """Return the conversation's last turn, last `seq` and number of messages."""
     row = await find_conversation(harness.database, harness.conversation_id)
     return row.last_turn, row.last_seq, len(await harness.messages())
 
@@ -126,7 +126,7 @@ async def test_turn_context_missing_rows_is_none(harness: StoreHarness) -> None:
 
 
 async def test_commit_turn_closed_conversation_refused(harness: StoreHarness) -> None:
-    """An attempt can outlive its conversation: a worker that was cut off, a call that was cancelled."""
+    """An attempt can outlive its conversation: a disconnected worker, a cancelled call."""
     await harness.post(post("hello"))
     await harness.commit_next_turn("one")
     await close_conversation(

@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx2
 from sqlalchemy import func, select
 
-from chaos.killable_stack import KillableStack, until
+from chaos.killable_stack import KillableStack, wait_until
 from tertulia.core.ids import ConversationId
 from tertulia.store.tables import conversations
 from tertulia.testing import DirectClient
@@ -96,15 +96,15 @@ class GroupConversations:
 
 async def create_group_conversations(change_stack: GroupChangeStack, conversation_ids: int) -> GroupConversations:
     """A new group, half of whose conversations are at the fifth turn or so of their second round."""
-    await change_stack.killable.settle()
+    await change_stack.killable.restore()
     agent_ids = await change_stack.agents("Ana", "Ben", "Cleo")
     group_id = (await change_stack.create("/v1/groups/", agent_ids=agent_ids))["id"]
-    await change_stack.killable.model.behave(delay_ms=0)
+    await change_stack.killable.model.set_behaviour(delay_ms=0)
     create = change_stack.client.conversations.create
     started = await asyncio.gather(*(create(group_id, "Where shall we eat?") for _ in range(conversation_ids)))
     group_conversations = GroupConversations(group_id, agent_ids, [conversation.id for conversation in started])
     await wait_until_all(change_stack, group_conversations.conversation_ids, conversations.c.stop_reason.is_not(None))
-    await change_stack.killable.settle()
+    await change_stack.killable.restore()
     for conversation_id in group_conversations.busy:
         await change_stack.client.conversations.handle(conversation_id).update_settings({"max_turns": LONG_ROUND})
         await change_stack.client.conversations.handle(conversation_id).post("And then?")
@@ -117,4 +117,4 @@ async def wait_until_all(
 ) -> None:
     """Until that is so of the rows of all these conversations."""
     query = select(func.count()).where(conversations.c.id.in_(conversation_ids), condition)
-    await until(lambda: change_stack.count(query), lambda number: number == len(conversation_ids), TIMEOUT_SECONDS)
+    await wait_until(lambda: change_stack.count(query), lambda number: number == len(conversation_ids), TIMEOUT_SECONDS)

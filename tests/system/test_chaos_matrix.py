@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from chaos.killable_stack import KillableStack, open_killable_stack
-from chaos.matrix import Undisturbed, run_cells, run_undisturbed
+from chaos.matrix import Baseline, run_baseline, run_cells
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -26,14 +26,14 @@ async def killable() -> AsyncIterator[KillableStack]:
 
 
 @pytest.fixture(scope="module")
-async def undisturbed(killable: KillableStack) -> Undisturbed:
-    return await run_undisturbed(killable)
+async def baseline(killable: KillableStack) -> Baseline:
+    return await run_baseline(killable)
 
 
 @pytest.mark.parametrize(("fault", "moment"), CELLS, ids=lambda name: str(name))
 async def test_chaos_cell_matches_undisturbed_run(
-    killable: KillableStack, undisturbed: Undisturbed, fault: str, moment: str
+    killable: KillableStack, baseline: Baseline, fault: str, moment: str
 ) -> None:
-    async for cell in run_cells(killable, [(fault, moment)], undisturbed):
+    async for cell in run_cells(killable, [(fault, moment)], baseline):
         assert cell.wrong == []
         assert cell.recovery_seconds is not None

@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tertulia.configuration import RunningStack, find_running_stack
 from tertulia.devstack.temporal import find_executable
+from tertulia.running_stack import RunningStack, find_running_stack
 from tests.conftest import clean_environment
 from tests.harness.command_line import CommandLine, wait_for_output
 from tests.harness.leak_detection import find_leaks, word_pairs

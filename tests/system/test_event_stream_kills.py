@@ -102,7 +102,7 @@ async def kill_alternately(stack: Stack, reading: asyncio.Task[None]) -> int:
 async def test_reader_sees_events_once_despite_kills(stack_with_api: Stack) -> None:
     stack = stack_with_api
     assert stack.addresses.model_base_url and stack.addresses.api_url
-    await OfflineModelControl(stack.addresses.model_base_url).behave(delay_ms=100)
+    await OfflineModelControl(stack.addresses.model_base_url).set_behaviour(delay_ms=100)
     async with DirectClient.open(stack.configuration) as client:
         await client.apply(definitions())
         key = await make_key(client.scope.database, "read")

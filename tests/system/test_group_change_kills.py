@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from sqlalchemy import func, select
 
-from chaos.killable_stack import KillableStack, persist, until
+from chaos.killable_stack import KillableStack, retry_while_unavailable, wait_until
 from tertulia.activities.failpoints import FAILPOINTS_ENV, Failpoint
 from tertulia.core.ids import ConversationId
 from tertulia.core.records import FinishedTurn, MembershipChange
@@ -86,10 +86,10 @@ async def _wait_until_removed(
     here = select(func.count()).where(
         members.c.conversation_id.in_(conversation_ids), members.c.agent_id == agent_id, members.c.state != "removed"
     )
-    await until(lambda: change_stack.count(here), lambda number: number == 0, WITHIN_SECONDS)
+    await wait_until(lambda: change_stack.count(here), lambda number: number == 0, WITHIN_SECONDS)
     print(f"{len(conversation_ids)} conversations without the agent after {time.monotonic() - began:.1f} s")
     for conversation_id in conversation_ids:
-        await until(
+        await wait_until(
             _status(change_stack, conversation_id), lambda status: agent_id not in _present(status), WITHIN_SECONDS
         )
 
@@ -141,7 +141,8 @@ async def _check_change(
     await _wait_until_removed(change_stack, group_conversations.conversation_ids, group_conversations.removed_agent_id)
     for conversation_id in group_conversations.conversation_ids:
         assert (
-            _present(await persist(_status(change_stack, conversation_id))) == group_conversations.remaining_agent_ids
+            _present(await retry_while_unavailable(_status(change_stack, conversation_id)))
+            == group_conversations.remaining_agent_ids
         )
         assert (
             await _removal(change_stack, conversation_id, group_conversations.removed_agent_id)
@@ -190,7 +191,7 @@ async def test_group_change_kill_during_delivery(change_stack: GroupChangeStack)
     answer = await change_stack.api.patch(group_conversations.path, json=patch)
     assert (answer.status_code, answer.json()["revision"]) == (200, 2)
     await _wait_for_failpoint(change_stack, Failpoint.BEFORE_NOTIFICATION)
-    told = await until(
+    told = await wait_until(
         lambda: _changed_count(change_stack, group_conversations), lambda number: number > 0, TIMEOUT_SECONDS
     )
     assert told < CONVERSATIONS
@@ -237,7 +238,7 @@ async def _conversation_with_guest(change_stack: GroupChangeStack, group_id: str
     """A conversation of the group, to which an operator has added the guest."""
     conversation_id = (await change_stack.client.conversations.create(group_id, "Who comes to see us?")).id
     await change_stack.client.conversations.handle(conversation_id).members.add(guest)
-    await until(_status(change_stack, conversation_id), lambda status: guest in _present(status), TIMEOUT_SECONDS)
+    await wait_until(_status(change_stack, conversation_id), lambda status: guest in _present(status), TIMEOUT_SECONDS)
     return conversation_id
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tertulia.configuration import STACK_FILE
 from tertulia.devstack.data_folder import StackRecord
+from tertulia.running_stack import STACK_FILE
 from tests.harness.command_line import CommandLine
 from tests.harness.polling import eventually
 from tests.system.test_worker_kills import GROUP, ScriptedStack, open_scripted_stack, transcript
@@ -70,7 +70,7 @@ async def test_frozen_temporal_accepts_retry_once(scripted_stack: ScriptedStack,
 
 async def test_turns_wait_for_frozen_database(scripted_stack: ScriptedStack, command: CommandLine) -> None:
     client = scripted_stack.script.client
-    await scripted_stack.model.behave(delay_ms=200)
+    await scripted_stack.model.set_behaviour(delay_ms=200)
     conversation = (await client.conversations.create(GROUP, "Shall the square be closed to cars?")).id
     await eventually(
         lambda: client.conversations.handle(conversation).status(live=True), lambda status: status.turn >= 1

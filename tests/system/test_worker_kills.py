@@ -13,13 +13,14 @@ import psutil
 import pytest
 from sqlalchemy import func, select
 
-from chaos.killable_stack import until
+from chaos.killable_stack import wait_until
 from tertulia.client.manifest import AgentSpec, GroupSpec, Manifest
-from tertulia.configuration import Configuration, find_running_stack
+from tertulia.configuration import Configuration
 from tertulia.core.ids import ConversationId
 from tertulia.core.status import ConversationStatus
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack, StackOptions
+from tertulia.running_stack import find_running_stack
 from tertulia.store.migrate import upgrade_async
 from tertulia.store.tables import selections
 from tertulia.testing import DirectClient
@@ -35,7 +36,7 @@ PERSONAS = {
     "Dora": "a gardener",
     "Host": "the host. Finish after 5 turns",
 }
-Line = tuple[int, int | None, str, str, str]
+MessageLine = tuple[int, int | None, str, str, str]
 Disturbance = Callable[[ConversationId], Awaitable[None]]
 
 
@@ -63,7 +64,9 @@ class ScriptedConversation:
     def __init__(self, client: DirectClient) -> None:
         self.client = client
 
-    async def run(self, disturb: Disturbance = _do_nothing, *, while_joining: Disturbance = _do_nothing) -> list[Line]:
+    async def run(
+        self, disturb: Disturbance = _do_nothing, *, while_joining: Disturbance = _do_nothing
+    ) -> list[MessageLine]:
         """Play it; the transcript without ids and times."""
         conversation = (await self.client.conversations.create(GROUP, "Shall the square be closed to cars?")).id
         await self._idle(conversation, rounds=1)
@@ -105,7 +108,7 @@ class ScriptedConversation:
         )
 
 
-async def transcript(client: DirectClient, conversation: str) -> list[Line]:
+async def transcript(client: DirectClient, conversation: str) -> list[MessageLine]:
     """Every message, as far as it does not tell of ids and times."""
     return [
         (message.seq, message.turn, message.role, message.sender, message.text)
@@ -159,7 +162,7 @@ async def scripted_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
 
 
 @pytest.fixture(scope="module")
-async def undisturbed(scripted_stack: ScriptedStack) -> list[Line]:
+async def baseline(scripted_stack: ScriptedStack) -> list[MessageLine]:
     """What is said when nobody is killed."""
     said = await scripted_stack.script.run()
     assert [line[0] for line in said] == list(range(1, len(said) + 1))
@@ -167,15 +170,15 @@ async def undisturbed(scripted_stack: ScriptedStack) -> list[Line]:
     return said
 
 
-async def test_worker_killed_during_model_call(scripted_stack: ScriptedStack, undisturbed: list[Line]) -> None:
-    await scripted_stack.model.behave(delay_ms=250)
+async def test_worker_killed_during_model_call(scripted_stack: ScriptedStack, baseline: list[MessageLine]) -> None:
+    await scripted_stack.model.set_behaviour(delay_ms=250)
     try:
-        assert await scripted_stack.script.run(scripted_stack.kill_worker_during_call) == undisturbed
+        assert await scripted_stack.script.run(scripted_stack.kill_worker_during_call) == baseline
     finally:
         await scripted_stack.model.reset()
 
 
-async def test_worker_killed_between_turns(scripted_stack: ScriptedStack, undisturbed: list[Line]) -> None:
+async def test_worker_killed_between_turns(scripted_stack: ScriptedStack, baseline: list[MessageLine]) -> None:
     moments = random.Random(3)
 
     async def three_times(conversation: ConversationId) -> None:
@@ -183,11 +186,11 @@ async def test_worker_killed_between_turns(scripted_stack: ScriptedStack, undist
             await asyncio.sleep(moments.random() * 0.2)
             await scripted_stack.kill_worker(conversation)
 
-    assert await scripted_stack.script.run(three_times) == undisturbed
+    assert await scripted_stack.script.run(three_times) == baseline
 
 
-async def test_worker_killed_during_member_change(scripted_stack: ScriptedStack, undisturbed: list[Line]) -> None:
-    assert await scripted_stack.script.run(while_joining=scripted_stack.kill_worker) == undisturbed
+async def test_worker_killed_during_member_change(scripted_stack: ScriptedStack, baseline: list[MessageLine]) -> None:
+    assert await scripted_stack.script.run(while_joining=scripted_stack.kill_worker) == baseline
 
 
 async def test_budget_is_exact_after_worker_kill(scripted_stack: ScriptedStack) -> None:
@@ -201,7 +204,7 @@ async def test_budget_is_exact_after_worker_kill(scripted_stack: ScriptedStack) 
     }
     client = scripted_stack.script.client
     await client.apply(Manifest(groups=(GroupSpec.model_validate(budgeted),)))
-    await scripted_stack.model.behave(delay_ms=200)
+    await scripted_stack.model.set_behaviour(delay_ms=200)
     try:
         conversation = (
             await client.conversations.create("A table with a budget", "Shall the square be closed to cars?")
@@ -239,13 +242,13 @@ async def test_killed_stack_resumes_conversation() -> None:
     assert len(said[0]) == 6
 
 
-async def _run_with_kill(command_line: CommandLine, kill: bool) -> list[Line]:
+async def _run_with_kill(command_line: CommandLine, kill: bool) -> list[MessageLine]:
     """One round under `tertulia up`, which is killed in its second model call and started anew if `kill`."""
     process = _up(command_line)
     try:
         async with _client(command_line) as (client, model):
             await client.apply(definitions())
-            await model.behave(delay_ms=300)
+            await model.set_behaviour(delay_ms=300)
             conversation = (await client.conversations.create(GROUP, "Shall the square be closed to cars?")).id
             await eventually(
                 model.calls, lambda calls: calls.answered >= 3 and calls.in_flight > 0, interval_seconds=0.005
@@ -254,7 +257,7 @@ async def _run_with_kill(command_line: CommandLine, kill: bool) -> list[Line]:
             _kill_process_tree(process)
             process = _up(command_line)
         async with _client(command_line) as (client, _):
-            await until(
+            await wait_until(
                 lambda: client.conversations.handle(conversation).status(live=True),
                 lambda status: status.stop_reason is not None,
                 seconds=90,

@@ -55,7 +55,7 @@ async def test_worker_process_stops_with_code_0(stack: Stack) -> None:
         )
         assert worker.stderr is not None
         async for line in worker.stderr:
-            if b"working on" in line:
+            if b"polling task queue" in line:
                 break
         worker.terminate()
         _, said = await worker.communicate()
@@ -63,7 +63,7 @@ async def test_worker_process_stops_with_code_0(stack: Stack) -> None:
         assert b"stopping" in said
 
 
-async def restart_seconds(tmp_path: Path, settle: float, life: float) -> float:
+async def restart_seconds(tmp_path: Path, settle_seconds: float, life: float) -> float:
     """Seconds from a SIGKILL, after that life, to the next start."""
     starts: list[float] = []
 
@@ -71,7 +71,9 @@ async def restart_seconds(tmp_path: Path, settle: float, life: float) -> float:
         if event.kind == "started":
             starts.append(monotonic())
 
-    program = Program(name="sleeper", command=SLEEPER, environment=dict(clean_environment()), settle=settle)
+    program = Program(
+        name="sleeper", command=SLEEPER, environment=dict(clean_environment()), settle_seconds=settle_seconds
+    )
     process = SupervisedProcess(program, tmp_path, note, lambda: None)
     await process.start()
     try:
@@ -85,6 +87,6 @@ async def restart_seconds(tmp_path: Path, settle: float, life: float) -> float:
 
 
 async def test_healthy_program_restarts_at_once(tmp_path: Path) -> None:
-    well = min([await restart_seconds(tmp_path, settle=0.05, life=0.3) for _ in range(4)])
-    ailing = min([await restart_seconds(tmp_path, settle=60, life=0.3) for _ in range(4)])
+    well = min([await restart_seconds(tmp_path, settle_seconds=0.05, life=0.3) for _ in range(4)])
+    ailing = min([await restart_seconds(tmp_path, settle_seconds=60, life=0.3) for _ in range(4)])
     assert well < 0.1 <= ailing

@@ -41,8 +41,8 @@ def failpoints(scripted_stack: ScriptedStack) -> Path:
 @asynccontextmanager
 async def running_conversation(scripted_stack: ScriptedStack, delay_ms: int) -> AsyncIterator[ConversationId]:
     """A conversation whose model calls take a while."""
-    await scripted_stack.model.zero()
-    await scripted_stack.model.behave(delay_ms=delay_ms)
+    await scripted_stack.model.clear_calls()
+    await scripted_stack.model.set_behaviour(delay_ms=delay_ms)
     conversation = (
         await scripted_stack.script.client.conversations.create(GROUP, "Shall the square be closed to cars?")
     ).id

@@ -215,7 +215,7 @@ async def test_missing_key_delays_turn(stack: Stack, model: OfflineModelControl)
     queue = fresh_queue()
     async with open_with_keys(stack, model, "a", queue=queue) as harness:
         group = await harness.group("Ana", "Ben", retry_initial_seconds=0.2)
-        await model.behave(delay_ms=30_000)
+        await model.set_behaviour(delay_ms=30_000)
         conversation = (await harness.client.conversations.create(group, "One.")).id
         await harness.wait_until(conversation, lambda status: status.speaking == harness.name("Ana"))
     await model.reset()

@@ -159,13 +159,13 @@ def test_keys_are_parsed_newest_first() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b64encode(A).decode(), "entry 1: expected id:base64; `tertulia encryption new-key` makes one"),
+        (b64encode(A).decode(), "entry 1: expected id:base64; `tertulia encryption new-key` creates a key"),
         (f"{key_entry('a', A)},", "entry 2: expected id:base64"),
         (f"{key_entry('a', A)},{key_entry('b c', B)}", "entry 2: expected id:base64"),
         (key_entry("x" * 33, A), "entry 1: expected id:base64"),
-        ("a:hush!hush", "entry 1: what follows the colon is not base64"),
-        (f"{key_entry('a', A)},{key_entry('b', B[:16])}", "entry 2: a key has 32 bytes, this one has 16"),
-        (f"{key_entry('a', A)},{key_entry('a', B)}", "entry 2: an entry before it has the same id"),
+        ("a:hush!hush", "entry 1: the text after the colon is not base64"),
+        (f"{key_entry('a', A)},{key_entry('b', B[:16])}", "entry 2: expected a key of 32 bytes, got 16"),
+        (f"{key_entry('a', A)},{key_entry('a', B)}", "entry 2: an earlier entry has the same id"),
     ],
 )
 def test_malformed_key_entry_is_not_shown(text: str, message: str) -> None:

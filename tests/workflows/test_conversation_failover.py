@@ -40,7 +40,7 @@ async def test_standby_replaces_failing_member(harness: WorkflowHarness) -> None
         cool_down_turns=4,
     )  # fmt: skip
     ben = harness.name("Ben")
-    await harness.model.behave(Fault(kind="server_error", times=5, match=Match(speaker=ben)))
+    await harness.model.set_behaviour(Fault(kind="server_error", times=5, match=Match(speaker=ben)))
     conversation = (await harness.client.conversations.create(group, "One.")).id
     status = await harness.wait_until_idle(conversation, seconds=60)
     turns = await harness.turns(conversation)
@@ -63,7 +63,7 @@ async def test_standby_replaces_failing_member(harness: WorkflowHarness) -> None
 
 async def test_failing_member_without_standby(harness: WorkflowHarness) -> None:
     group = await harness.group("Ana", "Ben", "Cleo", manager={"manager_type": "round_robin", "max_turns": 8})
-    await harness.model.behave(Fault(kind="server_error", match=Match(speaker=harness.name("Ben"))))
+    await harness.model.set_behaviour(Fault(kind="server_error", match=Match(speaker=harness.name("Ben"))))
     conversation = (await harness.client.conversations.create(group, "One.")).id
     status = await harness.wait_until_idle(conversation, seconds=40)
     speakers = [turn.speaker.rpartition("-")[0] for turn in spoken_turns(await harness.turns(conversation))]
@@ -75,7 +75,7 @@ async def test_failing_member_without_standby(harness: WorkflowHarness) -> None:
 async def test_reinstate_isolated_member(harness: WorkflowHarness) -> None:
     group = await harness.group("Ana", "Ben", isolate_after_failures=1, cool_down_turns=None, cool_down_seconds=None)
     ben = harness.name("Ben")
-    await harness.model.behave(Fault(kind="server_error", match=Match(speaker=ben)))
+    await harness.model.set_behaviour(Fault(kind="server_error", match=Match(speaker=ben)))
     conversation = (await harness.client.conversations.create(group, "One.")).id
     await harness.wait_until_idle(conversation)
     await harness.model.reset()
@@ -99,7 +99,7 @@ async def test_manager_outage_costs_no_turn(harness: WorkflowHarness) -> None:
         },
         cool_down_turns=3,
     )  # fmt: skip
-    await harness.model.behave(Fault(kind="server_error", times=5, match=Match(speaker=host)))
+    await harness.model.set_behaviour(Fault(kind="server_error", times=5, match=Match(speaker=host)))
     conversation = (await harness.client.conversations.create(group, "One.")).id
     status = await harness.wait_until_idle(conversation, seconds=60)
     turns = await harness.turns(conversation)
@@ -118,7 +118,7 @@ async def test_fallback_rule_without_managers(harness: WorkflowHarness) -> None:
     await harness.agents("Host", "Deputy")
     managers = {"manager_agent_id": harness.name("Host"), "fallback_manager_ids": [harness.name("Deputy")]}
     group = await harness.group("Ana", "Ben", "Cleo", manager={"manager_type": "dynamic", **managers, "max_turns": 6})
-    await harness.model.behave(Fault(kind="server_error", match=Match(tool="choose_next_participant")))
+    await harness.model.set_behaviour(Fault(kind="server_error", match=Match(tool="choose_next_participant")))
     conversation = (await harness.client.conversations.create(group, "One.")).id
     await harness.wait_until_idle(conversation, seconds=40)
     turns = await harness.turns(conversation)
@@ -129,7 +129,7 @@ async def test_fallback_rule_without_managers(harness: WorkflowHarness) -> None:
 
 async def test_outage_pauses_and_resumes(harness: WorkflowHarness) -> None:
     group = await harness.group("Ana", "Ben", "Cleo", probe_initial_seconds=0.4)
-    await harness.model.behave(Fault(kind="server_error"))
+    await harness.model.set_behaviour(Fault(kind="server_error"))
     conversation = (await harness.client.conversations.create(group, "One.")).id
     status = await harness.wait_until(conversation, lambda status: status.phase == "paused")
     assert status.paused_because == "no_available_participants"
@@ -148,7 +148,7 @@ async def test_outage_pauses_and_resumes(harness: WorkflowHarness) -> None:
 async def test_added_member_ends_outage(harness: WorkflowHarness) -> None:
     group = await harness.group("Ana", probe_initial_seconds=600)
     await harness.agents("Zoe")
-    await harness.model.behave(Fault(kind="server_error", match=Match(speaker=harness.name("Ana"))))
+    await harness.model.set_behaviour(Fault(kind="server_error", match=Match(speaker=harness.name("Ana"))))
     conversation = (await harness.client.conversations.create(group, "One.")).id
     await harness.wait_until(conversation, lambda status: status.phase == "paused")
     await harness.client.conversations.handle(conversation).members.add(harness.name("Zoe"))
@@ -162,7 +162,7 @@ async def _remove_during_call(
     group = await harness.group(
         "Ana", "Ben", "Cleo", manager={"manager_type": "round_robin", "max_turns": 3}, **settings
     )
-    await harness.model.behave(delay_ms=6_000 if policy == "cancel" else 1_500)
+    await harness.model.set_behaviour(delay_ms=6_000 if policy == "cancel" else 1_500)
     conversation = (await harness.client.conversations.create(group, "One.")).id
     await harness.wait_until(conversation, lambda status: status.speaking == harness.name("Ana"))
     await harness.client.conversations.handle(conversation).members.remove(harness.name("Ana"), in_flight=policy)
@@ -171,7 +171,7 @@ async def _remove_during_call(
             conversation, lambda status: status.speaking == harness.name("Ben"), seconds=5
         )
     await harness.wait_until(conversation, lambda status: status.turn >= 1)
-    await harness.model.behave(delay_ms=0)
+    await harness.model.set_behaviour(delay_ms=0)
     status = await harness.wait_until_idle(conversation)
     first = (await harness.turns(conversation))[0]
     assert harness.name("Ana") not in {one.name for one in status.roster.members}

@@ -29,7 +29,7 @@ async def run_histories(harness: WorkflowHarness, conversation: str) -> list[Wor
 async def test_continue_as_new_loses_nothing(harness: WorkflowHarness) -> None:
     await harness.agents("Dora")
     group = await harness.group("Ana", "Ben", "Cleo", manager=ENDLESS_ROUND)
-    await harness.model.behave(delay_ms=5)
+    await harness.model.set_behaviour(delay_ms=5)
     conversation = (await harness.client.conversations.create(group, "One.", continue_as_new_after_turns=4)).id
     posts = [f"post {number}" for number in range(40)]
     for number, post in enumerate(posts):

@@ -36,18 +36,18 @@ async def test_one_group_cannot_starve_another(harness_with_one_call: WorkflowHa
     harness = harness_with_one_call
     many, few = [await harness.group(name, manager={"manager_type": "round_robin"}) for name in ("Ana", "Ben")]
     # The one call that runs holds all others up until everyone waits.
-    await harness.model.behave(delay_ms=15_000)
+    await harness.model.set_behaviour(delay_ms=15_000)
     first = await asyncio.gather(*(start(harness, many, "One.") for _ in range(60)))
     await eventually(lambda: _are_all_queued(harness, first), bool, seconds=60)
     second = await asyncio.gather(*(start(harness, few, "Two.") for _ in range(6)))
     await eventually(lambda: _are_all_queued(harness, second), bool, seconds=60)
-    await harness.model.behave(delay_ms=50)
+    await harness.model.set_behaviour(delay_ms=50)
     await asyncio.gather(*(harness.client.scope.workflow_handle(one).result() for one in second))
     last = max(await _commit_times(harness, second))
     waiting = 60 - sum(taken <= last for taken in await _commit_times(harness, first))
     # First come, first served would leave none or one.
     assert waiting >= 10, f"only {waiting} turns of the first group were still waiting when the second had all its 6"
-    await harness.model.behave(delay_ms=0)
+    await harness.model.set_behaviour(delay_ms=0)
     await asyncio.gather(*(harness.client.scope.workflow_handle(one).result() for one in first))
 
 
@@ -83,7 +83,7 @@ async def test_rate_limit_holds_across_workers(stack: Stack, model: OfflineModel
 
 async def test_pending_messages_are_bounded(harness: WorkflowHarness) -> None:
     group = await harness.group("Ana", max_pending_messages=3)
-    await harness.model.behave(delay_ms=3_000)
+    await harness.model.set_behaviour(delay_ms=3_000)
     conversation = (await harness.client.conversations.create(group, "One.")).id
     await harness.wait_until(conversation, lambda status: status.speaking is not None)
     for number in range(3):

@@ -35,7 +35,7 @@ async def test_manager_finishes_the_round(harness: WorkflowHarness) -> None:
 
 async def test_bad_choice_is_fed_back(harness: WorkflowHarness) -> None:
     group = await _create_managed_group(harness, max_turns=1)
-    await harness.model.behave(Fault(kind="bad_choice", times=1, match=Match(tool="choose_next_participant")))
+    await harness.model.set_behaviour(Fault(kind="bad_choice", times=1, match=Match(tool="choose_next_participant")))
     conversation = (await harness.client.conversations.create(group, "One.")).id
     await harness.wait_until_idle(conversation)
     turn = (await harness.turns(conversation))[0]
@@ -45,19 +45,19 @@ async def test_bad_choice_is_fed_back(harness: WorkflowHarness) -> None:
 
 async def test_bad_choices_use_fallback_rule(harness: WorkflowHarness) -> None:
     group = await _create_managed_group(harness, max_turns=4, max_selection_attempts=2)
-    await harness.model.behave(Fault(kind="bad_choice", match=Match(tool="choose_next_participant")))
+    await harness.model.set_behaviour(Fault(kind="bad_choice", match=Match(tool="choose_next_participant")))
     conversation = (await harness.client.conversations.create(group, "One.")).id
     await harness.wait_until_idle(conversation)
     turns = await harness.turns(conversation)
     assert [turn.speaker for turn in turns] == [harness.name(short) for short in ("Ana", "Ben", "Cleo", "Ana")]
     assert {turn.chosen_by for turn in turns} == {"fallback"}
     assert "after 2 attempts" in turns[0].reason
-    assert "least recently heard" in turns[0].reason
+    assert "has waited longest" in turns[0].reason
 
 
 async def test_manager_model_outage_loses_no_turn(harness: WorkflowHarness) -> None:
     group = await _create_managed_group(harness, max_turns=3)
-    await harness.model.behave(Fault(kind="server_error", match=Match(speaker=harness.name("Host"))))
+    await harness.model.set_behaviour(Fault(kind="server_error", match=Match(speaker=harness.name("Host"))))
     conversation = (await harness.client.conversations.create(group, "One.")).id
     await harness.wait_until_idle(conversation)
     turns = await harness.turns(conversation)

@@ -63,7 +63,7 @@ async def test_intake_decides_about_posts_in_a_round(
     harness: WorkflowHarness, intake: str, order: list[str], rounds: int
 ) -> None:
     group = await harness.group("Ana", "Ben", intake=intake)
-    await harness.model.behave(delay_ms=400)
+    await harness.model.set_behaviour(delay_ms=400)
     conversation = (await harness.client.conversations.create(group, "One.")).id
     await harness.wait_until(conversation, lambda status: status.speaking == harness.name("Ana"))
     await harness.client.conversations.handle(conversation).post("first")
@@ -76,7 +76,7 @@ async def test_intake_decides_about_posts_in_a_round(
 
 async def test_late_post_starts_a_new_round(harness: WorkflowHarness) -> None:
     group = await harness.group("Ana", "Ben")
-    await harness.model.behave(delay_ms=400)
+    await harness.model.set_behaviour(delay_ms=400)
     conversation = (await harness.client.conversations.create(group, "One.")).id
     await harness.wait_until(conversation, lambda status: status.speaking == harness.name("Ben"))
     await harness.client.conversations.handle(conversation).post("late")
@@ -125,7 +125,7 @@ async def test_all_passing_ends_round(harness: WorkflowHarness) -> None:
 
 async def test_failing_member_is_skipped(harness: WorkflowHarness) -> None:
     group = await harness.group("Ana", "Ben", "Cleo")
-    await harness.model.behave(Fault(kind="server_error", match=Match(speaker=harness.name("Ben"))))
+    await harness.model.set_behaviour(Fault(kind="server_error", match=Match(speaker=harness.name("Ben"))))
     conversation = (await harness.client.conversations.create(group, "One.")).id
     await harness.wait_until_idle(conversation)
     turns = await harness.turns(conversation)
@@ -141,7 +141,7 @@ async def test_outage_pauses_until_resume(harness: WorkflowHarness) -> None:
     group = await harness.group(
         "Ana", "Ben", manager={"manager_type": "round_robin", "max_turns": 4}, probe_initial_seconds=600
     )
-    await harness.model.behave(Fault(kind="server_error"))
+    await harness.model.set_behaviour(Fault(kind="server_error"))
     conversation = (await harness.client.conversations.create(group, "One.")).id
     status = await harness.wait_until(conversation, lambda status: status.phase == "paused")
     assert status.paused_because == "no_available_participants"
@@ -153,7 +153,7 @@ async def test_outage_pauses_until_resume(harness: WorkflowHarness) -> None:
 
 async def test_rate_limit_retry_after_is_awaited(harness: WorkflowHarness) -> None:
     group = await harness.group("Ana")
-    await harness.model.behave(Fault(kind="rate_limit", times=1, retry_after_s=0.7))
+    await harness.model.set_behaviour(Fault(kind="rate_limit", times=1, retry_after_s=0.7))
     conversation = (await harness.client.conversations.create(group, "One.")).id
     await harness.wait_until_idle(conversation)
     turn = (await harness.turns(conversation))[0]
@@ -164,7 +164,7 @@ async def test_rate_limit_retry_after_is_awaited(harness: WorkflowHarness) -> No
 
 async def test_pause_at_turn_boundary_and_resume(harness: WorkflowHarness) -> None:
     group = await harness.group("Ana", "Ben", "Cleo")
-    await harness.model.behave(delay_ms=300)
+    await harness.model.set_behaviour(delay_ms=300)
     conversation = (await harness.client.conversations.create(group, "One.")).id
     await harness.wait_until(conversation, lambda status: status.speaking == harness.name("Ana"))
     await harness.client.conversations.handle(conversation).pause("lunch")
@@ -191,7 +191,7 @@ async def test_pause_idle_conversation_is_shown(harness: WorkflowHarness) -> Non
 
 async def test_stop_finishes_turn_and_records_posts(harness: WorkflowHarness) -> None:
     group = await harness.group("Ana", "Ben", "Cleo", intake="queue")
-    await harness.model.behave(delay_ms=300)
+    await harness.model.set_behaviour(delay_ms=300)
     conversation = (await harness.client.conversations.create(group, "One.")).id
     await harness.wait_until(conversation, lambda status: status.speaking == harness.name("Ana"))
     await harness.client.conversations.handle(conversation).post("unanswered")
@@ -205,7 +205,7 @@ async def test_stop_finishes_turn_and_records_posts(harness: WorkflowHarness) ->
 
 async def test_cancel_closes_conversation(harness: WorkflowHarness) -> None:
     group = await harness.group("Ana", "Ben")
-    await harness.model.behave(delay_ms=5_000)
+    await harness.model.set_behaviour(delay_ms=5_000)
     conversation = (await harness.client.conversations.create(group, "One.")).id
     await harness.wait_until(conversation, lambda status: status.speaking == harness.name("Ana"))
     await harness.client.scope.workflow_handle(conversation).cancel()

@@ -161,7 +161,7 @@ async def test_deleted_agent_leaves_with_full_queue(harness: WorkflowHarness) ->
     guest = await create_agent(harness, "Guest")
     await harness.client.conversations.handle(talk).members.add(guest)
     await harness.wait_until(talk, lambda status: "Guest" in short_names(status))
-    await harness.model.behave(delay_ms=6_000)
+    await harness.model.set_behaviour(delay_ms=6_000)
     await harness.client.conversations.handle(talk).post("Who is that?")
     await harness.wait_until(talk, lambda status: status.speaking is not None)
     for number in range(MAX_PENDING_CHANGES):
@@ -170,7 +170,7 @@ async def test_deleted_agent_leaves_with_full_queue(harness: WorkflowHarness) ->
     with pytest.raises(CommandRefused, match=f"{MAX_PENDING_CHANGES} changes of members wait already"):
         await harness.client.conversations.handle(talk).members.mute(group.agent_ids[0])
     await delete_agent_everywhere(harness.client.scope, guest)
-    await harness.model.behave(delay_ms=0)
+    await harness.model.set_behaviour(delay_ms=0)
     await harness.wait_until(talk, lambda status: short_names(status) == ["Ana", "Ben"])
 
 
@@ -178,11 +178,11 @@ async def test_group_change_applies_at_turn_boundary(harness: WorkflowHarness) -
     group = await find_group(
         harness.client.scope.database, DEFAULT_ORGANISATION, await harness.group("Ana", "Ben", "Cleo")
     )
-    await harness.model.behave(delay_ms=1_500)
+    await harness.model.set_behaviour(delay_ms=1_500)
     talk = (await harness.client.conversations.create(group.id, "Hello.")).id
     await harness.wait_until(talk, lambda status: (status.speaking or "").startswith("Ana"))
     await patch_group(harness, group.id, agent_ids=[group.agent_ids[0], group.agent_ids[2]])
-    await harness.model.behave(delay_ms=0)
+    await harness.model.set_behaviour(delay_ms=0)
     await harness.wait_until_idle(talk)
     assert "Ben" not in await harness.speakers(talk)
     assert (await harness.speakers(talk))[:2] == ["Ana", "Cleo"]

@@ -17,7 +17,7 @@ from tests.harness.workflow_harness import WorkflowHarness
 async def test_member_change_applies_at_turn_boundary(harness: WorkflowHarness) -> None:
     await harness.agents("Dora")
     group = await harness.group("Ana", "Ben", "Cleo", manager={"manager_type": "round_robin", "max_turns": 6})
-    await harness.model.behave(delay_ms=300)
+    await harness.model.set_behaviour(delay_ms=300)
     conversation = (await harness.client.conversations.create(group, "One.")).id
     await harness.wait_until(conversation, lambda status: status.speaking == harness.name("Ana"))
     receipt = await harness.client.conversations.handle(conversation).members.add(harness.name("Dora"), position=1)
@@ -223,7 +223,7 @@ async def test_random_commands_keep_order_and_fairness(
     group = await harness.group_of(
         [harness.name(short) for short in shorts[:5]], {"manager_type": "round_robin", "max_turns": 100_000}
     )
-    await harness.model.behave(delay_ms=20)
+    await harness.model.set_behaviour(delay_ms=20)
     conversation = (await harness.client.conversations.create(group, "One.")).id
     accepted, refused = await _fifty_commands(harness, conversation, shorts)
     assert len(accepted) + len(refused) == 50

@@ -2,18 +2,16 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.worker import Replayer
 
-from tertulia.activities.provider import ModelProvider
-from tertulia.activities.worker_liveness import WorkerLivenessMonitor
 from tertulia.configuration import Configuration
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
-from tertulia.store.database import Database
 from tertulia.testing import DirectClient
-from tertulia.worker import build_workers, connect
+from tertulia.worker import build_workers, connect, open_worker_resources
 from tertulia.workflows.plugin import TertuliaPlugin
 from tests.harness.polling import eventually
 from tests.harness.workflow_harness import WorkflowHarness
@@ -29,15 +27,11 @@ async def test_turn_end_precedes_later_message(stack: Stack, model: OfflineModel
     configuration = Configuration.from_environment(environment)
     async with AsyncExitStack() as resources:
         client = await resources.enter_async_context(DirectClient.open(configuration))
-        database = await resources.enter_async_context(Database(configuration.database_url))
-        monitor = await resources.enter_async_context(WorkerLivenessMonitor(database, client.scope.temporal))
-        endpoint = configuration.model_endpoint
-        provider = ModelProvider(endpoint.base_url, endpoint.api_key, configuration.default_model)
-        resources.push_async_callback(provider.close)
-        conversing, speaking = build_workers(client.scope.temporal, configuration, database, provider, monitor)
+        opened = await resources.enter_async_context(open_worker_resources(client.scope.temporal, configuration))
+        conversing, speaking = build_workers(opened)
         await resources.enter_async_context(speaking)
         harness = WorkflowHarness(client, model)
-        await model.behave(delay_ms=2_000)
+        await model.set_behaviour(delay_ms=2_000)
         async with conversing:
             talk = (await client.conversations.create(await harness.group("Ana"), "Hello.")).id
             await harness.wait_until(talk, lambda status: status.speaking is not None)
@@ -49,7 +43,7 @@ async def test_turn_end_precedes_later_message(stack: Stack, model: OfflineModel
         await eventually(is_task_waiting, bool)
         posted = asyncio.create_task(client.conversations.handle(talk).post("And now?"))
         await asyncio.sleep(0.5)
-        conversing, _ = build_workers(await connect(configuration), configuration, database, provider, monitor)
+        conversing, _ = build_workers(replace(opened, client=await connect(configuration)))
         async with conversing:
             await posted
             await harness.wait_until_idle(talk, rounds=2)

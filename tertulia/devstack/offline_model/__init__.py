@@ -1,19 +1,19 @@
 """The offline model: an OpenAI-compatible server that stands in when no provider is configured. It is deterministic."""
 
 from tertulia.devstack.offline_model.answers import TERSE_MODEL
-from tertulia.devstack.offline_model.call_log import Calls
+from tertulia.devstack.offline_model.call_log import CallCounts
 from tertulia.devstack.offline_model.control import OfflineModelControl
 from tertulia.devstack.offline_model.faults import Behaviour, Fault, FaultKind, Match
-from tertulia.devstack.offline_model.serve import OfflineModel, serving
+from tertulia.devstack.offline_model.serve import OfflineModel, open_offline_model
 
 __all__ = [
     "TERSE_MODEL",
     "Behaviour",
-    "Calls",
+    "CallCounts",
     "Fault",
     "FaultKind",
     "Match",
     "OfflineModel",
     "OfflineModelControl",
-    "serving",
+    "open_offline_model",
 ]

@@ -7,12 +7,12 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from tertulia.devstack.offline_model.manager import CHOOSE, FINISH, candidates_of, choose, participant_field
-from tertulia.devstack.offline_model.phrases import topic_of
+from tertulia.devstack.offline_model.manager import CHOOSE, FINISH, choose_speaker, find_candidates, participant_field
+from tertulia.devstack.offline_model.phrases import find_topic
 from tertulia.devstack.offline_model.protocol import ChatRequest, Function
-from tertulia.devstack.offline_model.schemas import Synthesis
-from tertulia.devstack.offline_model.speech import speak
-from tertulia.devstack.offline_model.transcript import Conversation, read_conversation
+from tertulia.devstack.offline_model.schemas import SchemaValueGenerator
+from tertulia.devstack.offline_model.speech import compose_speech
+from tertulia.devstack.offline_model.transcript import Conversation, parse_conversation
 
 TERSE_MODEL = "offline-terse"
 CHARS_PER_TOKEN = 4
@@ -23,7 +23,7 @@ _USE_TOOL = re.compile(r"\buse the tool [\"'`“]?([\w.-]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ToolCall:
     """A call of a function, its arguments as JSON text."""
 
     name: str
@@ -35,7 +35,7 @@ class Answer:
     """One choice of a completion."""
 
     text: str | None
-    call: Call | None = None
+    call: ToolCall | None = None
     finish_reason: FinishReason = "stop"
 
 
@@ -46,32 +46,36 @@ def answer(request: ChatRequest, digest: bytes) -> tuple[Answer, str]:
         InvalidRequest: a tool call is demanded that cannot be made.
     """
     seed = int.from_bytes(digest[:4], "big")
-    functions = request.must_call()
-    candidates = candidates_of(functions)
-    conversation = read_conversation(request, candidates)
-    functions = functions or _asked_for(request, conversation)
+    functions = request.required_functions()
+    candidates = find_candidates(functions)
+    conversation = parse_conversation(request, candidates)
+    functions = functions or _find_requested_tools(request, conversation)
     if functions:
-        return Answer(None, _call(functions, candidates, conversation, seed), "tool_calls"), conversation.me
-    return _within(_words(request, conversation, seed), request.token_limit), conversation.me
+        return Answer(
+            None, _create_tool_call(functions, candidates, conversation, seed), "tool_calls"
+        ), conversation.own_name
+    return _truncate(_generate_text(request, conversation, seed), request.token_limit), conversation.own_name
 
 
-def _words(request: ChatRequest, conversation: Conversation, seed: int) -> str:
+def _generate_text(request: ChatRequest, conversation: Conversation, seed: int) -> str:
     wanted = request.response_format
     if wanted is not None and wanted.type == "json_schema" and wanted.json_schema:
-        return _json(Synthesis(wanted.json_schema.schema_, topic_of(conversation.subject), seed).value())
+        return _to_json(
+            SchemaValueGenerator(wanted.json_schema.schema_, find_topic(conversation.subject), seed).value()
+        )
     if request.model == TERSE_MODEL:
-        return f"This is {conversation.me or 'the offline model'}, in brief: {seed:08x}."
-    speech = speak(conversation, seed)
-    return _json({"answer": speech}) if wanted is not None and wanted.type == "json_object" else speech
+        return f"This is {conversation.own_name or 'the offline model'}, in brief: {seed:08x}."
+    speech = compose_speech(conversation, seed)
+    return _to_json({"answer": speech}) if wanted is not None and wanted.type == "json_object" else speech
 
 
-def _within(text: str, token_limit: int | None) -> Answer:
+def _truncate(text: str, token_limit: int | None) -> Answer:
     if token_limit is None or len(text) <= token_limit * CHARS_PER_TOKEN:
         return Answer(text)
     return Answer(text[: token_limit * CHARS_PER_TOKEN], finish_reason="length")
 
 
-def _asked_for(request: ChatRequest, conversation: Conversation) -> list[Function]:
+def _find_requested_tools(request: ChatRequest, conversation: Conversation) -> list[Function]:
     """A tool that is on offer, not forced, and asked for by name in the last words."""
     if not request.tools or request.tool_choice == "none" or conversation.last is None:
         return []
@@ -81,17 +85,19 @@ def _asked_for(request: ChatRequest, conversation: Conversation) -> list[Functio
     return [tool.function for tool in request.tools if tool.function.name == name]
 
 
-def _call(functions: list[Function], candidates: tuple[str, ...], conversation: Conversation, seed: int) -> Call:
+def _create_tool_call(
+    functions: list[Function], candidates: tuple[str, ...], conversation: Conversation, seed: int
+) -> ToolCall:
     by_name = {function.name: function for function in functions}
     if not candidates:
         function = functions[0]
-        made = Synthesis(function.parameters, topic_of(conversation.subject), seed).value()
-        return Call(function.name, _json(made))
-    choice = choose(conversation, candidates, may_finish=FINISH in by_name)
+        made = SchemaValueGenerator(function.parameters, find_topic(conversation.subject), seed).value()
+        return ToolCall(function.name, _to_json(made))
+    choice = choose_speaker(conversation, candidates, may_finish=FINISH in by_name)
     if choice.name is None:
-        return Call(FINISH, _json({"reason": choice.reason}))
-    return Call(CHOOSE, _json({participant_field(functions): choice.name, "reason": choice.reason}))
+        return ToolCall(FINISH, _to_json({"reason": choice.reason}))
+    return ToolCall(CHOOSE, _to_json({participant_field(functions): choice.name, "reason": choice.reason}))
 
 
-def _json(value: JsonValue) -> str:
+def _to_json(value: JsonValue) -> str:
     return json.dumps(value, ensure_ascii=False)

@@ -6,10 +6,10 @@ from pydantic import BaseModel, ConfigDict
 
 MAX_DIGESTS = 100_000
 _MAX_NAMES = 10_000
-_OTHERS = "(others)"
+_OTHER_NAMES = "(others)"
 
 
-class Calls(BaseModel):
+class CallCounts(BaseModel):
     """The calls since the start, or since they were zeroed."""
 
     model_config = ConfigDict(frozen=True)
@@ -25,29 +25,29 @@ class Calls(BaseModel):
     by_speaker: dict[str, int]
 
 
-class Ledger:
+class CallLog:
     """Keeps the count."""
 
     def __init__(self) -> None:
         self._in_flight = 0
-        self.zero()
+        self.clear_calls()
 
-    def zero(self) -> None:
+    def clear_calls(self) -> None:
         """Forget all calls but those in flight."""
         self._total = self._answered_count = self._repeated = 0
         self._by_model: Counter[str] = Counter()
         self._by_speaker: Counter[str] = Counter()
         self._answered: OrderedDict[bytes, None] = OrderedDict()
 
-    def begin(self, digest: bytes, model: str, speaker: str) -> None:
+    def record_start(self, digest: bytes, model: str, speaker: str) -> None:
         """A valid request has come."""
         self._in_flight += 1
         self._total += 1
         self._repeated += digest in self._answered
-        _count(self._by_model, model)
-        _count(self._by_speaker, speaker)
+        _increment(self._by_model, model)
+        _increment(self._by_speaker, speaker)
 
-    def end(self) -> None:
+    def record_end(self) -> None:
         """A request is over, whatever became of it."""
         self._in_flight -= 1
 
@@ -58,9 +58,9 @@ class Ledger:
         if len(self._answered) > MAX_DIGESTS:
             self._answered.popitem(last=False)
 
-    def calls(self) -> Calls:
+    def calls(self) -> CallCounts:
         """The count as it stands."""
-        return Calls(
+        return CallCounts(
             total=self._total,
             answered=self._answered_count,
             repeated=self._repeated,
@@ -70,5 +70,5 @@ class Ledger:
         )
 
 
-def _count(counter: Counter[str], name: str) -> None:
-    counter[name if name in counter or len(counter) < _MAX_NAMES else _OTHERS] += 1
+def _increment(counter: Counter[str], name: str) -> None:
+    counter[name if name in counter or len(counter) < _MAX_NAMES else _OTHER_NAMES] += 1

@@ -4,7 +4,7 @@ import asyncio
 import http.client
 from urllib.parse import urlsplit
 
-from tertulia.devstack.offline_model.call_log import Calls
+from tertulia.devstack.offline_model.call_log import CallCounts
 from tertulia.devstack.offline_model.faults import Behaviour, Fault
 
 _TIMEOUT_SECONDS = 10
@@ -22,37 +22,37 @@ class OfflineModelControl:
         self._host = parts.hostname or "127.0.0.1"
         self._port = parts.port or 80
 
-    async def behave(self, *faults: Fault, delay_ms: int | None = None) -> Behaviour:
+    async def set_behaviour(self, *faults: Fault, delay_ms: int | None = None) -> Behaviour:
         """Replace what it was told before: these faults, and this delay before each answer (null = as at its start).
 
         Raises:
             OSError: it cannot be reached.
             ValueError: it refused, with its message.
         """
-        told = Behaviour(delay_ms=delay_ms, faults=faults)
-        answer = await self._ask("POST", "behaviour", told.model_dump_json().encode())
+        requested = Behaviour(delay_ms=delay_ms, faults=faults)
+        answer = await self._request("POST", "behaviour", requested.model_dump_json().encode())
         return Behaviour.model_validate_json(answer)
 
-    async def behaviour(self) -> Behaviour:
+    async def get_behaviour(self) -> Behaviour:
         """What is in force, with the times that each fault has left."""
-        return Behaviour.model_validate_json(await self._ask("GET", "behaviour"))
+        return Behaviour.model_validate_json(await self._request("GET", "behaviour"))
 
     async def reset(self) -> None:
         """Behave as at the start."""
-        await self._ask("DELETE", "behaviour")
+        await self._request("DELETE", "behaviour")
 
-    async def calls(self) -> Calls:
+    async def calls(self) -> CallCounts:
         """The calls since the start, or since they were zeroed."""
-        return Calls.model_validate_json(await self._ask("GET", "calls"))
+        return CallCounts.model_validate_json(await self._request("GET", "calls"))
 
-    async def zero(self) -> None:
+    async def clear_calls(self) -> None:
         """Forget all calls but those in flight."""
-        await self._ask("DELETE", "calls")
+        await self._request("DELETE", "calls")
 
-    async def _ask(self, method: str, what: str, body: bytes | None = None) -> bytes:
-        return await asyncio.to_thread(self._ask_blocking, method, f"/control/{what}", body)
+    async def _request(self, method: str, resource: str, body: bytes | None = None) -> bytes:
+        return await asyncio.to_thread(self._request_blocking, method, f"/control/{resource}", body)
 
-    def _ask_blocking(self, method: str, path: str, body: bytes | None) -> bytes:
+    def _request_blocking(self, method: str, path: str, body: bytes | None) -> bytes:
         connection = http.client.HTTPConnection(self._host, self._port, timeout=_TIMEOUT_SECONDS)
         try:
             connection.request(method, path, body)

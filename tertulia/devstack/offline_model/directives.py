@@ -18,16 +18,16 @@ _LINK = r"[\s,]+(?:(?:please|you|then|simply|just|should|must|always|also|always
 _GAP = r"[^.?;:\n]{0,30}?"
 _ENDING = r"(?i:finish|end|stop|close|conclude|wrap|enough)"
 
-_SAY_AFTER = re.compile(f"{_SAY}{_TOKEN}{_GAP}{_AFTER}")
-_AFTER_SAY = re.compile(f"{_AFTER}{_LINK}{_SAY}{_TOKEN}")
-_PASS_AFTER = re.compile(rf"\b[Pp]ass\b{_GAP}{_AFTER}")
-_AFTER_PASS = re.compile(rf"{_AFTER}{_LINK}pass\b")
-_FINISH_AFTER = re.compile(rf"{_ENDING}[^.?\n]{{0,60}}?{_AFTER}")
-_ANY_AFTER = re.compile(_AFTER)
+_SAY_THEN_COUNT = re.compile(f"{_SAY}{_TOKEN}{_GAP}{_AFTER}")
+_COUNT_THEN_SAY = re.compile(f"{_AFTER}{_LINK}{_SAY}{_TOKEN}")
+_PASS_THEN_COUNT = re.compile(rf"\b[Pp]ass\b{_GAP}{_AFTER}")
+_COUNT_THEN_PASS = re.compile(rf"{_AFTER}{_LINK}pass\b")
+_FINISH_THEN_COUNT = re.compile(rf"{_ENDING}[^.?\n]{{0,60}}?{_AFTER}")
+_COUNT_ONLY = re.compile(_AFTER)
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class Directives:
     """What is to happen once so many members' messages follow the last words from outside."""
 
     finish_after: int | None = None
@@ -38,24 +38,24 @@ class Wishes:
     """A participant's: say PASS and nothing else."""
 
 
-def read_wishes(instructions: str) -> Wishes:
+def parse_directives(instructions: str) -> Directives:
     """Find the wishes in a system prompt; a termination word that is only mentioned is no wish."""
     if "fter" not in instructions:
-        return Wishes()
-    said = _SAY_AFTER.search(instructions) or _AFTER_SAY.search(instructions)
-    passed = _PASS_AFTER.search(instructions) or _AFTER_PASS.search(instructions)
-    finish = _FINISH_AFTER.search(instructions) or _ANY_AFTER.search(instructions)
-    word = said and (said["quoted"] or said["plain"])
-    pass_after = _count(said if word == "PASS" else passed)
-    count = _count(said)
-    return Wishes(
-        finish_after=_count(finish),
+        return Directives()
+    say_match = _SAY_THEN_COUNT.search(instructions) or _COUNT_THEN_SAY.search(instructions)
+    pass_match = _PASS_THEN_COUNT.search(instructions) or _COUNT_THEN_PASS.search(instructions)
+    finish_match = _FINISH_THEN_COUNT.search(instructions) or _COUNT_ONLY.search(instructions)
+    word = say_match and (say_match["quoted"] or say_match["plain"])
+    pass_after = _read_count(say_match if word == "PASS" else pass_match)
+    count = _read_count(say_match)
+    return Directives(
+        finish_after=_read_count(finish_match),
         say_after=(word, count) if word and word != "PASS" and count is not None else None,
         pass_after=pass_after,
     )
 
 
-def _count(match: re.Match[str] | None) -> int | None:
+def _read_count(match: re.Match[str] | None) -> int | None:
     if match is None:
         return None
     number = match["number"]

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from tertulia.devstack.offline_model.answers import Answer, Call
+from tertulia.devstack.offline_model.answers import Answer, ToolCall
 
 FaultKind = Literal[
     "rate_limit",
@@ -22,17 +22,17 @@ FaultKind = Literal[
     "disconnect",
 ]
 
-NOBODY = "Nobody Of That Name"
-BROKEN = "\ue0ff"
+UNKNOWN_CANDIDATE = "Nobody Of That Name"
+INVALID_UTF8_MARK = "\ue0ff"
 """Stands in a text where the bytes on the wire are to be no UTF-8."""
 _DEFAULT_SIZE = 100_000
 
 
-class _Told(BaseModel):
+class _ControlModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Match(_Told):
+class Match(_ControlModel):
     """Which requests a fault strikes; what is not given matches all."""
 
     model: str | None = None
@@ -42,7 +42,7 @@ class Match(_Told):
     """The name of a tool on offer."""
 
 
-class Fault(_Told):
+class Fault(_ControlModel):
     """One way to misbehave."""
 
     kind: FaultKind
@@ -57,7 +57,7 @@ class Fault(_Told):
     """How many bytes an `oversize` speech has; 100,000 without it."""
 
 
-class Behaviour(_Told):
+class Behaviour(_ControlModel):
     """All that the offline model is told at once; it replaces what it was told before."""
 
     delay_ms: NonNegativeInt | None = Field(default=None, le=3_600_000)
@@ -66,7 +66,7 @@ class Behaviour(_Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class FaultTarget:
     """What a fault is matched against."""
 
     model: str
@@ -74,20 +74,20 @@ class Asked:
     tools: frozenset[str]
 
 
-class Conduct:
+class FaultInjector:
     """The behaviour in force, and how often each fault may still strike."""
 
     def __init__(self, delay_ms: int = 0) -> None:
-        self._initial = Behaviour(delay_ms=delay_ms)
+        self._initial_behaviour = Behaviour(delay_ms=delay_ms)
         self.reset()
 
     def reset(self) -> None:
         """Behave as at the start."""
-        self.follow(self._initial)
+        self.set_behaviour(self._initial_behaviour)
 
-    def follow(self, behaviour: Behaviour) -> None:
+    def set_behaviour(self, behaviour: Behaviour) -> None:
         """Behave so from now on."""
-        delay_ms = self._initial.delay_ms if behaviour.delay_ms is None else behaviour.delay_ms
+        delay_ms = self._initial_behaviour.delay_ms if behaviour.delay_ms is None else behaviour.delay_ms
         self._delay_ms = delay_ms or 0
         self._faults = list(behaviour.faults)
 
@@ -100,20 +100,20 @@ class Conduct:
         own = fault.delay_ms if fault else None
         return (self._delay_ms if own is None else own) / 1000
 
-    def strike(self, asked: Asked) -> Fault | None:
+    def take_fault(self, asked: FaultTarget) -> Fault | None:
         """The fault for this request, used up by one; none = behave."""
-        for place, fault in enumerate(self._faults):
+        for index, fault in enumerate(self._faults):
             if not _matches(fault.match, asked):
                 continue
             if fault.times == 1:
-                del self._faults[place]
+                del self._faults[index]
             elif fault.times is not None:
-                self._faults[place] = fault.model_copy(update={"times": fault.times - 1})
+                self._faults[index] = fault.model_copy(update={"times": fault.times - 1})
             return fault
         return None
 
 
-def _matches(match: Match, asked: Asked) -> bool:
+def _matches(match: Match, asked: FaultTarget) -> bool:
     return (
         (match.model is None or match.model == asked.model)
         and (match.speaker is None or match.speaker.casefold() == asked.speaker.casefold())
@@ -121,7 +121,7 @@ def _matches(match: Match, asked: Asked) -> bool:
     )
 
 
-def spoil(answer: Answer, fault: Fault, candidate_field: str) -> Answer:
+def apply_fault(answer: Answer, fault: Fault, candidate_field: str) -> Answer:
     """The answer as this fault leaves it; a fault that does not touch the words changes nothing."""
     text = answer.text or ""
     match fault.kind:
@@ -132,16 +132,16 @@ def spoil(answer: Answer, fault: Fault, candidate_field: str) -> Answer:
         case "content_filter":
             return Answer("", finish_reason="content_filter")
         case "bad_choice" if answer.call:
-            arguments = f'{{"{candidate_field}": "{NOBODY}", "reason": "told to"}}'
-            return replace(answer, call=Call(answer.call.name, arguments))
+            arguments = f'{{"{candidate_field}": "{UNKNOWN_CANDIDATE}", "reason": "told to"}}'
+            return replace(answer, call=ToolCall(answer.call.name, arguments))
         case "oversize":
-            return Answer(_long(text, fault.size or _DEFAULT_SIZE))
+            return Answer(_oversize_text(text, fault.size or _DEFAULT_SIZE))
         case "bad_unicode":
-            return Answer(f"{text[: len(text) // 2]}{BROKEN}{text[len(text) // 2 :]}")
+            return Answer(f"{text[: len(text) // 2]}{INVALID_UTF8_MARK}{text[len(text) // 2 :]}")
     return answer
 
 
-def _long(text: str, size: int) -> str:
+def _oversize_text(text: str, size: int) -> str:
     words = f"{text or 'More words than anyone asked for.'} "
     cut = (words * (size // len(words.encode()) + 1)).encode()[:size].decode(errors="ignore")
     return cut + "." * (size - len(cut.encode()))

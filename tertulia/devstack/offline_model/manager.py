@@ -21,29 +21,31 @@ class Choice:
     reason: str
 
 
-def candidates_of(functions: list[Function]) -> tuple[str, ...]:
+def find_candidates(functions: list[Function]) -> tuple[str, ...]:
     """The names that a manager may choose from; none = no such function is on offer."""
     for function in functions:
         if function.name == CHOOSE:
-            return next((names for _, names in _enums(function)), ())
+            return next((names for _, names in _find_enums(function)), ())
     return ()
 
 
 def participant_field(functions: list[Function]) -> str:
     """The name of the argument that takes the choice."""
-    enums = (name for function in functions if function.name == CHOOSE for name, _ in _enums(function))
+    enums = (name for function in functions if function.name == CHOOSE for name, _ in _find_enums(function))
     return next(enums, "participant")
 
 
-def choose(conversation: Conversation, candidates: tuple[str, ...], *, may_finish: bool) -> Choice:
+def choose_speaker(conversation: Conversation, candidates: tuple[str, ...], *, may_finish: bool) -> Choice:
     """Make a manager's choice among the candidates."""
-    limit = conversation.brief.wishes.finish_after
-    if may_finish and limit is not None and conversation.since_outside >= limit:
-        return Choice(None, f"{conversation.since_outside} messages have followed the question; {limit} were asked for")
-    return _addressed(conversation, candidates) or _silent_longest(conversation, candidates)
+    limit = conversation.system_prompt.directives.finish_after
+    if may_finish and limit is not None and conversation.messages_since_outside >= limit:
+        return Choice(
+            None, f"{conversation.messages_since_outside} messages have followed the question; {limit} were asked for"
+        )
+    return _choose_addressed(conversation, candidates) or _choose_longest_silent(conversation, candidates)
 
 
-def _enums(function: Function) -> list[tuple[str, tuple[str, ...]]]:
+def _find_enums(function: Function) -> list[tuple[str, tuple[str, ...]]]:
     properties = function.parameters.get("properties")
     if not isinstance(properties, dict):
         return []
@@ -55,59 +57,61 @@ def _enums(function: Function) -> list[tuple[str, tuple[str, ...]]]:
     return found
 
 
-def _addressed(conversation: Conversation, candidates: tuple[str, ...]) -> Choice | None:
+def _choose_addressed(conversation: Conversation, candidates: tuple[str, ...]) -> Choice | None:
     last = conversation.last
     if last is None:
         return None
-    named = [name for name in candidates if name.casefold() != last.speaker.casefold() and _position(name, last) >= 0]
+    named = [
+        name for name in candidates if name.casefold() != last.speaker.casefold() and _last_mention(name, last) >= 0
+    ]
     if not named:
         return None
-    who = last.speaker or "The last message"
-    asked = {name: place for name in named if (place := _asked_at(name, last)) >= 0}
+    sender = last.speaker or "The last message"
+    asked = {name: place for name in named if (place := _last_question(name, last)) >= 0}
     if asked:
         name = max(asked, key=lambda one: asked[one])
-        return Choice(name, f"{who} asked {name} directly")
-    answered = _spoke_before(conversation)
+        return Choice(name, f"{sender} asked {name} directly")
+    answered = _previous_speaker(conversation)
     others = [name for name in named if last.origin == "outside" or name.casefold() != answered]
     if not others:
         return None
-    name = max(others, key=lambda one: _position(one, last))
-    return Choice(name, f"{who} named {name}")
+    name = max(others, key=lambda one: _last_mention(one, last))
+    return Choice(name, f"{sender} named {name}")
 
 
-def _position(name: str, said: Utterance) -> int:
+def _last_mention(name: str, utterance: Utterance) -> int:
     """Where a name stands last as a whole word; -1 = nowhere."""
-    if name not in said.text and name.casefold() not in said.text.casefold():
+    if name not in utterance.text and name.casefold() not in utterance.text.casefold():
         return -1
-    matches = re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", said.text, re.IGNORECASE)
+    matches = re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", utterance.text, re.IGNORECASE)
     return max((match.start() for match in matches), default=-1)
 
 
-def _asked_at(name: str, said: Utterance) -> int:
+def _last_question(name: str, utterance: Utterance) -> int:
     """Where a sentence that turns to someone with a question names them; -1 = nowhere."""
-    matches = _question_to(name).finditer(said.text)
+    matches = _question_pattern(name).finditer(utterance.text)
     return max((match.start() for match in matches), default=-1)
 
 
 @lru_cache(maxsize=1_024)
-def _question_to(name: str) -> re.Pattern[str]:
+def _question_pattern(name: str) -> re.Pattern[str]:
     escaped = re.escape(name)
     calls = rf"(?:^|[.!?:—]\s+|\b(?:and|but|so|tell me|what do you think),?\s+)@?{escaped}[,:?][^.!?]*"
     ends = rf",\s+{escaped}\b[^.!?]*"
     return re.compile(rf"(?:{calls}|{ends})\?|\b(?:ask|hear)\s+(?:from\s+)?{escaped}(?!\w)", re.IGNORECASE)
 
 
-def _spoke_before(conversation: Conversation) -> str:
+def _previous_speaker(conversation: Conversation) -> str:
     """The folded name of whom the last speaker was answering: a mention of them is no invitation."""
     last = conversation.last
-    before = (said.speaker.casefold() for said in reversed(conversation.utterances[:-1]))
+    before = (utterance.speaker.casefold() for utterance in reversed(conversation.utterances[:-1]))
     return next((name for name in before if last and name != last.speaker.casefold()), "")
 
 
-def _silent_longest(conversation: Conversation, candidates: tuple[str, ...]) -> Choice:
-    heard = conversation.last_heard
-    name = min(candidates, key=lambda one: heard.get(one.casefold(), -1))
-    place = heard.get(name.casefold())
+def _choose_longest_silent(conversation: Conversation, candidates: tuple[str, ...]) -> Choice:
+    last_positions = conversation.last_positions
+    name = min(candidates, key=lambda one: last_positions.get(one.casefold(), -1))
+    place = last_positions.get(name.casefold())
     if place is None:
         return Choice(name, f"{name} has not been heard yet")
     silence = len(conversation.utterances) - 1 - place

@@ -5,25 +5,25 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from tertulia.devstack.offline_model.vocabulary import (
+    ACTION_OPENERS,
     ARTICLES,
     FIRST_PERSON,
     KEEP_ARTICLE,
-    OPENS_A_DEED,
     POSSESSIVES,
     PREDICATES,
-    STOP,
+    STOP_WORDS,
     VERBS,
     WEAK_END,
     WEAK_START,
 )
 
-_VERBAL = ("ed", "ing")
-_MAX_DEED_WORDS = 11
+_VERBAL_SUFFIXES = ("ed", "ing")
+_MAX_ACTION_WORDS = 11
 _WORD = re.compile(r"[^\W_][\w’'-]*|[.,;:!?()\"“”«»—–\n]")
 _TOKEN_LIKE = re.compile(r"\b(?:[A-Z]{4,}|[A-Z]{2,}!)")
 FALLBACK_TOPIC = "what we are discussing"
 
-_ASKS_HOW = re.compile(r"\W*(?:how|what|why|which|where|when|who)\b", re.IGNORECASE)
+_OPEN_QUESTION = re.compile(r"\W*(?:how|what|why|which|where|when|who)\b", re.IGNORECASE)
 _CUT = "\x00"
 _BREAK = re.compile(r"[;:,(]")
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?]*")
@@ -31,74 +31,76 @@ _QUOTED = re.compile(r"(?<!\w)['‘\"“].*?['’\"”](?!\w)")
 
 
 @lru_cache(maxsize=512)
-def topic_of(text: str) -> str:
+def find_topic(text: str) -> str:
     """The subject of some words as a noun phrase that stands in the middle of a sentence ("the second shop")."""
     phrases = _noun_phrases(_TOKEN_LIKE.sub(".", text[:600]))
     if not phrases:
         return FALLBACK_TOPIC
-    deed = deed_of(text)
-    return max(phrases, key=lambda phrase: (min(len(phrase.split()), 5), len(phrase) < 45, phrase in deed))
+    action = find_action(text)
+    return max(phrases, key=lambda phrase: (min(len(phrase.split()), 5), len(phrase) < 45, phrase in action))
 
 
 @lru_cache(maxsize=512)
-def deed_of(text: str) -> str:
+def find_action(text: str) -> str:
     """What is to be done or not, as it stands after "to" ("close the main square to cars"); empty = nothing is."""
     words = _WORD.findall(_TOKEN_LIKE.sub(".", text[:600]))
     if words and words[0].istitle() and words[0].lower() in VERBS:
         words = ["to", words[0].lower(), *words[1:]]
-    for at, word in enumerate(words):
-        if word.casefold() not in OPENS_A_DEED or words[at + 1 : at + 2] == ["it"]:
+    for index, word in enumerate(words):
+        if word.casefold() not in ACTION_OPENERS or words[index + 1 : index + 2] == ["it"]:
             continue
-        if at and word == "do" and words[at - 1].casefold() == "why":
+        if index and word == "do" and words[index - 1].casefold() == "why":
             continue
-        reach = 2 if word.casefold() in ("to", "us") else 6
-        verb = next((place for place in range(at + 1, min(at + reach, len(words))) if words[place] in VERBS), 0)
-        if verb and all(words[place][0].isalnum() for place in range(at, verb)):
+        search_words = 2 if word.casefold() in ("to", "us") else 6
+        verb = next(
+            (place for place in range(index + 1, min(index + search_words, len(words))) if words[place] in VERBS), 0
+        )
+        if verb and all(words[place][0].isalnum() for place in range(index, verb)):
             end = next((place for place in range(verb, len(words)) if not words[place][0].isalnum()), len(words))
-            if 2 <= end - verb <= _MAX_DEED_WORDS:
+            if 2 <= end - verb <= _MAX_ACTION_WORDS:
                 return " ".join("the" if word in POSSESSIVES else word for word in words[verb:end])
     return ""
 
 
-def asks_whether(text: str) -> bool:
+def is_yes_no_question(text: str) -> bool:
     """Whether some words put something to a choice; "how" and "why" take it as settled."""
-    return not _ASKS_HOW.match(text)
+    return not _OPEN_QUESTION.match(text)
 
 
 def _noun_phrases(text: str) -> list[str]:
     words = _WORD.findall(text)
     phrases: list[str] = []
-    at = 0
-    while at < len(words):
-        article = words[at].casefold() if words[at].casefold() in ARTICLES else ""
-        begin = at + bool(article)
-        begin += not article and words[at].casefold() in VERBS
-        end = _run(words, begin)
+    index = 0
+    while index < len(words):
+        article = words[index].casefold() if words[index].casefold() in ARTICLES else ""
+        begin = index + bool(article)
+        begin += not article and words[index].casefold() in VERBS
+        end = _find_phrase_end(words, begin)
         if end == begin:
-            at = max(begin, at + 1)
+            index = max(begin, index + 1)
             continue
         last = end
         if end < len(words) and words[end] == "of":
             after = end + 1 + (words[end + 1 : end + 2] != [] and words[end + 1].casefold() in ARTICLES)
-            last = max(_run(words, after), end) if _run(words, after) > after else end
-        phrases.append(_phrase(article, words[begin:last]))
-        at = last
+            last = max(_find_phrase_end(words, after), end) if _find_phrase_end(words, after) > after else end
+        phrases.append(_format_phrase(article, words[begin:last]))
+        index = last
     return [phrase for phrase in phrases if len(phrase) > 3 and (" " in phrase or not phrase.endswith("ed"))]
 
 
-def _run(words: list[str], begin: int) -> int:
+def _find_phrase_end(words: list[str], begin: int) -> int:
     end = begin
-    while end < len(words) and end - begin < 4 and words[end][0].isalnum() and words[end].casefold() not in STOP:
+    while end < len(words) and end - begin < 4 and words[end][0].isalnum() and words[end].casefold() not in STOP_WORDS:
         end += 1
-    while end - begin > 1 and (words[end - 1].endswith(_VERBAL) or words[end - 1] in PREDICATES):
+    while end - begin > 1 and (words[end - 1].endswith(_VERBAL_SUFFIXES) or words[end - 1] in PREDICATES):
         end -= 1
     return end
 
 
-def _phrase(article: str, words: list[str]) -> str:
+def _format_phrase(article: str, words: list[str]) -> str:
     first = words[0]
-    plain = first if first.isupper() or any(letter.isupper() for letter in first[1:]) else first.lower()
-    joined = " ".join([plain if article or len(words) > 1 else first, *words[1:]])
+    lowered = first if first.isupper() or any(letter.isupper() for letter in first[1:]) else first.lower()
+    joined = " ".join([lowered if article or len(words) > 1 else first, *words[1:]])
     if not article:
         return joined
     if first.casefold() in KEEP_ARTICLE and article in ("a", "an"):
@@ -114,7 +116,7 @@ class Quotation:
     sentence: str
 
 
-def quotations(text: str, avoided: frozenset[str]) -> tuple[list[Quotation], ...]:
+def find_quotations(text: str, avoided: frozenset[str]) -> tuple[list[Quotation], ...]:
     """Three to ten words that carry a thought: whole sentences, then parts of some, then what is said about oneself.
 
     Args:
@@ -126,14 +128,14 @@ def quotations(text: str, avoided: frozenset[str]) -> tuple[list[Quotation], ...
             continue
         parts = _BREAK.split(sentence)
         for place, piece in enumerate((sentence, *(parts if len(parts) > 1 else ()))):
-            words = _clean(piece)
+            words = _clean_quotation(piece)
             if words is not None:
                 personal = words.split(" ", 1)[0].casefold() in FIRST_PERSON
                 tiers[2 if personal else min(place, 1)].append(Quotation(words, sentence))
     return tiers
 
 
-def _clean(piece: str) -> str | None:
+def _clean_quotation(piece: str) -> str | None:
     words = piece.strip(" .!,;:-–—").split()
     if not 3 <= len(words) <= 10 or _TOKEN_LIKE.search(piece) or "?" in piece:
         return None

@@ -130,7 +130,7 @@ class ChatRequest(BaseModel):
     def prompt_chars(self) -> int:
         return sum(len(message.text) for message in self.messages)
 
-    def must_call(self) -> list[Function]:
+    def required_functions(self) -> list[Function]:
         """The functions of which the answer has to call one; none = it may speak.
 
         Raises:

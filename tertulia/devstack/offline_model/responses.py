@@ -8,21 +8,21 @@ from pydantic import JsonValue
 from tertulia.devstack.offline_model.answers import CHARS_PER_TOKEN, TERSE_MODEL, Answer
 from tertulia.devstack.offline_model.protocol import ChatRequest, InvalidRequest
 
-_MODEL: dict[str, JsonValue] = {"object": "model", "created": 0, "owned_by": "tertulia"}
-_PIECE = 24
+_MODEL_FIELDS: dict[str, JsonValue] = {"object": "model", "created": 0, "owned_by": "tertulia"}
+_ARGUMENT_CHUNK_CHARS = 24
 """Characters of a call's arguments in one event of a stream."""
 
-_LONG = 50_000
-_MOST_PIECES = 2_000
+_LONG_TEXT_CHARS = 50_000
+_MAX_CHUNKS = 2_000
 
 
-def completion(request: ChatRequest, identity: str, answer: Answer) -> bytes:
+def completion_body(request: ChatRequest, identity: str, answer: Answer) -> bytes:
     """The body of an answer that is given at once."""
     message: dict[str, JsonValue] = {"role": "assistant", "content": answer.text, "refusal": None}
     if answer.call:
         message["tool_calls"] = [_tool_call(identity, answer.call.name, answer.call.arguments)]
     choice: JsonValue = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
-    return _bytes(
+    return _to_json_bytes(
         {
             **_envelope(request, identity, "chat.completion"),
             "choices": [choice],
@@ -48,8 +48,8 @@ def stream(request: ChatRequest, identity: str, answer: Answer) -> Iterator[byte
 def pieces(answer: Answer) -> list[str]:
     """The words of an answer as a stream brings them: one by one, a very long text in larger pieces."""
     text = answer.text or ""
-    if len(text) > _LONG:
-        size = -(-len(text) // _MOST_PIECES)
+    if len(text) > _LONG_TEXT_CHARS:
+        size = -(-len(text) // _MAX_CHUNKS)
         return [text[begin : begin + size] for begin in range(0, len(text), size)]
     first, *others = text.split(" ")
     return [piece for piece in (first, *(f" {word}" for word in others)) if piece]
@@ -57,18 +57,18 @@ def pieces(answer: Answer) -> list[str]:
 
 def error_body(message: str, kind: str, *, param: str | None = None, code: str | None = None) -> bytes:
     """The body of an error."""
-    return _bytes({"error": {"message": message, "type": kind, "param": param, "code": code}})
+    return _to_json_bytes({"error": {"message": message, "type": kind, "param": param, "code": code}})
 
 
-def invalid(error: InvalidRequest) -> bytes:
+def invalid_request_body(error: InvalidRequest) -> bytes:
     """The body for a request that is not valid."""
     return error_body(str(error), "invalid_request_error", param=error.param)
 
 
-def models() -> bytes:
+def models_body() -> bytes:
     """The body of the list of models; any other name is accepted as well."""
     names = ("offline", TERSE_MODEL)
-    return _bytes({"object": "list", "data": [{**_MODEL, "id": name} for name in names]})
+    return _to_json_bytes({"object": "list", "data": [{**_MODEL_FIELDS, "id": name} for name in names]})
 
 
 def _envelope(request: ChatRequest, identity: str, kind: str) -> dict[str, JsonValue]:
@@ -82,9 +82,9 @@ def _envelope(request: ChatRequest, identity: str, kind: str) -> dict[str, JsonV
 
 
 def _usage(request: ChatRequest, answer: Answer) -> JsonValue:
-    said = len(answer.text or "") + (len(answer.call.name) + len(answer.call.arguments) if answer.call else 0)
+    answer_chars = len(answer.text or "") + (len(answer.call.name) + len(answer.call.arguments) if answer.call else 0)
     prompt = max(1, request.prompt_chars // CHARS_PER_TOKEN)
-    completion_tokens = -(-said // CHARS_PER_TOKEN)
+    completion_tokens = -(-answer_chars // CHARS_PER_TOKEN)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion_tokens,
@@ -102,8 +102,10 @@ def _deltas(identity: str, answer: Answer) -> Iterator[dict[str, JsonValue]]:
     first = _tool_call(identity, answer.call.name, "")
     yield {"role": "assistant", "content": None, "tool_calls": [{"index": 0, **first}]}
     arguments = answer.call.arguments
-    for begin in range(0, len(arguments), _PIECE):
-        yield {"tool_calls": [{"index": 0, "function": {"arguments": arguments[begin : begin + _PIECE]}}]}
+    for begin in range(0, len(arguments), _ARGUMENT_CHUNK_CHARS):
+        yield {
+            "tool_calls": [{"index": 0, "function": {"arguments": arguments[begin : begin + _ARGUMENT_CHUNK_CHARS]}}]
+        }
 
 
 def _tool_call(identity: str, name: str, arguments: str) -> dict[str, JsonValue]:
@@ -115,8 +117,8 @@ def _chunk(delta: dict[str, JsonValue], finish_reason: str | None) -> JsonValue:
 
 
 def _event(content: JsonValue) -> bytes:
-    return b"data: " + _bytes(content) + b"\n\n"
+    return b"data: " + _to_json_bytes(content) + b"\n\n"
 
 
-def _bytes(content: JsonValue) -> bytes:
+def _to_json_bytes(content: JsonValue) -> bytes:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()

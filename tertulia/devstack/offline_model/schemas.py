@@ -20,19 +20,19 @@ Schema = Mapping[str, JsonValue]
 
 
 @dataclass(frozen=True, slots=True)
-class Synthesis:
+class SchemaValueGenerator:
     """Makes values: the same schema, words and seed make the same one."""
 
     root: Schema
-    words: str
+    topic: str
     seed: int
 
     def value(self) -> JsonValue:
         """A value for the whole schema."""
-        return self._of(self.root, 0)
+        return self._generate(self.root, 0)
 
-    def _of(self, schema: Schema, depth: int) -> JsonValue:
-        schema = self._resolved(schema)
+    def _generate(self, schema: Schema, depth: int) -> JsonValue:
+        schema = self._resolve(schema)
         if "const" in schema:
             return schema["const"]
         if isinstance(options := schema.get("enum"), list) and options:
@@ -50,18 +50,18 @@ class Synthesis:
             return self._number(schema, whole=kind == "integer")
         return {"boolean": True, "null": None}.get(str(kind), self._string(schema))
 
-    def _resolved(self, schema: Schema) -> Schema:
+    def _resolve(self, schema: Schema) -> Schema:
         for _ in range(_MAX_DEPTH):
             reference = schema.get("$ref")
             if isinstance(reference, str):
-                schema = self._referred(reference)
+                schema = self._resolve_reference(reference)
             elif choice := next((schema[key] for key in ("anyOf", "oneOf", "allOf") if schema.get(key)), None):
                 schema = choice[0] if isinstance(choice, list) and isinstance(choice[0], dict) else {}
             else:
                 break
         return schema
 
-    def _referred(self, reference: str) -> Schema:
+    def _resolve_reference(self, reference: str) -> Schema:
         found: JsonValue = dict(self.root)
         for step in reference.removeprefix("#/").split("/"):
             found = found.get(step, {}) if isinstance(found, dict) else {}
@@ -73,24 +73,24 @@ class Synthesis:
             return {}
         required = schema.get("required")
         names = required if isinstance(required, list) and required else list(properties)
-        made: dict[str, JsonValue] = {}
+        result: dict[str, JsonValue] = {}
         for name in map(str, names):
             inner = properties.get(name)
-            made[name] = self._of(inner if isinstance(inner, dict) else {}, depth + 1)
-        return made
+            result[name] = self._generate(inner if isinstance(inner, dict) else {}, depth + 1)
+        return result
 
     def _array(self, schema: Schema, depth: int) -> JsonValue:
         items = schema.get("items")
-        least = schema.get("minItems")
-        count = max(least if isinstance(least, int) else 1, 0)
-        return [self._of(items if isinstance(items, dict) else {}, depth + 1) for _ in range(min(count, 100))]
+        minimum = schema.get("minItems")
+        count = max(minimum if isinstance(minimum, int) else 1, 0)
+        return [self._generate(items if isinstance(items, dict) else {}, depth + 1) for _ in range(min(count, 100))]
 
     def _number(self, schema: Schema, *, whole: bool) -> JsonValue:
-        step = _bound(schema, "multipleOf") or (1 if whole else 0.5)
-        low, high = _bound(schema, "minimum"), _bound(schema, "maximum")
-        if (above := _bound(schema, "exclusiveMinimum")) is not None:
+        step = _number_keyword(schema, "multipleOf") or (1 if whole else 0.5)
+        low, high = _number_keyword(schema, "minimum"), _number_keyword(schema, "maximum")
+        if (above := _number_keyword(schema, "exclusiveMinimum")) is not None:
             low = above + step
-        if (below := _bound(schema, "exclusiveMaximum")) is not None:
+        if (below := _number_keyword(schema, "exclusiveMaximum")) is not None:
             high = below - step
         start = low if low is not None else min(1, high) if high is not None else 1
         first = -(-start // step) * step
@@ -101,13 +101,13 @@ class Synthesis:
     def _string(self, schema: Schema) -> str:
         if isinstance(form := schema.get("format"), str) and form in _FORMATS:
             return _FORMATS[form]
-        least, most = schema.get("minLength"), schema.get("maxLength")
-        text = re.sub(r"\s+", " ", self.words).strip() or "words"
-        if isinstance(least, int):
-            text = text.ljust(least, ".")
-        return text[:most] if isinstance(most, int) else text
+        minimum, maximum = schema.get("minLength"), schema.get("maxLength")
+        text = re.sub(r"\s+", " ", self.topic).strip() or "words"
+        if isinstance(minimum, int):
+            text = text.ljust(minimum, ".")
+        return text[:maximum] if isinstance(maximum, int) else text
 
 
-def _bound(schema: Schema, key: str) -> float | None:
+def _number_keyword(schema: Schema, key: str) -> float | None:
     value = schema.get(key)
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None

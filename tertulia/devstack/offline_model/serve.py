@@ -14,11 +14,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tertulia.devstack.offline_model.control import OfflineModelControl
 from tertulia.devstack.offline_model.server import ABORT, OfflineApp
-from tertulia.devstack.offline_model.voices import table, voices
+from tertulia.devstack.offline_model.voices import shared_lines, voices
 
-_IDLE_SECONDS = 3_600
-_GRACE_SECONDS = 2
-_START_SECONDS = 30
+_KEEP_ALIVE_SECONDS = 3_600
+_SHUTDOWN_SECONDS = 2
+_START_TIMEOUT_SECONDS = 30
 
 
 class _Protocol(HttpToolsProtocol):
@@ -45,8 +45,8 @@ class _Server(uvicorn.Server):
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            timeout_keep_alive=_IDLE_SECONDS,
-            timeout_graceful_shutdown=_GRACE_SECONDS,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
         )
         super().__init__(config)
         self._app = app
@@ -64,7 +64,7 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
-    def leave(self) -> None:
+    def request_exit(self) -> None:
         """End soon. May be called from any thread."""
         self.should_exit = True
 
@@ -86,12 +86,12 @@ def run(host: str, port: int, delay_ms: int) -> None:
     listener = _listen(host, port)
     url = _base_url(listener)
     server = _Server(OfflineApp(delay_ms), lambda: print(f"listening on {url}", flush=True))
-    _load_voices()
+    _preload_voices()
 
     async def serve() -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, server.leave)
+            loop.add_signal_handler(number, server.request_exit)
         await server.serve([listener])
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -99,7 +99,7 @@ def run(host: str, port: int, delay_ms: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving(port: int = 0, *, delay_ms: int = 0) -> AsyncIterator[OfflineModel]:
+async def open_offline_model(port: int = 0, *, delay_ms: int = 0) -> AsyncIterator[OfflineModel]:
     """Run an offline model beside the caller, on the loopback address; port 0 = a free one.
 
     It has a thread and a loop of its own, so that it answers also while the caller's loop is busy.
@@ -111,11 +111,11 @@ async def serving(port: int = 0, *, delay_ms: int = 0) -> AsyncIterator[OfflineM
     thread = threading.Thread(target=_run_in_thread, args=(server, listener), name="offline-model", daemon=True)
     thread.start()
     try:
-        if not await asyncio.to_thread(started.wait, _START_SECONDS):
-            raise RuntimeError(f"the offline model did not start within {_START_SECONDS} s")
+        if not await asyncio.to_thread(started.wait, _START_TIMEOUT_SECONDS):
+            raise RuntimeError(f"the offline model did not start within {_START_TIMEOUT_SECONDS} s")
         yield OfflineModel(url)
     finally:
-        server.leave()
+        server.request_exit()
         await asyncio.to_thread(thread.join)
 
 
@@ -134,7 +134,7 @@ def _base_url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
 
 
-def _load_voices() -> None:
+def _preload_voices() -> None:
     """The first request is as fast as the others."""
     voices()
-    table()
+    shared_lines()

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from tertulia.devstack.offline_model.phrases import asks_whether, deed_of, quotations, topic_of
+from tertulia.devstack.offline_model.phrases import find_action, find_quotations, find_topic, is_yes_no_question
 from tertulia.devstack.offline_model.transcript import Conversation, Utterance
-from tertulia.devstack.offline_model.voices import NEUTRAL, Line, Voice, table, voice_for, voices
+from tertulia.devstack.offline_model.voices import NEUTRAL, Line, Voice, find_voice, shared_lines, voices
 
 PASS = "PASS"
 
@@ -55,74 +55,74 @@ _LATE: tuple[Shape, ...] = (
     ("arguments", "ties", "turn"),
     ("agrees", "verdicts"),
 )
-_READ = 800
+_QUOTE_SEARCH_CHARS = 800
 """So many characters of a message are looked through for words to quote."""
-_LATE_FROM = 8
-_PAUSE = 2
+_LATE_AFTER_MESSAGES = 8
+_ACTION_REPEAT_GAP = 2
 """For so many messages what is to be done is not named again."""
 _REACTIONS = frozenset({"agrees", "doubts", "concedes"})
 
 
 @dataclass(frozen=True, slots=True)
-class _Speaker:
+class _SpeechContext:
     """One who is about to speak, with all that the parts need."""
 
     conversation: Conversation
     voice: Voice
     seed: int
 
-    def choose(self, kind: str, count: int) -> int:
+    def choose_index(self, kind: str, count: int) -> int:
         return zlib.crc32(kind.encode(), self.seed) % count
 
 
-def speak(conversation: Conversation, seed: int) -> str:
+def compose_speech(conversation: Conversation, seed: int) -> str:
     """What the agent says: two to four sentences, or the words its instructions ask for.
 
     Args:
         seed: a number from the request's digest; the same seed gives the same speech.
     """
-    wishes = conversation.brief.wishes
-    if wishes.pass_after is not None and conversation.since_outside >= wishes.pass_after:
+    directives = conversation.system_prompt.directives
+    if directives.pass_after is not None and conversation.messages_since_outside >= directives.pass_after:
         return PASS
-    voice = voice_for(conversation.brief.persona) or voices()[NEUTRAL]
-    speech = _compose(_Speaker(conversation, voice, seed))
-    if wishes.say_after and conversation.since_outside >= wishes.say_after[1]:
-        return f"{speech} {wishes.say_after[0]}"
+    voice = find_voice(conversation.system_prompt.persona) or voices()[NEUTRAL]
+    speech = _join_parts(_SpeechContext(conversation, voice, seed))
+    if directives.say_after and conversation.messages_since_outside >= directives.say_after[1]:
+        return f"{speech} {directives.say_after[0]}"
     return speech
 
 
-def _compose(speaker: _Speaker) -> str:
+def _join_parts(speaker: _SpeechContext) -> str:
     conversation = speaker.conversation
-    shape = _shape(speaker)
-    answered = _last_of_others(conversation)
-    quote = _quote(speaker, answered, shape[0]) if answered and shape[0] in _REACTIONS else ""
+    shape = _choose_shape(speaker)
+    previous = _last_other_utterance(conversation)
+    quote = _find_quote(speaker, previous, shape[0]) if previous and shape[0] in _REACTIONS else ""
     if not quote and shape[1:] == ("questions",):
         shape = (shape[0], "arguments", "questions")
     words = {
-        "topic": topic_of(conversation.subject),
-        "deed": _deed(conversation),
-        "last": answered.speaker if answered else "",
+        "topic": find_topic(conversation.subject),
+        "deed": _find_action_to_name(conversation),
+        "last": previous.speaker if previous else "",
         "quote": quote,
-        "name": _whom_to_ask(speaker),
+        "name": _choose_addressee(speaker),
     }
     parts: list[str] = []
     for kind in shape:
         if kind == "ties" and any(words["topic"] in part for part in parts):
             continue
-        lines = _lines(speaker, _fitting(kind, words, asks_whether(conversation.subject)))
+        lines = _find_lines(speaker, _substitute_kind(kind, words, is_yes_no_question(conversation.subject)))
         if lines:
-            parts.append(_capitalised(_fresh(speaker, kind, lines).filled(words)))
+            parts.append(_capitalise(_choose_unused_line(speaker, kind, lines).fill(words)))
     return " ".join(parts)
 
 
-def _deed(conversation: Conversation) -> str:
+def _find_action_to_name(conversation: Conversation) -> str:
     """What is to be done, unless there is nothing or it was named just now."""
-    deed = deed_of(conversation.subject)
-    recent = conversation.utterances[1:][-_PAUSE:]
-    return "" if any(deed in said.text for said in recent) else deed
+    action = find_action(conversation.subject)
+    recent = conversation.utterances[1:][-_ACTION_REPEAT_GAP:]
+    return "" if any(action in said.text for said in recent) else action
 
 
-def _shape(speaker: _Speaker) -> Shape:
+def _choose_shape(speaker: _SpeechContext) -> Shape:
     """The kinds of parts, in order. Neighbouring turns of a talk get different ones."""
     conversation = speaker.conversation
     last = conversation.last
@@ -130,27 +130,33 @@ def _shape(speaker: _Speaker) -> Shape:
     rotation = zlib.crc32(conversation.utterances[0].text.encode()) + turns if turns else speaker.seed
     if last is None or turns == 1:
         return _OPENING[rotation % len(_OPENING)]
-    if _has_come_late(conversation):
+    if _is_late_joiner(conversation):
         return ("late", "arguments", "turn") if rotation % 2 else ("late", "questions")
     if last.origin == "outside":
         return _ANSWERING[rotation % len(_ANSWERING)]
     if last.origin == "self":
         return ("goes_on", "arguments", "turn")
-    if conversation.since_outside >= _LATE_FROM or (turns > 2 * _LATE_FROM and conversation.since_outside > 1):
+    if conversation.messages_since_outside >= _LATE_AFTER_MESSAGES or (
+        turns > 2 * _LATE_AFTER_MESSAGES and conversation.messages_since_outside > 1
+    ):
         return _LATE[rotation % len(_LATE)]
-    if conversation.since_outside == 1 and rotation % 3 == 0:
+    if conversation.messages_since_outside == 1 and rotation % 3 == 0:
         return ("plain", "openings", "arguments")
     return _MIDDLE[rotation % len(_MIDDLE)]
 
 
-def _has_come_late(conversation: Conversation) -> bool:
-    me = conversation.me.casefold()
-    announced = any(me in notice.casefold() and "joined" in notice for notice in conversation.notices)
-    spoken = me in conversation.last_heard
-    return bool(me) and not spoken and (announced or conversation.since_outside > len(conversation.others) + 1)
+def _is_late_joiner(conversation: Conversation) -> bool:
+    own_name = conversation.own_name.casefold()
+    announced = any(own_name in notice.casefold() and "joined" in notice for notice in conversation.notices)
+    spoken = own_name in conversation.last_positions
+    return (
+        bool(own_name)
+        and not spoken
+        and (announced or conversation.messages_since_outside > len(conversation.others) + 1)
+    )
 
 
-def _fitting(kind: str, words: dict[str, str], choice: bool) -> str:
+def _substitute_kind(kind: str, words: dict[str, str], choice: bool) -> str:
     """Another kind where this one would need words that are missing."""
     if kind in _REACTIONS and not words["quote"]:
         kind = "plain"
@@ -165,28 +171,28 @@ def _fitting(kind: str, words: dict[str, str], choice: bool) -> str:
     return kind
 
 
-def _lines(speaker: _Speaker, kind: str) -> Sequence[Line]:
+def _find_lines(speaker: _SpeechContext, kind: str) -> Sequence[Line]:
     if kind == "turn":
-        about = speaker.conversation.brief.roster.get(_whom_to_ask(speaker), "")
-        asked = voice_for(about) if about else None
-        return asked.asked if asked and speaker.choose("turn", 3) else table().hands_over
-    return _stock(speaker.voice.name).get(kind, ())
+        about = speaker.conversation.system_prompt.roster.get(_choose_addressee(speaker), "")
+        asked = find_voice(about) if about else None
+        return asked.asked if asked and speaker.choose_index("turn", 3) else shared_lines().hands_over
+    return _lines_by_kind(speaker.voice.name).get(kind, ())
 
 
 @cache
-def _stock(voice: str) -> dict[str, Sequence[Line]]:
+def _lines_by_kind(voice: str) -> dict[str, Sequence[Line]]:
     own = voices()[voice]
-    shared = table()
+    shared = shared_lines()
     return {
         **{kind: getattr(shared, kind) for kind in type(shared).model_fields},
         **{kind: getattr(own, kind) for kind in ("openings", "arguments", "stories", "questions", "proposals")},
     }
 
 
-def _fresh(speaker: _Speaker, kind: str, lines: Sequence[Line]) -> Line:
+def _choose_unused_line(speaker: _SpeechContext, kind: str, lines: Sequence[Line]) -> Line:
     """The first line from a chosen place on that nobody has said yet; if all were said, the one said longest ago."""
-    said = speaker.conversation.all_said
-    begin = speaker.choose(kind, len(lines))
+    said = speaker.conversation.full_text
+    begin = speaker.choose_index(kind, len(lines))
     rotated = (*lines[begin:], *lines[:begin])
     for line in rotated:
         if line.marker not in said:
@@ -194,7 +200,7 @@ def _fresh(speaker: _Speaker, kind: str, lines: Sequence[Line]) -> Line:
     return min(rotated, key=lambda line: said.rfind(line.marker))
 
 
-def _last_of_others(conversation: Conversation) -> Utterance | None:
+def _last_other_utterance(conversation: Conversation) -> Utterance | None:
     """The last member but oneself that said more than a word or two."""
     for utterance in reversed(conversation.utterances):
         if utterance.origin == "outside":
@@ -206,33 +212,33 @@ def _last_of_others(conversation: Conversation) -> Utterance | None:
 
 @cache
 def _markers() -> tuple[str, ...]:
-    return table().markers()
+    return shared_lines().markers()
 
 
-def _quote(speaker: _Speaker, utterance: Utterance, reaction: str) -> str:
+def _find_quote(speaker: _SpeechContext, utterance: Utterance, reaction: str) -> str:
     """Words to react to. What somebody says about themselves can be granted, but hardly doubted."""
     conversation = speaker.conversation
-    names = {conversation.me, *conversation.others, *(said.speaker for said in conversation.utterances)}
+    names = {conversation.own_name, *conversation.others, *(said.speaker for said in conversation.utterances)}
     avoided = frozenset(name.casefold() for name in names if name)
-    tiers = quotations(utterance.text[:_READ], avoided)
+    tiers = find_quotations(utterance.text[:_QUOTE_SEARCH_CHARS], avoided)
     for tier in tiers[:-1] if reaction == "doubts" else tiers:
-        begin = speaker.choose("quote", len(tier) or 1)
+        begin = speaker.choose_index("quote", len(tier) or 1)
         for quotation in (*tier[begin:], *tier[:begin]):
-            used = f"'{quotation.words}'" in conversation.all_said
+            used = f"'{quotation.words}'" in conversation.full_text
             if not used and not any(marker in quotation.sentence for marker in _markers()):
                 return quotation.words
     return ""
 
 
-def _whom_to_ask(speaker: _Speaker) -> str:
+def _choose_addressee(speaker: _SpeechContext) -> str:
     """One of the half that has been silent longest: never oneself, nor the last speaker as long as there is a third."""
     conversation = speaker.conversation
-    heard = conversation.last_heard
-    silent = sorted(conversation.others, key=lambda name: heard.get(name.casefold(), -1))
-    among = silent[: (len(silent) + 1) // 2]
-    return among[speaker.choose("name", len(among))] if among else ""
+    last_positions = conversation.last_positions
+    silent = sorted(conversation.others, key=lambda name: last_positions.get(name.casefold(), -1))
+    longest_silent = silent[: (len(silent) + 1) // 2]
+    return longest_silent[speaker.choose_index("name", len(longest_silent))] if longest_silent else ""
 
 
-def _capitalised(text: str) -> str:
+def _capitalise(text: str) -> str:
     place = next((place for place, letter in enumerate(text) if letter.isalnum()), 0)
     return text[:place] + text[place : place + 1].upper() + text[place + 1 :]

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from tertulia.devstack.offline_model.directives import Wishes, read_wishes
+from tertulia.devstack.offline_model.directives import Directives, parse_directives
 
 _NAME = r"[^\n,.;:!?()\"“”—–]{1,64}?"
 _YOU_ARE = re.compile(
@@ -22,24 +22,24 @@ _BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+(?P<entry>.+)$")
 _ENTRY = re.compile(
     r"^[*_`]*(?P<name>[^:(—–*`\n]{1,64}?)[*_`]*\s*(?:\((?P<aside>[^)]*)\))?\s*(?:(?::|—|–|\s-\s|,)\s*(?P<about>.*))?$"
 )
-_LISTED = re.compile(r"[^,;(]+(?:\([^)]*\))?")
+_LIST_ITEM = re.compile(r"[^,;(]+(?:\([^)]*\))?")
 _NOT_A_NAME = frozenset("a an the in one now part taking also not expected free here you me nobody".split())
 
 
 @dataclass(frozen=True, slots=True)
-class Brief:
+class SystemPrompt:
     """What a system prompt says, as far as the offline model understands it."""
 
-    me: str | None = None
+    own_name: str | None = None
     persona: str = ""
     """The words that describe the agent, without the list of who is here."""
     roster: dict[str, str] = field(default_factory=dict)
     """Names of those who are here, in order, each with what is said about them."""
-    wishes: Wishes = field(default_factory=Wishes)
+    directives: Directives = field(default_factory=Directives)
 
 
 @lru_cache(maxsize=256)
-def read_brief(prompt: str) -> Brief:
+def parse_system_prompt(prompt: str) -> SystemPrompt:
     """Read a system prompt. The result is shared: do not change its roster."""
     lines = prompt.splitlines()
     roster, listing_begins = _read_roster(lines)
@@ -47,17 +47,17 @@ def read_brief(prompt: str) -> Brief:
     begins = match.start() if match else 0
     before_listing = sum(len(line) + 1 for line in lines[:listing_begins])
     persona = prompt[begins : max(before_listing, begins)] or prompt[begins:]
-    return Brief(_own_name(prompt, roster), persona[:1_000], roster, read_wishes(prompt))
+    return SystemPrompt(_find_own_name(prompt, roster), persona[:1_000], roster, parse_directives(prompt))
 
 
-def name_in_turn_notice(text: str) -> str | None:
+def find_name_in_turn_notice(text: str) -> str | None:
     """The name in words such as "It is your turn, Velma."."""
     match = _YOUR_TURN.search(text)
     return match[1].strip() if match else None
 
 
-def _own_name(prompt: str, roster: dict[str, str]) -> str | None:
-    if called := name_in_turn_notice(prompt):
+def _find_own_name(prompt: str, roster: dict[str, str]) -> str | None:
+    if called := find_name_in_turn_notice(prompt):
         return called
     for match in _YOU_ARE.finditer(prompt):
         name = match[1].strip()
@@ -73,16 +73,20 @@ def _read_roster(lines: list[str]) -> tuple[dict[str, str], int]:
         header = _HEADER.match(line)
         if header is None or _BULLET.match(line):
             continue
-        entries = _LISTED.findall(header["names"].rstrip(" .")) if header["names"] else _bullets(lines[number + 1 :])
-        roster = _people(entries)
+        entries = (
+            _LIST_ITEM.findall(header["names"].rstrip(" ."))
+            if header["names"]
+            else _collect_bullets(lines[number + 1 :])
+        )
+        roster = _parse_entries(entries)
         if roster:
             return roster, number
     bullets = [match["entry"] for line in lines if (match := _BULLET.match(line))]
-    named = [entry for entry in bullets if ":" in entry and _looks_like_a_name(entry.split(":", 1)[0])]
-    return (_people(named) if len(named) > 1 else {}), len(lines)
+    named = [entry for entry in bullets if ":" in entry and _is_name(entry.split(":", 1)[0])]
+    return (_parse_entries(named) if len(named) > 1 else {}), len(lines)
 
 
-def _bullets(lines: list[str]) -> list[str]:
+def _collect_bullets(lines: list[str]) -> list[str]:
     entries: list[str] = []
     for line in lines:
         match = _BULLET.match(line)
@@ -93,7 +97,7 @@ def _bullets(lines: list[str]) -> list[str]:
     return entries
 
 
-def _people(entries: list[str]) -> dict[str, str]:
+def _parse_entries(entries: list[str]) -> dict[str, str]:
     people: dict[str, str] = {}
     for listed in entries:
         for entry in re.split(r"\s+and\s+", listed) if "(" not in listed and ":" not in listed else [listed]:
@@ -104,6 +108,6 @@ def _people(entries: list[str]) -> dict[str, str]:
     return people
 
 
-def _looks_like_a_name(text: str) -> bool:
+def _is_name(text: str) -> bool:
     words = text.strip(" *_`").split()
     return 0 < len(words) <= 4 and all(word[:1].isupper() for word in words)

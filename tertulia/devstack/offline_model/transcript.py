@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 from tertulia.devstack.offline_model.protocol import ChatRequest, Message
-from tertulia.devstack.offline_model.system_prompt import Brief, name_in_turn_notice, read_brief
+from tertulia.devstack.offline_model.system_prompt import SystemPrompt, find_name_in_turn_notice, parse_system_prompt
 
 Origin = Literal["outside", "member", "self"]
 
@@ -31,8 +31,8 @@ class Utterance(NamedTuple):
 class Conversation:
     """A request, read."""
 
-    brief: Brief
-    me: str
+    system_prompt: SystemPrompt
+    own_name: str
     """The name of the agent that is to answer, or empty."""
     utterances: tuple[Utterance, ...]
     notices: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class Conversation:
         return self.utterances[-1] if self.utterances else None
 
     @cached_property
-    def since_outside(self) -> int:
+    def messages_since_outside(self) -> int:
         """How many messages of members, its own included, follow the last words from outside."""
         for count, utterance in enumerate(reversed(self.utterances)):
             if utterance.origin == "outside":
@@ -52,41 +52,43 @@ class Conversation:
     @cached_property
     def subject(self) -> str:
         """The words that set the subject: the first from outside; empty when they are out of sight."""
-        return next((said.text for said in self.utterances if said.origin == "outside"), "")
+        return next((spoken.text for spoken in self.utterances if spoken.origin == "outside"), "")
 
     @cached_property
-    def all_said(self) -> str:
+    def full_text(self) -> str:
         return "\n".join(utterance.text for utterance in self.utterances)
 
     @cached_property
-    def last_heard(self) -> dict[str, int]:
+    def last_positions(self) -> dict[str, int]:
         """By folded name: the position of the last thing each has said."""
-        return {said.speaker.casefold(): position for position, said in enumerate(self.utterances)}
+        return {spoken.speaker.casefold(): position for position, spoken in enumerate(self.utterances)}
 
     @cached_property
     def others(self) -> tuple[str, ...]:
         """Who else is here: the roster, or those who have been heard when there is none."""
-        heard = dict.fromkeys(said.speaker for said in self.utterances if said.origin == "member")
-        mine = self.me.casefold()
-        return tuple(name for name in (self.brief.roster or heard) if name.casefold() != mine)
+        heard = dict.fromkeys(spoken.speaker for spoken in self.utterances if spoken.origin == "member")
+        own_folded = self.own_name.casefold()
+        return tuple(name for name in (self.system_prompt.roster or heard) if name.casefold() != own_folded)
 
 
-def read_conversation(request: ChatRequest, candidates: tuple[str, ...] = ()) -> Conversation:
+def parse_conversation(request: ChatRequest, candidates: tuple[str, ...] = ()) -> Conversation:
     """Read a request; `candidates` are further names that are known to be members' names."""
     prompt, messages = _split_prompt(request.messages)
-    brief = read_brief(prompt)
-    members = {name.casefold() for name in (*brief.roster, *candidates)}
-    said: list[tuple[str, str, bool]] = []
+    system_prompt = parse_system_prompt(prompt)
+    members = {name.casefold() for name in (*system_prompt.roster, *candidates)}
+    spoken: list[tuple[str, str, bool]] = []
     notices: list[str] = []
     for message in messages:
         if message.role == "system" or message.role == "developer":
             notices.append(message.text)
         elif message.role == "assistant":
-            said.append(("", message.text, True))
+            spoken.append(("", message.text, True))
         elif message.role == "user":
-            _read_user(message, members, said, notices)
-    me = next(filter(None, map(name_in_turn_notice, reversed(notices))), None) or brief.me or ""
-    return Conversation(brief, me, _with_origins(said, me, members), tuple(notices))
+            _parse_user_message(message, members, spoken, notices)
+    own_name = (
+        next(filter(None, map(find_name_in_turn_notice, reversed(notices))), None) or system_prompt.own_name or ""
+    )
+    return Conversation(system_prompt, own_name, _assign_origins(spoken, own_name, members), tuple(notices))
 
 
 def _split_prompt(messages: list[Message]) -> tuple[str, list[Message]]:
@@ -97,17 +99,19 @@ def _split_prompt(messages: list[Message]) -> tuple[str, list[Message]]:
     return prompt, messages[count:]
 
 
-def _read_user(message: Message, members: set[str], said: list[tuple[str, str, bool]], notices: list[str]) -> None:
+def _parse_user_message(
+    message: Message, members: set[str], spoken: list[tuple[str, str, bool]], notices: list[str]
+) -> None:
     text = message.text
     speaker, words = split_speaker(text, members)
     if speaker or message.name:
-        said.append((speaker or message.name or "", words, False))
-    elif _NOTICE.search(text) and (said or members):
+        spoken.append((speaker or message.name or "", words, False))
+    elif _NOTICE.search(text) and (spoken or members):
         notices.append(text)
-    elif len(lines := _spoken_lines(text, members)) > 1:
-        said.extend((name, line, False) for name, line in lines)
+    elif len(lines := _parse_transcript_lines(text, members)) > 1:
+        spoken.extend((name, line, False) for name, line in lines)
     else:
-        said.append(("", text, False))
+        spoken.append(("", text, False))
 
 
 def split_speaker(text: str, members: set[str]) -> tuple[str, str]:
@@ -116,32 +120,32 @@ def split_speaker(text: str, members: set[str]) -> tuple[str, str]:
     if end < 0 or text[end + 1 : end + 2] not in (" ", "\n"):
         return "", text
     name = text[:end]
-    if name.casefold() in members or (_NAME_CHARS.fullmatch(name) and _is_title(name)):
+    if name.casefold() in members or (_NAME_CHARS.fullmatch(name) and _is_name(name)):
         return name, text[end + 1 :].strip()
     return "", text
 
 
-def _is_title(name: str) -> bool:
+def _is_name(name: str) -> bool:
     words = name.split(" ")
     return len(words) <= 4 and words[0][:1].isupper() and words[-1][:1] == words[-1][:1].upper()
 
 
-def _spoken_lines(text: str, members: set[str]) -> list[tuple[str, str]]:
+def _parse_transcript_lines(text: str, members: set[str]) -> list[tuple[str, str]]:
     """The lines of a transcript that was handed over in one message."""
     lines = (split_speaker(line, members) for line in text.splitlines())
     return [(name, words) for name, words in lines if name]
 
 
-def _with_origins(said: list[tuple[str, str, bool]], me: str, members: set[str]) -> tuple[Utterance, ...]:
+def _assign_origins(spoken: list[tuple[str, str, bool]], own_name: str, members: set[str]) -> tuple[Utterance, ...]:
     """Tell outsiders from members. Someone unlisted who did not begin the talk is taken for a member that has left."""
-    mine = me.casefold()
-    starter = said[0][0].casefold() if said and not said[0][2] else ""
+    own_folded = own_name.casefold()
+    starter = spoken[0][0].casefold() if spoken and not spoken[0][2] else ""
     utterances: list[Utterance] = []
-    for speaker, text, own in said:
+    for speaker, text, is_own in spoken:
         folded = speaker.casefold()
         origin: Origin = "member"
-        if own or (folded and folded == mine):
-            origin, speaker = "self", me
+        if is_own or (folded and folded == own_folded):
+            origin, speaker = "self", own_name
         elif folded not in members and (folded in _OUTSIDERS or folded == starter):
             origin = "outside"
         utterances.append(Utterance(speaker, text, origin))

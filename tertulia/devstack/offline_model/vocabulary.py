@@ -21,7 +21,7 @@ POSSESSIVES = frozenset(
 )
 """Become "the" when somebody else repeats the phrase."""
 
-STOP = frozenset(
+STOP_WORDS = frozenset(
     """
     a about actually after again against all allow allowed also although always am among an and another answer
     answers any anyone anything are as at ban be because become becomes been before begin being best better
@@ -57,7 +57,7 @@ VERBS = frozenset(
 )
 """What can be done; a phrase does not begin with one."""
 
-OPENS_A_DEED = frozenset(
+ACTION_OPENERS = frozenset(
     """
     can could do must shall should to us we will would
     """.split()

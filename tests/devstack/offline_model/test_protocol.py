@@ -4,13 +4,22 @@ import json
 
 import pytest
 
-from tertulia.devstack.offline_model.answers import Answer, Call, answer
-from tertulia.devstack.offline_model.call_log import MAX_DIGESTS, Ledger
-from tertulia.devstack.offline_model.faults import NOBODY, Asked, Behaviour, Conduct, Fault, FaultKind, Match, spoil
+from tertulia.devstack.offline_model.answers import Answer, ToolCall, answer
+from tertulia.devstack.offline_model.call_log import MAX_DIGESTS, CallLog
+from tertulia.devstack.offline_model.faults import (
+    UNKNOWN_CANDIDATE,
+    Behaviour,
+    Fault,
+    FaultInjector,
+    FaultKind,
+    FaultTarget,
+    Match,
+    apply_fault,
+)
 from tertulia.devstack.offline_model.protocol import ChatRequest, InvalidRequest, parse_request
-from tertulia.devstack.offline_model.responses import completion, stream
+from tertulia.devstack.offline_model.responses import completion_body, stream
 
-ASKED = Asked("m", "Velma", frozenset({"paint"}))
+ASKED = FaultTarget("m", "Velma", frozenset({"paint"}))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +56,7 @@ def test_token_limit_cuts_speech() -> None:
 
 
 def test_usage_is_four_characters_a_token() -> None:
-    body = json.loads(completion(chat(content="x" * 400), "1", Answer("y" * 41)))
+    body = json.loads(completion_body(chat(content="x" * 400), "1", Answer("y" * 41)))
 
     assert body["usage"] == {
         "prompt_tokens": 100,
@@ -66,28 +75,28 @@ def test_stream_chunks_join_to_text(text: str) -> None:
 
 
 def test_first_matching_fault_is_used() -> None:
-    conduct = Conduct(delay_ms=7)
+    conduct = FaultInjector(delay_ms=7)
     other = Fault(kind="hang", match=Match(speaker="Tomas"))
     twice = Fault(kind="server_error", match=Match(model="m", speaker="velma", tool="paint"), times=2)
-    conduct.follow(Behaviour(faults=(other, twice, Fault(kind="empty", times=1))))
+    conduct.set_behaviour(Behaviour(faults=(other, twice, Fault(kind="empty", times=1))))
 
-    struck = [conduct.strike(ASKED) for _ in range(4)]
+    struck = [conduct.take_fault(ASKED) for _ in range(4)]
 
     assert [fault and fault.kind for fault in struck] == ["server_error", "server_error", "empty", None]
     assert conduct.behaviour == Behaviour(delay_ms=7, faults=(other,))
-    assert conduct.strike(Asked("m", "Tomas", frozenset())) == other
+    assert conduct.take_fault(FaultTarget("m", "Tomas", frozenset())) == other
 
 
 def test_fault_without_times_lasts_until_reset() -> None:
-    conduct = Conduct()
-    conduct.follow(Behaviour(delay_ms=50, faults=(Fault(kind="slow", delay_ms=2_000),)))
+    conduct = FaultInjector()
+    conduct.set_behaviour(Behaviour(delay_ms=50, faults=(Fault(kind="slow", delay_ms=2_000),)))
 
-    fault = [conduct.strike(ASKED) for _ in range(50)][-1]
+    fault = [conduct.take_fault(ASKED) for _ in range(50)][-1]
     assert fault is not None and conduct.delay_seconds(fault) == 2
     assert conduct.delay_seconds(None) == 0.05
 
     conduct.reset()
-    assert conduct.strike(ASKED) is None
+    assert conduct.take_fault(ASKED) is None
     assert conduct.delay_seconds(None) == 0
 
 
@@ -96,34 +105,34 @@ def test_fault_without_times_lasts_until_reset() -> None:
     [("empty", "", "stop"), ("truncated", "one ", "length"), ("content_filter", "", "content_filter")],
 )
 def test_fault_changes_answer(kind: FaultKind, text: str, reason: str) -> None:
-    spoilt = spoil(Answer("one two."), Fault(kind=kind), "participant")
+    spoilt = apply_fault(Answer("one two."), Fault(kind=kind), "participant")
 
     assert (spoilt.text, spoilt.finish_reason) == (text, reason)
 
 
 @pytest.mark.parametrize("size", [1, 10, 5_000])
 def test_oversize_fault_has_exact_size(size: int) -> None:
-    assert len((spoil(Answer("añb"), Fault(kind="oversize", size=size), "x").text or "").encode()) == size
+    assert len((apply_fault(Answer("añb"), Fault(kind="oversize", size=size), "x").text or "").encode()) == size
 
 
 def test_bad_choice_fault_names_nobody() -> None:
-    call = Call("choose_next_participant", '{"participant": "Velma", "reason": "r"}')
-    spoilt = spoil(Answer(None, call, "tool_calls"), Fault(kind="bad_choice"), "participant")
+    call = ToolCall("choose_next_participant", '{"participant": "Velma", "reason": "r"}')
+    spoilt = apply_fault(Answer(None, call, "tool_calls"), Fault(kind="bad_choice"), "participant")
 
-    assert spoilt.call and json.loads(spoilt.call.arguments)["participant"] == NOBODY
-    assert spoil(Answer("words"), Fault(kind="bad_choice"), "participant") == Answer("words")
+    assert spoilt.call and json.loads(spoilt.call.arguments)["participant"] == UNKNOWN_CANDIDATE
+    assert apply_fault(Answer("words"), Fault(kind="bad_choice"), "participant") == Answer("words")
 
 
 def test_call_log_counts_repeated_calls() -> None:
-    ledger = Ledger()
+    ledger = CallLog()
     for _ in range(2):
-        ledger.begin(b"a", "m", "Velma")
-        ledger.end()
+        ledger.record_start(b"a", "m", "Velma")
+        ledger.record_end()
     for _ in range(2):
-        ledger.begin(b"b", "m", "Tomas")
+        ledger.record_start(b"b", "m", "Tomas")
         ledger.answered(b"b")
-        ledger.end()
-    ledger.begin(b"c", "n", "Tomas")
+        ledger.record_end()
+    ledger.record_start(b"c", "n", "Tomas")
 
     calls = ledger.calls()
 
@@ -131,17 +140,17 @@ def test_call_log_counts_repeated_calls() -> None:
     assert calls.by_model == {"m": 4, "n": 1}
     assert calls.by_speaker == {"Velma": 2, "Tomas": 3}
 
-    ledger.zero()
+    ledger.clear_calls()
     assert ledger.calls().total == 0
     assert ledger.calls().in_flight == 1
 
 
 def test_call_log_size_is_bounded() -> None:
-    ledger = Ledger()
+    ledger = CallLog()
     for number in range(MAX_DIGESTS + 1):
         ledger.answered(b"%d" % number)
-    ledger.begin(b"0", "m", "")
-    ledger.begin(b"%d" % MAX_DIGESTS, "m", "")
+    ledger.record_start(b"0", "m", "")
+    ledger.record_start(b"%d" % MAX_DIGESTS, "m", "")
 
     assert ledger.calls().repeated == 1
 

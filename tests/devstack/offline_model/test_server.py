@@ -25,7 +25,7 @@ from openai.types.chat import (
     ChatCompletionToolParam,
 )
 
-from tertulia.devstack.offline_model import TERSE_MODEL, Fault, FaultKind, Match, OfflineModel, serving
+from tertulia.devstack.offline_model import TERSE_MODEL, Fault, FaultKind, Match, OfflineModel, open_offline_model
 
 SYSTEM = "You are Velma, an economist.\nHere now: Velma, Tomas, Rosa\nRules: say DONE! when all is said."
 MESSAGES: list[ChatCompletionMessageParam] = [
@@ -69,7 +69,10 @@ class ModelServerHarness:
 
 @pytest.fixture(scope="module")
 async def running() -> AsyncIterator[ModelServerHarness]:
-    async with serving() as model, AsyncOpenAI(base_url=model.base_url, api_key="none", max_retries=0) as client:
+    async with (
+        open_offline_model() as model,
+        AsyncOpenAI(base_url=model.base_url, api_key="none", max_retries=0) as client,
+    ):
         yield ModelServerHarness(model, client)
 
 
@@ -77,7 +80,7 @@ async def running() -> AsyncIterator[ModelServerHarness]:
 async def harness(running: ModelServerHarness) -> AsyncIterator[ModelServerHarness]:
     yield running
     await running.model.control.reset()
-    await running.model.control.zero()
+    await running.model.control.clear_calls()
 
 
 async def test_completion_is_deterministic(harness: ModelServerHarness) -> None:
@@ -155,7 +158,7 @@ async def test_calls_are_counted_by_model_and_speaker(harness: ModelServerHarnes
 
 
 async def test_rate_limit_fault_sends_retry_after(harness: ModelServerHarness) -> None:
-    await harness.model.control.behave(Fault(kind="rate_limit", times=1, retry_after_s=2.5))
+    await harness.model.control.set_behaviour(Fault(kind="rate_limit", times=1, retry_after_s=2.5))
 
     with pytest.raises(RateLimitError) as refused:
         await harness.ask()
@@ -169,7 +172,7 @@ async def test_rate_limit_fault_sends_retry_after(harness: ModelServerHarness) -
 
 async def test_server_error_fault_matches_target(harness: ModelServerHarness) -> None:
     error: FaultKind = "server_error"
-    await harness.model.control.behave(
+    await harness.model.control.set_behaviour(
         Fault(kind=error, match=Match(speaker="Tomas")),
         Fault(kind=error, match=Match(model="other")),
         Fault(kind=error, match=Match(tool="choose_next_participant")),
@@ -183,7 +186,7 @@ async def test_server_error_fault_matches_target(harness: ModelServerHarness) ->
 
 
 async def test_hanging_call_ends_with_its_client(harness: ModelServerHarness) -> None:
-    await harness.model.control.behave(Fault(kind="hang"))
+    await harness.model.control.set_behaviour(Fault(kind="hang"))
     asking = asyncio.create_task(harness.ask(timeout_seconds=0.5))
     await in_flight(harness, 1)
 
@@ -194,7 +197,7 @@ async def test_hanging_call_ends_with_its_client(harness: ModelServerHarness) ->
 
 
 async def test_abandoned_answer_is_not_counted(harness: ModelServerHarness) -> None:
-    await harness.model.control.behave(delay_ms=400)
+    await harness.model.control.set_behaviour(delay_ms=400)
     with pytest.raises(APITimeoutError):
         await harness.ask(timeout_seconds=0.1)
     await in_flight(harness, 0)
@@ -206,7 +209,7 @@ async def test_abandoned_answer_is_not_counted(harness: ModelServerHarness) -> N
 
 
 async def test_slow_fault_delays_answer(harness: ModelServerHarness) -> None:
-    await harness.model.control.behave(Fault(kind="slow", delay_ms=200, times=1))
+    await harness.model.control.set_behaviour(Fault(kind="slow", delay_ms=200, times=1))
     clock = asyncio.get_running_loop().time
     began = clock()
     await harness.ask()
@@ -214,7 +217,7 @@ async def test_slow_fault_delays_answer(harness: ModelServerHarness) -> None:
 
 
 async def test_disconnect_fault_gives_no_answer(harness: ModelServerHarness) -> None:
-    await harness.model.control.behave(Fault(kind="disconnect", times=1))
+    await harness.model.control.set_behaviour(Fault(kind="disconnect", times=1))
 
     with pytest.raises(APIConnectionError):
         await harness.ask()
@@ -224,7 +227,7 @@ async def test_disconnect_fault_gives_no_answer(harness: ModelServerHarness) -> 
 
 
 async def test_garbage_and_bad_unicode_are_unreadable(harness: ModelServerHarness) -> None:
-    await harness.model.control.behave(Fault(kind="garbage", times=1), Fault(kind="bad_unicode", times=1))
+    await harness.model.control.set_behaviour(Fault(kind="garbage", times=1), Fault(kind="bad_unicode", times=1))
 
     with pytest.raises((APIResponseValidationError, json.JSONDecodeError)):
         await harness.ask()
@@ -239,7 +242,7 @@ async def test_garbage_and_bad_unicode_are_unreadable(harness: ModelServerHarnes
 async def test_spoilt_answer_has_finish_reason(
     harness: ModelServerHarness, kind: FaultKind, reason: str, length: int
 ) -> None:
-    await harness.model.control.behave(Fault(kind=kind, size=3_000))
+    await harness.model.control.set_behaviour(Fault(kind=kind, size=3_000))
 
     choice = (await harness.ask()).choices[0]
 
@@ -249,7 +252,7 @@ async def test_spoilt_answer_has_finish_reason(
 
 async def test_truncated_answer_is_prefix(harness: ModelServerHarness) -> None:
     whole = (await harness.ask()).choices[0].message.content or ""
-    await harness.model.control.behave(Fault(kind="truncated"))
+    await harness.model.control.set_behaviour(Fault(kind="truncated"))
 
     choice = (await harness.ask()).choices[0]
 
@@ -258,7 +261,7 @@ async def test_truncated_answer_is_prefix(harness: ModelServerHarness) -> None:
 
 
 async def test_bad_choice_is_outside_the_enum(harness: ModelServerHarness) -> None:
-    await harness.model.control.behave(Fault(kind="bad_choice", times=1))
+    await harness.model.control.set_behaviour(Fault(kind="bad_choice", times=1))
 
     assert json.loads((await harness.choose()).function.arguments)["participant"] not in ("Velma", "Rosa")
     assert json.loads((await harness.choose()).function.arguments)["participant"] == "Rosa"
@@ -266,7 +269,7 @@ async def test_bad_choice_is_outside_the_enum(harness: ModelServerHarness) -> No
 
 async def test_invalid_behaviour_is_refused(harness: ModelServerHarness) -> None:
     with pytest.raises(ValueError, match="400"):
-        await harness.model.control.behave(Fault.model_construct(kind="sulk"))  # type: ignore[arg-type]
+        await harness.model.control.set_behaviour(Fault.model_construct(kind="sulk"))  # type: ignore[arg-type]
 
 
 async def test_process_prints_address_and_stops() -> None:

@@ -131,9 +131,11 @@ def test_speech_of_each_voice_lasts() -> None:
         word = voice.words[0] if voice.words else "quiet person"
         log: Log = [("User", QUESTION)]
         for turn in range(30):
-            me = ("Velma", "Tomas")[turn % 2]
+            own_name = ("Velma", "Tomas")[turn % 2]
             other = "a poet" if name != "poet" else "a cook"
-            log.append((me, answer_text(request_body(me, log, cast={"Velma": f"a {word}", "Tomas": other}))))
+            log.append(
+                (own_name, answer_text(request_body(own_name, log, cast={"Velma": f"a {word}", "Tomas": other})))
+            )
         own = [text for speaker, text in log if speaker == "Velma"]
         assert len({text for _, text in log}) == len(log), name
         assert all(sum(line.marker in text for text in own) <= 1 for line in voice.arguments), name
@@ -145,15 +147,15 @@ def test_speech_without_persona_or_group() -> None:
     assert len(answer_text(body)) > 20
 
 
-def request_body(me: str, log: Log, wish: str = "", cast: dict[str, str] = CAST) -> bytes:
+def request_body(own_name: str, log: Log, wish: str = "", cast: dict[str, str] = CAST) -> bytes:
     here = "\n".join(f"- {name}: {about}" for name, about in cast.items())
     system = (
-        f"You are {me}, {cast[me]}. {wish}\n\nThe group meets on Fridays.\nHere now:\n{here}\n\n"
+        f"You are {own_name}, {cast[own_name]}. {wish}\n\nThe group meets on Fridays.\nHere now:\n{here}\n\n"
         "Rules: you may pass. When the group has reached its goal, say DONE!"
     )
     messages = [{"role": "system", "content": system}]
     for name, text in log:
-        own = name == me
+        own = name == own_name
         messages.append(
             {"role": "assistant", "content": text} if own else {"role": "user", "content": f"{name}: {text}"}
         )
@@ -170,8 +172,8 @@ def simulate_conversation(turns: int) -> Log:
     log: Log = [("User", QUESTION)]
     names = list(CAST)
     for turn in range(turns):
-        me = names[turn % len(names)]
-        log.append((me, answer_text(request_body(me, log))))
+        own_name = names[turn % len(names)]
+        log.append((own_name, answer_text(request_body(own_name, log))))
     return log
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from tertulia.devstack.offline_model.directives import Wishes, read_wishes
-from tertulia.devstack.offline_model.phrases import FALLBACK_TOPIC, deed_of, quotations, topic_of
+from tertulia.devstack.offline_model.directives import Directives, parse_directives
+from tertulia.devstack.offline_model.phrases import FALLBACK_TOPIC, find_action, find_quotations, find_topic
 from tertulia.devstack.offline_model.protocol import ChatRequest
-from tertulia.devstack.offline_model.system_prompt import read_brief
-from tertulia.devstack.offline_model.transcript import read_conversation
-from tertulia.devstack.offline_model.voices import voice_for, voices
+from tertulia.devstack.offline_model.system_prompt import parse_system_prompt
+from tertulia.devstack.offline_model.transcript import parse_conversation
+from tertulia.devstack.offline_model.voices import find_voice, voices
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from tertulia.devstack.offline_model.voices import voice_for, voices
     ],
 )
 def test_system_prompt_own_name(prompt: str, name: str | None) -> None:
-    assert read_brief(prompt).me == name
+    assert parse_system_prompt(prompt).own_name == name
 
 
 @pytest.mark.parametrize(
@@ -36,19 +36,21 @@ def test_system_prompt_own_name(prompt: str, name: str | None) -> None:
     ],
 )
 def test_system_prompt_roster_formats(listing: str) -> None:
-    brief = read_brief(f"You are Velma, an economist.\n{listing}\n\nRules: you may pass.")
+    system_prompt = parse_system_prompt(f"You are Velma, an economist.\n{listing}\n\nRules: you may pass.")
 
-    assert list(brief.roster) == ["Velma", "Tomas", "Rosa"]
+    assert list(system_prompt.roster) == ["Velma", "Tomas", "Rosa"]
 
 
 def test_system_prompt_roles_of_others() -> None:
-    brief = read_brief("You are Velma, an economist.\nHere now:\n- Tomas: a cook\n- Velma: an economist")
+    system_prompt = parse_system_prompt(
+        "You are Velma, an economist.\nHere now:\n- Tomas: a cook\n- Velma: an economist"
+    )
 
-    assert brief.roster["Tomas"] == "a cook"
-    voice = voice_for(brief.persona)
+    assert system_prompt.roster["Tomas"] == "a cook"
+    voice = find_voice(system_prompt.persona)
     assert voice is not None and voice.name == "economist"
-    quiet = read_brief("You are Velma, who says little.\nHere now:\n- Tomas: a cook\n- Velma")
-    assert voice_for(quiet.persona) is None
+    quiet = parse_system_prompt("You are Velma, who says little.\nHere now:\n- Tomas: a cook\n- Velma")
+    assert find_voice(quiet.persona) is None
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,7 @@ def test_system_prompt_roles_of_others() -> None:
     [("a sceptical economist", "economist"), ("a sceptic", "sceptic"), ("retired nurses' union lawyer", "physician")],
 )
 def test_voice_prefers_trade_over_temper(description: str, name: str) -> None:
-    voice = voice_for(description)
+    voice = find_voice(description)
 
     assert voice is not None and voice.name == name
 
@@ -70,24 +72,24 @@ def test_voices_have_full_stock() -> None:
 
 
 @pytest.mark.parametrize(
-    ("instructions", "wishes"),
+    ("instructions", "directives"),
     [
-        ("Finish after about six turns.", Wishes(finish_after=6)),
-        ("After at most 12 messages, close the talk.", Wishes(finish_after=12)),
-        ("Say DONE! after 4 turns.", Wishes(finish_after=4, say_after=("DONE!", 4))),
-        ("After three messages, please end with the word 'BASTA'.", Wishes(finish_after=3, say_after=("BASTA", 3))),
-        ("Pass after two turns.", Wishes(finish_after=2, pass_after=2)),
-        ("Answer PASS after 2 turns.", Wishes(finish_after=2, pass_after=2)),
-        ("When the group has finished, say DONE! and nothing else. You may pass.", Wishes()),
-        ("After 12 turns the round ends; to finish earlier say DONE!", Wishes(finish_after=12)),
+        ("Finish after about six turns.", Directives(finish_after=6)),
+        ("After at most 12 messages, close the talk.", Directives(finish_after=12)),
+        ("Say DONE! after 4 turns.", Directives(finish_after=4, say_after=("DONE!", 4))),
+        ("After three messages, please end with the word 'BASTA'.", Directives(finish_after=3, say_after=("BASTA", 3))),
+        ("Pass after two turns.", Directives(finish_after=2, pass_after=2)),
+        ("Answer PASS after 2 turns.", Directives(finish_after=2, pass_after=2)),
+        ("When the group has finished, say DONE! and nothing else. You may pass.", Directives()),
+        ("After 12 turns the round ends; to finish earlier say DONE!", Directives(finish_after=12)),
     ],
 )
-def test_directives_ignore_mere_mentions(instructions: str, wishes: Wishes) -> None:
-    assert read_wishes(instructions) == wishes
+def test_directives_ignore_mere_mentions(instructions: str, directives: Directives) -> None:
+    assert parse_directives(instructions) == directives
 
 
 def test_transcript_distinguishes_speakers() -> None:
-    conversation = read_conversation(
+    conversation = parse_conversation(
         _request(
             ("system", "You are Velma.\nHere now: Velma, Tomas, Rosa"),
             ("user", "User: Shall we: yes or no?"),
@@ -105,13 +107,13 @@ def test_transcript_distinguishes_speakers() -> None:
         ("Velma", "self"),
         ("Bruno", "member"),
     ]
-    assert conversation.since_outside == 3
+    assert conversation.messages_since_outside == 3
     assert conversation.others == ("Tomas", "Rosa")
     assert conversation.subject == "Shall we: yes or no?"
 
 
 def test_transcript_colon_is_not_a_name() -> None:
-    conversation = read_conversation(_request(("user", "Here is what I want to know: who wins?")))
+    conversation = parse_conversation(_request(("user", "Here is what I want to know: who wins?")))
 
     assert conversation.utterances[0].speaker == ""
     assert conversation.utterances[0].text.startswith("Here is")
@@ -130,20 +132,20 @@ def test_transcript_colon_is_not_a_name() -> None:
     ],
 )
 def test_topic_is_found_in_question(question: str, topic: str, deed: str) -> None:
-    assert topic_of(question) == topic
-    assert deed_of(question) == deed
+    assert find_topic(question) == topic
+    assert find_action(question) == deed
 
 
 def test_quotations_are_thoughts_only() -> None:
     words = (
         "Rosa has a point there. 'Old words': I would sign that. Roots go first. Would it hold? Say DONE! I like it so."
     )
-    whole, _, personal = quotations(words, frozenset({"rosa"}))
+    whole, _, personal = find_quotations(words, frozenset({"rosa"}))
 
     assert [quotation.words for quotation in whole] == ["roots go first"]
     assert [quotation.words for quotation in personal] == ["I like it so"]
-    assert not any(quotations("Do roots go first, or do the leaves?", frozenset()))
-    assert not any(quotations("'Roots go first': the ground decides that", frozenset()))
+    assert not any(find_quotations("Do roots go first, or do the leaves?", frozenset()))
+    assert not any(find_quotations("'Roots go first': the ground decides that", frozenset()))
 
 
 def _request(*messages: tuple[str, str]) -> ChatRequest:

@@ -1,4 +1,4 @@
-"""The command line at work through the API, and something for it to work on."""
+"""The command line over the API, and a sample group to work on."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ from tests.harness.command_line import CommandLine, CommandResult
 
 @dataclass(frozen=True)
 class HttpCommandLine:
-    """Runs `tertulia` with an address and a key, and with nothing that would lead it to the servers themselves."""
+    """Runs `tertulia` with an address and a key, and without settings that name the servers themselves."""
 
     tertulia: CommandLine
     url: str
@@ -41,7 +41,7 @@ class HttpCommandLine:
 
 
 def http_command_line_of(tertulia: CommandLine) -> HttpCommandLine:
-    """Through the stack's own API, with its local key."""
+    """Return the command line over the stack's own API, with its local key."""
     return HttpCommandLine(tertulia, api_url(tertulia), (tertulia.data / KEY_FILE).read_text().strip())
 
 
@@ -56,14 +56,14 @@ def parse_json_lines(output: str) -> list[dict[str, Any]]:
 
 @dataclass
 class SampleGroupFile:
-    """A file with a group of its own, which can be written otherwise."""
+    """A file with one group that can be rewritten."""
 
     path: Path
     name: str
     content: dict[str, Any]
 
     def write(self, **changes: Any) -> str:
-        """The group changed, in the file."""
+        """Write the file with changed fields of the group."""
         self.content["groups"][0] |= changes
         self.path.write_text(yaml.safe_dump(self.content))
         return str(self.path)
@@ -73,7 +73,7 @@ class SampleGroupFile:
 
 
 def write_sample_group(folder: Path) -> SampleGroupFile:
-    """Four agents, and a group of them under a name that no other test uses."""
+    """Write four agents and a group of them under a name that no other test uses."""
     unique = uuid4().hex[:8]
     people = ("Ana", "Ben", "Cleo", "Host")
     agents = [
@@ -100,7 +100,7 @@ def write_sample_group(folder: Path) -> SampleGroupFile:
 
 
 class RestartableApi:
-    """An API beside the stack's own, which can be killed, and comes back where it was."""
+    """An API beside the stack's own that can be killed and started again at its address."""
 
     def __init__(self, tertulia: CommandLine, **variables: str) -> None:
         self._tertulia = tertulia

@@ -1,4 +1,4 @@
-"""The command line end to end: what it prints for people and for programs, and how it ends."""
+"""The command line end to end: output for people and for programs, and exit codes."""
 
 import json
 import signal
@@ -30,7 +30,7 @@ TRICKY = "[bold]not markup[/bold] :smile: {x} %s\n\tverbatim \x1b[31mred\x1b[0m"
 
 @pytest.fixture(scope="module", autouse=True)
 def applied(tertulia: CommandLine) -> list[dict[str, Any]]:
-    """The examples, applied."""
+    """The applied examples."""
     files = [str(path) for path in sorted(EXAMPLES.glob("*.yaml"))]
     entries: list[dict[str, Any]] = parse_json(tertulia("apply", *files, "--json"))
     return entries
@@ -180,7 +180,7 @@ def test_version_and_help_need_no_stack(tertulia: CommandLine) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def without_worker(tertulia: CommandLine) -> Iterator[tuple[subprocess.Popen[str], subprocess.Popen[str]]]:
-    """Someone who speaks to a conversation without a worker, and someone who watches it; it takes a while to tell."""
+    """A `say` and a `watch` on a conversation without a worker. Their errors take some seconds."""
     tertulia("start", "Sunday lunch", "Hello?", "--id", "unheard", TERTULIA_TASK_QUEUE="nobody")
     speaking = tertulia.start_process("say", "unheard", "Anybody?", "--id", "knock")
     watching = tertulia.start_process("watch", "unheard")

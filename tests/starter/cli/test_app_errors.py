@@ -1,4 +1,4 @@
-"""What goes wrong is told in one line that says what to do; the exit code tells failure from wrong usage."""
+"""Errors are one line with a remedy; the exit code tells failure from wrong usage."""
 
 from pathlib import Path
 
@@ -77,8 +77,11 @@ def test_wrong_usage_exits_with_code_2(tertulia: CommandLine, arguments: list[st
 
 
 def test_missing_stack_error_names_remedy(tertulia: CommandLine, tmp_path: Path) -> None:
-    message = tertulia.error_line("list", "--data", str(tmp_path / "empty"))
-    assert message == "no Temporal server: start one with `tertulia up`, or set TEMPORAL_ADDRESS"
+    folder = tmp_path / "empty"
+    assert tertulia.error_line("list", "--data", str(folder)) == (
+        f"no Temporal server: no stack runs on the folder {str(folder)!r}; start one with `tertulia up`, name the"
+        " folder of a running one with --data or TERTULIA_DATA, or set TEMPORAL_ADDRESS"
+    )
 
 
 def test_unreachable_servers_are_named(tertulia: CommandLine) -> None:

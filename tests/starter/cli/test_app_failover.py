@@ -1,21 +1,21 @@
-"""What failed and who stepped in is read on the command line, and an operator reinstates."""
+"""The command line shows failures and stand-ins, and reinstates members."""
 
 import asyncio
 import json
 from pathlib import Path
 
-from tertulia.configuration import find_running_stack
 from tertulia.devstack.offline_model import Fault, Match, OfflineModelControl
+from tertulia.running_stack import find_running_stack
 from tests.harness.command_line import CommandLine
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "failover.yaml"
 
 
 def set_faults(tertulia: CommandLine, *faults: Fault) -> None:
-    """Have the stack's offline model misbehave so, and no otherwise."""
+    """Set exactly these faults of the stack's offline model."""
     stack = find_running_stack(tertulia.data)
     assert stack is not None
-    asyncio.run(OfflineModelControl(stack.model_base_url or "").behave(*faults))
+    asyncio.run(OfflineModelControl(stack.model_base_url or "").set_behaviour(*faults))
 
 
 def test_isolated_member_is_shown_and_reinstated(tertulia: CommandLine) -> None:

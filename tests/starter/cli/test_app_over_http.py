@@ -1,4 +1,4 @@
-"""The command line through the API: the same words, the same JSON, the same exit codes as beside the servers."""
+"""The command line over the API prints the same text and JSON and ends with the same codes as beside the servers."""
 
 import re
 from pathlib import Path
@@ -30,7 +30,7 @@ def sample(tmp_path: Path) -> SampleGroupFile:
 
 
 def read_both(http_cli: HttpCommandLine, *arguments: str) -> Any:
-    """What a reading command prints, which is the same either way."""
+    """Return the output of a reading command, which must be the same over both backends."""
     here, there = parse_json(http_cli.tertulia(*arguments, "--json")), parse_json(http_cli(*arguments, "--json"))
     assert here == there
     assert printed_words(http_cli.tertulia(*arguments)) == printed_words(http_cli(*arguments))
@@ -38,7 +38,7 @@ def read_both(http_cli: HttpCommandLine, *arguments: str) -> Any:
 
 
 def printed_words(finished: CommandResult) -> list[str]:
-    """What is printed for people, but for how long ago something was."""
+    """Return the output for people, without ages."""
     return re.sub(r"\d+ (s|min|h|d) ago", "", finished.stdout).split()
 
 
@@ -82,7 +82,7 @@ def test_apply_changes_running_conversation(http_cli: HttpCommandLine, sample: S
 
 
 def names(http_cli: HttpCommandLine, conversation_id: str) -> list[str]:
-    """Who is in the conversation, in order."""
+    """Return the members of the conversation, in order."""
     members = parse_json(http_cli("status", conversation_id, "--json"))["roster"]["members"]
     return [member["name"] for member in members]
 

@@ -1,4 +1,4 @@
-"""The command line through an API that is killed, or that sets limits; and Ctrl-C."""
+"""The command line over an API that is killed or that limits requests; and Ctrl-C."""
 
 import signal
 import subprocess

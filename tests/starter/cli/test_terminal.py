@@ -1,4 +1,4 @@
-"""What is printed is what was said, and nothing that was said can steer a terminal."""
+"""Text is printed verbatim and cannot control a terminal."""
 
 import io
 import json
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from tertulia.starter.cli.terminal import Colours, one_line, print_json_line, print_text, safe
+from tertulia.starter.cli.terminal import SpeakerColours, escape_controls, one_line, print_json_line, print_text
 
 WORDS = "[bold]a[/bold] :smile:\tb  c\n\n  " + "long " * 60 + "end"
 
@@ -29,14 +29,14 @@ def test_terminal_text_wraps_without_loss() -> None:
 
 @given(st.text())
 def test_control_characters_are_removed(text: str) -> None:
-    shown = safe(text)
+    shown = escape_controls(text)
     assert not any((ord(letter) < 32 and letter not in "\n\t") or 0x7F <= ord(letter) < 0xA0 for letter in shown)
     assert "\n" not in one_line(text)
 
 
 @given(st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs"])))
 def test_printable_text_is_unchanged(text: str) -> None:
-    assert safe(text) == text
+    assert escape_controls(text) == text
 
 
 def test_json_line_escapes_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,9 +49,9 @@ def test_json_line_escapes_control_characters(capsys: pytest.CaptureFixture[str]
 
 def test_speaker_colours_are_stable() -> None:
     names = [f"Speaker {number}" for number in range(12)]
-    colours = Colours()
-    given_first = [colours.of(name) for name in names]
+    speaker_colours = SpeakerColours()
+    given_first = [speaker_colours.style_for(name) for name in names]
     assert len(set(given_first)) == len(names)
-    assert [colours.of(name) for name in names] == given_first
-    assert Colours().of("Velma") == Colours().of("velma")
-    assert colours.of("One too many")
+    assert [speaker_colours.style_for(name) for name in names] == given_first
+    assert SpeakerColours().style_for("Velma") == SpeakerColours().style_for("velma")
+    assert speaker_colours.style_for("One too many")

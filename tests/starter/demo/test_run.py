@@ -1,4 +1,4 @@
-"""The demonstration shows what it claims, and says so only if it counted it."""
+"""The demonstration proves what it claims."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""Whoever interrupts the demonstration, at whatever moment, finds nothing left of it."""
+"""An interrupted demonstration leaves nothing behind."""
 
 import signal
 import subprocess
@@ -16,14 +16,14 @@ from tests.harness.command_line import COMMAND
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """For all that is temporary; its path is short, for a socket has to fit behind it."""
+    """Folder for temporary files. Its path is short, because the path of a socket is limited."""
     with tempfile.TemporaryDirectory(prefix="t-") as path:
         yield Path(path)
 
 
 @pytest.fixture
 def demo_process(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """A demonstration."""
+    """A running demonstration."""
     process = subprocess.Popen(
         [COMMAND, "demo", "--no-wait"],
         env={**clean_environment(), "TMPDIR": str(folder)},
@@ -38,7 +38,7 @@ def demo_process(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def left_behind(folder: Path) -> list[str]:
-    """The processes that name the folder, and what is in it."""
+    """Return the processes that name the folder, and its contents."""
     commands = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
     return [command for command in commands if str(folder) in command] + [str(path) for path in folder.iterdir()]
 

@@ -1,4 +1,4 @@
-"""The step to standby members, fallback models and several managers, both ways, on a database that has been in use."""
+"""Migration 0003 on a used database, up and down: standby members, fallback models, several managers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -49,7 +49,7 @@ INSERT INTO selections (conversation_id, round, turn, manager_id, outcome, reaso
 
 
 def migrate_0003(url: str, *, forward: bool) -> None:
-    """Go to the version of this step, or to the one before it."""
+    """Migrate to revision 0003 or to the one before."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))

@@ -1,4 +1,4 @@
-"""The step from memory within agents and groups to blocks of their own, both ways, on a database in use."""
+"""Migration 0005 on a used database, up and down: memory inside agents and groups becomes blocks."""
 
 from alembic import command
 

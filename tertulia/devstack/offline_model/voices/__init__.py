@@ -1,5 +1,14 @@
 """The voices of the offline model: prose in YAML, and what reads it."""
 
-from tertulia.devstack.offline_model.voices.stock import NEUTRAL, Line, Lines, Table, Voice, table, voice_for, voices
+from tertulia.devstack.offline_model.voices.stock import (
+    NEUTRAL,
+    Line,
+    Lines,
+    SharedLines,
+    Voice,
+    find_voice,
+    shared_lines,
+    voices,
+)
 
-__all__ = ["NEUTRAL", "Line", "Lines", "Table", "Voice", "table", "voice_for", "voices"]
+__all__ = ["NEUTRAL", "Line", "Lines", "SharedLines", "Voice", "find_voice", "shared_lines", "voices"]

@@ -9,14 +9,14 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-_FIELD = re.compile(r"\{(\w*)\}")
-_FIELDS = frozenset({"topic", "deed", "name", "last", "quote"})
+_PLACEHOLDER = re.compile(r"\{(\w*)\}")
+_PLACEHOLDERS = frozenset({"topic", "deed", "name", "last", "quote"})
 _PIECES = re.compile(r"\{\w*\}|(?<=[.?!])\s")
-_TELLING = 12
+_MIN_MARKER_CHARS = 12
 NEUTRAL = "neutral"
 TABLE = "table"
 # A temper colours a trade: "a sceptical economist" speaks as an economist.
-TEMPERS = frozenset({"sceptic", "host"})
+TEMPERAMENTS = frozenset({"sceptic", "host"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,26 +27,26 @@ class Line:
     marker: str
     """Its longest piece without a place: by this it is recognised in what was said."""
 
-    def filled(self, words: dict[str, str]) -> str:
+    def fill(self, words: dict[str, str]) -> str:
         return self.template.format_map(words)
 
 
-def _line(template: object) -> Line:
+def _parse_line(template: object) -> Line:
     if not isinstance(template, str):
         raise TypeError(f"a line must be text, not {template!r}")
-    if unknown := set(_FIELD.findall(template)) - _FIELDS:
+    if unknown := set(_PLACEHOLDER.findall(template)) - _PLACEHOLDERS:
         raise ValueError(f"unknown places {sorted(unknown)} in {template!r}")
-    return Line(template, max(_FIELD.sub("\n", template).split("\n"), key=len))
+    return Line(template, max(_PLACEHOLDER.sub("\n", template).split("\n"), key=len))
 
 
-Lines = tuple[Annotated[Line, BeforeValidator(_line)], ...]
+Lines = tuple[Annotated[Line, BeforeValidator(_parse_line)], ...]
 
 
-class _Stock(BaseModel):
+class _LineCollection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
-class Voice(_Stock):
+class Voice(_LineCollection):
     """How one kind of person speaks."""
 
     name: str
@@ -61,7 +61,7 @@ class Voice(_Stock):
     """How others turn to such a person."""
 
 
-class Table(_Stock):
+class SharedLines(_LineCollection):
     """What anyone may say, whatever their voice."""
 
     answers_outsider: Lines
@@ -87,7 +87,7 @@ class Table(_Stock):
         """By these a sentence of the table is known from a thought of the speaker's own."""
         lines = (line for kind in type(self).model_fields for line in getattr(self, kind))
         pieces = (piece.strip() for line in lines for piece in _PIECES.split(line.template))
-        return tuple(piece for piece in pieces if len(piece) >= _TELLING)
+        return tuple(piece for piece in pieces if len(piece) >= _MIN_MARKER_CHARS)
 
 
 @cache
@@ -95,35 +95,35 @@ def voices() -> dict[str, Voice]:
     """All voices by name."""
     folder = files("tertulia.devstack.offline_model.voices")
     names = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-    return {name: Voice.model_validate({"name": name} | _read(name)) for name in names if name != TABLE}
+    return {name: Voice.model_validate({"name": name} | _read_yaml(name)) for name in names if name != TABLE}
 
 
 @cache
-def table() -> Table:
+def shared_lines() -> SharedLines:
     """What anyone may say."""
-    return Table.model_validate(_read(TABLE))
+    return SharedLines.model_validate(_read_yaml(TABLE))
 
 
 @lru_cache(maxsize=1_024)
-def voice_for(description: str) -> Voice | None:
+def find_voice(description: str) -> Voice | None:
     """The voice of the first trade that a description names, or else of the first temper; none = it names neither."""
-    matches = [(match.group().casefold(), match.start()) for match in _calling_words().finditer(description)]
-    by_rank = sorted(matches, key=lambda match: (_voice_names()[match[0]] in TEMPERS, match[1]))
-    return voices()[_voice_names()[by_rank[0][0]]] if by_rank else None
+    matches = [(match.group().casefold(), match.start()) for match in _voice_pattern().finditer(description)]
+    by_rank = sorted(matches, key=lambda match: (_voice_by_word()[match[0]] in TEMPERAMENTS, match[1]))
+    return voices()[_voice_by_word()[by_rank[0][0]]] if by_rank else None
 
 
 @cache
-def _voice_names() -> dict[str, str]:
+def _voice_by_word() -> dict[str, str]:
     return {word: name for name, voice in voices().items() for word in voice.words}
 
 
 @cache
-def _calling_words() -> re.Pattern[str]:
-    words = sorted(_voice_names(), key=len, reverse=True)
+def _voice_pattern() -> re.Pattern[str]:
+    words = sorted(_voice_by_word(), key=len, reverse=True)
     return re.compile(rf"\b(?:{'|'.join(map(re.escape, words))})(?=s?\b)", re.IGNORECASE)
 
 
-def _read(name: str) -> dict[str, object]:
+def _read_yaml(name: str) -> dict[str, object]:
     text = files("tertulia.devstack.offline_model.voices").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     if not isinstance(content, dict):

@@ -13,25 +13,25 @@ from typing import cast
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolUnionParam
 
-from benchmarks.company import CONTEXT_MESSAGES, HOST, MEMBERS, OPENING, SENDER, TABLE
 from benchmarks.plan import ManagerType
 from benchmarks.results import BenchmarkFailed
+from benchmarks.sample_group import CONTEXT_MESSAGES, GROUP_CONTEXT, MANAGER_AGENT, MEMBERS, OPENING_MESSAGE, SENDER
 from tertulia.activities.choose_speaker import CHOOSE_TOOL, FINISH_TOOL
 from tertulia.core.agents import Agent
 from tertulia.core.context_window import compute_window
 from tertulia.core.prompt import ChatMessage, TranscriptMessage, build_manager_prompt, build_member_prompt
 from tertulia.devstack.offline_model import TERSE_MODEL
 
-View = Callable[[int], int]
+ContextRule = Callable[[int], int]
 """How many of so many messages a prompt leaves out at the front."""
 
 
-def last_messages(messages: int) -> int:
+def skip_old_messages(messages: int) -> int:
     """The newest ones, as many as fit: what one writes first."""
     return max(messages - CONTEXT_MESSAGES, 0)
 
 
-def same_as_ours(messages: int) -> int:
+def skip_like_tertulia(messages: int) -> int:
     """Exactly those that Tertulia shows."""
     return compute_window(messages, 0, max_messages=CONTEXT_MESSAGES, max_tokens=1).after_seq
 
@@ -42,34 +42,34 @@ class PlainConversation:
 
     client: AsyncOpenAI
     manager: ManagerType
-    view: View
+    context_rule: ContextRule
     transcript: list[TranscriptMessage] = field(
-        default_factory=lambda: [TranscriptMessage(sender_id=None, sender=SENDER, text=OPENING)]
+        default_factory=lambda: [TranscriptMessage(sender_id=None, sender=SENDER, text=OPENING_MESSAGE)]
     )
-    stamps: list[float] = field(default_factory=list)
+    turn_times: list[float] = field(default_factory=list)
     """When each turn was over, in seconds."""
     prompt_tokens: int = 0
 
     async def talk(self, turns: int) -> None:
         """Take so many turns."""
         for turn in range(turns):
-            speaker = MEMBERS[turn % len(MEMBERS)] if self.manager == "round_robin" else await self._choose()
+            speaker = MEMBERS[turn % len(MEMBERS)] if self.manager == "round_robin" else await self._choose_speaker()
             text = await self._speak(speaker)
             self.transcript.append(TranscriptMessage(sender_id=speaker.id, sender=speaker.name, text=text))
-            self.stamps.append(perf_counter())
+            self.turn_times.append(perf_counter())
 
     async def _speak(self, speaker: Agent) -> str:
-        prompt = build_member_prompt(speaker, TABLE, self._heard(), ())
-        completion = await self.client.chat.completions.create(model=TERSE_MODEL, messages=_typed(prompt))
+        prompt = build_member_prompt(speaker, GROUP_CONTEXT, self._visible_messages(), ())
+        completion = await self.client.chat.completions.create(model=TERSE_MODEL, messages=_as_params(prompt))
         self.prompt_tokens += completion.usage.prompt_tokens if completion.usage else 0
         return completion.choices[0].message.content or ""
 
-    async def _choose(self) -> Agent:
+    async def _choose_speaker(self) -> Agent:
         last = self.transcript[-1].sender_id
         candidates = {member.name: member for member in MEMBERS if member.id != last}
-        prompt = build_manager_prompt(HOST, TABLE, self._heard(), list(candidates))
+        prompt = build_manager_prompt(MANAGER_AGENT, GROUP_CONTEXT, self._visible_messages(), list(candidates))
         completion = await self.client.chat.completions.create(
-            model=TERSE_MODEL, messages=_typed(prompt), tools=_tools(list(candidates)), tool_choice="required"
+            model=TERSE_MODEL, messages=_as_params(prompt), tools=_tools(list(candidates)), tool_choice="required"
         )
         self.prompt_tokens += completion.usage.prompt_tokens if completion.usage else 0
         for call in completion.choices[0].message.tool_calls or ():
@@ -77,20 +77,20 @@ class PlainConversation:
                 return candidates[json.loads(call.function.arguments)["participant"]]
         raise BenchmarkFailed("the manager of the plain loop chose nobody")
 
-    def _heard(self) -> list[TranscriptMessage]:
-        return self.transcript[self.view(len(self.transcript)) :]
+    def _visible_messages(self) -> list[TranscriptMessage]:
+        return self.transcript[self.context_rule(len(self.transcript)) :]
 
 
-async def talk_at_once(
-    client: AsyncOpenAI, manager: ManagerType, view: View, *, conversations: int, turns: int
+async def run_conversations(
+    client: AsyncOpenAI, manager: ManagerType, context_rule: ContextRule, *, conversations: int, turns: int
 ) -> list[PlainConversation]:
     """Hold so many conversations at once, each of so many turns."""
-    talks = [PlainConversation(client, manager, view) for _ in range(conversations)]
+    talks = [PlainConversation(client, manager, context_rule) for _ in range(conversations)]
     await asyncio.gather(*(talk.talk(turns) for talk in talks))
     return talks
 
 
-def _typed(prompt: list[ChatMessage]) -> list[ChatCompletionMessageParam]:
+def _as_params(prompt: list[ChatMessage]) -> list[ChatCompletionMessageParam]:
     return cast(list[ChatCompletionMessageParam], prompt)
 
 

@@ -5,13 +5,13 @@ from itertools import pairwise
 from statistics import fmean, median
 
 from benchmarks.bench import Bench
-from benchmarks.history import HistoryOfRuns, read_history
-from benchmarks.loop import last_messages, same_as_ours
+from benchmarks.history import ConversationHistory, read_history
+from benchmarks.plain_loop import skip_like_tertulia, skip_old_messages
 from benchmarks.plan import ManagerType
-from benchmarks.processes import cpu_ms_a_turn
+from benchmarks.processes import cpu_ms_per_turn
 from benchmarks.progress import Progress
-from benchmarks.results import BenchmarkFailed, Length, Sameness, Stretch
-from benchmarks.sameness import manager_sameness, members_sameness
+from benchmarks.prompt_overlap import measure_manager_overlap, measure_member_overlap
+from benchmarks.results import BenchmarkFailed, LongConversation, PromptOverlap, TurnRange
 from tertulia.core.ids import ConversationId
 from tertulia.core.prompt import TranscriptMessage
 
@@ -19,25 +19,27 @@ _FIRST = 50
 _WIDTH = 100
 
 
-async def measure_length(bench: Bench, manager: ManagerType, turns: int, progress: Progress) -> Length:
+async def measure_long_conversation(
+    bench: Bench, manager: ManagerType, turns: int, progress: Progress
+) -> LongConversation:
     """Hold one conversation of so many turns."""
     with progress.step(f"{manager.replace('_', ' ')}, {turns:,} turns: Tertulia", turns) as step:
-        stored, before = await bench.stored(), await bench.meter()
+        storage_size, before = await bench.storage_size(), await bench.meter()
         ids = await bench.start(manager, turns)
-        (status,) = await bench.until_closed(ids, turns, step.at)
+        (status,) = await bench.wait_until_closed(ids, turns, step.update)
         after = await bench.meter()
-        grown = (await bench.stored()).minus(stored)
-        stamps = await bench.stamps(ids[0])
-        if len(stamps) != turns:
-            raise BenchmarkFailed(f"{len(stamps)} turns were taken, and not {turns}")
+        grown = (await bench.storage_size()).subtract(storage_size)
+        turn_times = await bench.turn_times(ids[0])
+        if len(turn_times) != turns:
+            raise BenchmarkFailed(f"{len(turn_times)} turns were taken, and not {turns}")
         history = await read_history(bench.client, ids[0])
-        members, loop, host = await _sameness(bench, ids[0], manager)
-        beginning, end = (_stretch(stamps, history, *bounds) for bounds in stretches(turns))
+        members, loop, host = await _measure_prompt_overlap(bench, ids[0], manager)
+        beginning, end = (_measure_range(turn_times, history, *bounds) for bounds in compared_ranges(turns))
         step.result(f"{beginning.ms_a_turn:.1f} ms a turn at the beginning, {end.ms_a_turn:.1f} ms at the end")
-    return Length(
+    return LongConversation(
         manager=manager,
         turns=turns,
-        seconds=stamps[-1] - stamps[0],
+        seconds=turn_times[-1] - turn_times[0],
         beginning=beginning,
         end=end,
         workflow_runs=history.runs,
@@ -45,7 +47,7 @@ async def measure_length(bench: Bench, manager: ManagerType, turns: int, progres
         history_bytes=history.size,
         postgres_bytes=grown.postgres,
         temporal_bytes=grown.temporal,
-        cpu_ms=cpu_ms_a_turn(before.cpu, after.cpu, turns),
+        cpu_ms=cpu_ms_per_turn(before.cpu, after.cpu, turns),
         prompt_tokens=status.usage.prompt_tokens / turns,
         model_calls=(after.model_calls - before.model_calls) / turns,
         members_prompts=members,
@@ -54,7 +56,7 @@ async def measure_length(bench: Bench, manager: ManagerType, turns: int, progres
     )
 
 
-def stretches(turns: int) -> tuple[tuple[int, int], tuple[int, int]]:
+def compared_ranges(turns: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """The first and the last turn of the beginning and of the end that are compared: 50 to 150 and the last 100, or
     less of a shorter conversation."""
     first, width = min(_FIRST, turns // 8), min(_WIDTH, turns // 3)
@@ -63,24 +65,28 @@ def stretches(turns: int) -> tuple[tuple[int, int], tuple[int, int]]:
     return (first + 1, first + width), (turns - width + 1, turns)
 
 
-def _stretch(stamps: Sequence[float], history: HistoryOfRuns, first: int, last: int) -> Stretch:
-    gaps = [after - before for before, after in pairwise(stamps[max(first - 2, 0) : last])]
-    return Stretch(
+def _measure_range(turn_times: Sequence[float], history: ConversationHistory, first: int, last: int) -> TurnRange:
+    gaps = [after - before for before, after in pairwise(turn_times[max(first - 2, 0) : last])]
+    return TurnRange(
         from_turn=first,
         to_turn=last,
         ms_a_turn=median(gaps) * 1_000,
         mean_ms_a_turn=fmean(gaps) * 1_000,
-        history_events=history.events_a_turn(first, last),
-        history_bytes=history.bytes_a_turn(first, last),
+        history_events=history.events_per_turn(first, last),
+        history_bytes=history.bytes_per_turn(first, last),
     )
 
 
-async def _sameness(
+async def _measure_prompt_overlap(
     bench: Bench, conversation_id: ConversationId, manager: ManagerType
-) -> tuple[Sameness, Sameness, Sameness | None]:
+) -> tuple[PromptOverlap, PromptOverlap, PromptOverlap | None]:
     transcript = [
         TranscriptMessage(sender_id=message.sender_id, sender=message.sender, text=message.text)
         async for message in bench.client.conversations.handle(conversation_id).transcript()
     ]
-    host = manager_sameness(transcript, same_as_ours) if manager == "dynamic" else None
-    return members_sameness(transcript, same_as_ours), members_sameness(transcript, last_messages), host
+    host = measure_manager_overlap(transcript, skip_like_tertulia) if manager == "dynamic" else None
+    return (
+        measure_member_overlap(transcript, skip_like_tertulia),
+        measure_member_overlap(transcript, skip_old_messages),
+        host,
+    )

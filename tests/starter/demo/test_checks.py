@@ -1,4 +1,4 @@
-"""The demonstration's proof: a flawless one is believed, and every flaw is noticed by the claim that it breaks."""
+"""The demonstration's proof: correct evidence passes, and each fault fails the claim that it contradicts."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,8 +9,8 @@ import pytest
 from tertulia.core.ids import AgentId, ConversationId, GroupId
 from tertulia.core.records import FinishedTurn, MembershipChange, Message
 from tertulia.core.status import ConversationStatus, PendingStatus, RosterStatus, UsageStatus
-from tertulia.devstack.offline_model.call_log import Calls
-from tertulia.starter.demo.proof import Evidence, Killing, checks
+from tertulia.devstack.offline_model.call_log import CallCounts
+from tertulia.starter.demo.checks import DemoRecord, WorkerKill, run_checks
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SPEAKERS = ("Velma", "Otto", "Velma", "Iris")
@@ -71,14 +71,14 @@ def status(*, model_calls: int = 8, phase: str = "closed") -> ConversationStatus
     )
 
 
-def calls(*, total: int = 9, repeated: int = 0) -> Calls:
-    return Calls(total=total, answered=8, repeated=repeated, in_flight=0, by_model={}, by_speaker={})
+def calls(*, total: int = 9, repeated: int = 0) -> CallCounts:
+    return CallCounts(total=total, answered=8, repeated=repeated, in_flight=0, by_model={}, by_speaker={})
 
 
 MESSAGES = [message(seq, *said) for seq, said in enumerate(SENDERS, start=1)]
 TURNS = [finished_turn(turn, speaker) for turn, speaker in enumerate(SPEAKERS, start=1)]
-KILLING = Killing(pid=10, in_flight=1, unanswered=1, speaker="Velma")
-FLAWLESS = Evidence(
+WORKER_KILL = WorkerKill(pid=10, in_flight=1, unanswered=1, speaker="Velma")
+FLAWLESS = DemoRecord(
     posted=tuple(POSTED.values()),
     joiner="Iris",
     leaver="Otto",
@@ -87,12 +87,12 @@ FLAWLESS = Evidence(
     changes=[change("add", "Iris", 1), change("remove", "Otto", 2)],
     status=status(),
     calls=calls(),
-    killing=KILLING,
+    worker_kill=WORKER_KILL,
     worker_pid=11,
 )
-"""Two posts and four turns, the third of which was cut off by the kill and taken again."""
+"""Two posts and four turns; the third turn was cut off by the kill and taken again."""
 
-Corruption = Callable[[Evidence], Evidence]
+Corruption = Callable[[DemoRecord], DemoRecord]
 FLAWS: dict[str, tuple[Corruption, str]] = {
     "a gap in the messages": (lambda one: replace(one, messages=MESSAGES[1:]), "messages are numbered"),
     "a lost message": (lambda one: replace(one, messages=MESSAGES[:-1]), "every turn has exactly one message"),
@@ -104,8 +104,14 @@ FLAWS: dict[str, tuple[Corruption, str]] = {
     "a joiner unheard": (lambda one: replace(one, joiner="Nobody"), "Nobody spoke after"),
     "a leaver who stays": (lambda one: replace(one, changes=one.changes[:1]), "Otto did not speak"),
     "a leaver heard later": (lambda one: replace(one, changes=[change("remove", "Otto", 1)]), "Otto did not speak"),
-    "a kill between calls": (lambda one: replace(one, killing=replace(KILLING, in_flight=0)), "the worker was killed"),
-    "a kill after the answer": (lambda one: replace(one, killing=replace(KILLING, unanswered=0)), "the worker was"),
+    "a kill between calls": (
+        lambda one: replace(one, worker_kill=replace(WORKER_KILL, in_flight=0)),
+        "the worker was killed",
+    ),
+    "a kill after the answer": (
+        lambda one: replace(one, worker_kill=replace(WORKER_KILL, unanswered=0)),
+        "the worker was",
+    ),
     "the same worker": (lambda one: replace(one, worker_pid=10), "another worker took over"),
     "no worker": (lambda one: replace(one, worker_pid=0), "another worker took over"),
     "no second attempt": (lambda one: replace(one, turns=TURNS[:2]), "the turn that was cut off"),
@@ -117,13 +123,13 @@ FLAWS: dict[str, tuple[Corruption, str]] = {
 
 
 def test_checks_accept_flawless_evidence() -> None:
-    made = list(checks(FLAWLESS))
+    made = list(run_checks(FLAWLESS))
     assert len(made) == 11
-    assert [check.claim for check in made if not check.holds] == []
+    assert [check.claim for check in made if not check.passed] == []
 
 
 @pytest.mark.parametrize("flaw", FLAWS)
 def test_checks_detect_every_flaw(flaw: str) -> None:
     corrupt, claim = FLAWS[flaw]
-    failed = [check.claim for check in checks(corrupt(FLAWLESS)) if not check.holds]
+    failed = [check.claim for check in run_checks(corrupt(FLAWLESS)) if not check.passed]
     assert any(one.startswith(claim) for one in failed), failed

@@ -11,7 +11,7 @@ from tertulia.core.prompt import GroupContext
 from tertulia.devstack.offline_model import TERSE_MODEL
 
 CONTEXT_MESSAGES = 20
-OPENING = "What would make this town a better place to grow old in?"
+OPENING_MESSAGE = "What would make this town a better place to grow old in?"
 SENDER = "Narrator"
 _DESCRIPTION = "Four people of different trades think a question of their town through."
 _TRADES = {
@@ -33,27 +33,27 @@ def _agent(name: str, description: str, instructions: str) -> Agent:
 
 
 MEMBERS = tuple(_agent(name, *texts) for name, texts in _TRADES.items())
-HOST = _agent("Amparo", "Host of the table.", "You give the floor to whom the question needs now.")
-GROUPS: dict[ManagerType, str] = {"round_robin": "The bench", "dynamic": "The board"}
+MANAGER_AGENT = _agent("Amparo", "Host of the table.", "You give the floor to whom the question needs now.")
+GROUP_NAMES: dict[ManagerType, str] = {"round_robin": "The bench", "dynamic": "The board"}
 """One for each kind of manager, for a group keeps its kind. The names are of one length, and so are the prompts."""
-TABLE = GroupContext(
-    group_name=GROUPS["round_robin"],
+GROUP_CONTEXT = GroupContext(
+    group_name=GROUP_NAMES["round_robin"],
     description=_DESCRIPTION,
     members=tuple((member.name, member.description) for member in MEMBERS),
 )
 
 
-def definitions(manager: ManagerType, max_turns: int) -> Manifest:
+def create_manifest(manager: ManagerType, max_turns: int) -> Manifest:
     """All agents, and the group of that kind, whose round is to go on for exactly `max_turns` turns."""
     rules: dict[str, Any] = {"manager_type": manager, "max_turns": max_turns, "termination_token": None}
     if manager == "dynamic":
         # Every speaker is to be the manager's choice, so that every turn costs two calls.
-        rules |= {"manager_agent_id": HOST.id, "starvation_turns": None}
+        rules |= {"manager_agent_id": MANAGER_AGENT.id, "starvation_turns": None}
     return Manifest(
-        agents=tuple(AgentSpec.model_validate(agent.model_dump()) for agent in (*MEMBERS, HOST)),
+        agents=tuple(AgentSpec.model_validate(agent.model_dump()) for agent in (*MEMBERS, MANAGER_AGENT)),
         groups=(
             GroupSpec(
-                name=GROUPS[manager],
+                name=GROUP_NAMES[manager],
                 description=_DESCRIPTION,
                 agents=tuple(member.id for member in MEMBERS),
                 manager_config=rules,

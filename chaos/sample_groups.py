@@ -2,8 +2,8 @@
 
 from tertulia.client.manifest import AgentSpec, GroupSpec, Manifest
 
-LED = "The table under test"
-SOAKED = "The long talk"
+MANAGED_GROUP = "The table under test"
+SOAK_GROUP = "The long talk"
 JOINER, LEAVER = "Dora", "Velma"
 _PERSONAS = {
     "Velma": "a sceptical economist",
@@ -17,23 +17,23 @@ _SETTINGS = {"turn_timeout_seconds": 3, "retry_initial_seconds": 0.2}
 """So that a model that hangs is given up soon."""
 
 
-def definitions() -> Manifest:
+def create_manifest() -> Manifest:
     """All agents and groups."""
     agents = tuple(
         AgentSpec.model_validate({"name": name, "instructions": f"You are {name}, {persona}."})
         for name, persona in _PERSONAS.items()
     )
-    led = {
-        "name": LED,
+    managed = {
+        "name": MANAGED_GROUP,
         "agents": ["Velma", "Tomas", "Rosa"],
         "manager_config": {"manager_type": "dynamic", "manager_agent_id": "Host", "max_turns": 12},
         "settings": _SETTINGS,
     }
-    soaked = {
-        "name": SOAKED,
+    soak = {
+        "name": SOAK_GROUP,
         "agents": ["Velma", "Tomas", "Rosa"],
         "standby": ["Emil"],
         "manager_config": {"manager_type": "round_robin", "max_turns": 6},
         "settings": {**_SETTINGS, "cool_down_seconds": 20, "probe_initial_seconds": 1, "probe_maximum_seconds": 10},
     }
-    return Manifest(agents=agents, groups=tuple(GroupSpec.model_validate(one) for one in (led, soaked)))
+    return Manifest(agents=agents, groups=tuple(GroupSpec.model_validate(one) for one in (managed, soak)))
