@@ -1,1 +1,1 @@
-"""What a turn costs, against a plain loop without durability that is measured in the same run."""
+"""The benchmark: the cost of a turn, against a plain loop without durability measured in the same run."""

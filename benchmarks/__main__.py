@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure, and print what came of it."""
+"""`python -m benchmarks`: measure and print the results."""
 
 import asyncio
 import signal
@@ -41,7 +41,7 @@ def bench(
     messages: Annotated[int | None, typer.Option(min=1, help="Measured messages to each of those.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
 ) -> None:
-    """Measure what a turn costs, against a plain loop in the same run.
+    """Measure the cost of a turn, against a plain loop in the same run.
 
     Everything runs on an embedded stack of its own, in a temporary folder and on free ports, with the offline model.
     """
@@ -72,7 +72,7 @@ def bench(
 
 
 async def _measure(plan: Plan, progress: Progress) -> Report:
-    """As `measure`, and SIGTERM ends it as Ctrl-C does: nothing stays behind."""
+    """Run `measure`; SIGTERM ends it as Ctrl-C does, and nothing stays behind."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

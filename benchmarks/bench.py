@@ -1,4 +1,4 @@
-"""What everything is measured on: an embedded stack of its own, in a folder that is gone afterwards, on free ports."""
+"""The embedded stack of the benchmark, in a temporary folder and on free ports."""
 
 import asyncio
 import os
@@ -45,7 +45,7 @@ _FINISHED_TURNS = (
 
 @dataclass(frozen=True)
 class Meter:
-    """What had been used up at one moment."""
+    """Resources used up to one time."""
 
     cpu: Mapping[str, float]
     model_calls: int
@@ -74,7 +74,7 @@ class Bench:
     async def wait_until_closed(
         self, ids: Sequence[ConversationId], turns: int, report: Callable[[int], None]
     ) -> list[ConversationStatus]:
-        """Their last words. `report` gets the number of turns taken so far, about twice a second.
+        """Return the final statuses. `report` gets the number of turns so far, about twice a second.
 
         Raises:
             BenchmarkFailed: it takes unreasonably long.
@@ -106,12 +106,12 @@ class Bench:
         return turn_count
 
     async def turn_count(self, ids: Sequence[ConversationId]) -> int:
-        """How many turns they have taken together."""
+        """Return the number of turns of all these conversations."""
         row = await self.client.scope.database.row(_TURN_COUNT, {"ids": list(ids)})
         return int(row[0]) if row else 0
 
     async def turn_times(self, conversation_id: ConversationId) -> list[float]:
-        """When each turn was over, in seconds.
+        """Return the end of each turn, in seconds.
 
         Raises:
             BenchmarkFailed: a member passed or failed.
@@ -122,26 +122,26 @@ class Bench:
         return [row.finished_at.timestamp() for row in rows]
 
     async def meter(self) -> Meter:
-        """What has been used up until now."""
+        """Return the resources used so far."""
         calls = await self.model.calls()
         return Meter(cpu_seconds(self._data), calls.total)
 
     async def storage_size(self) -> StorageSize:
-        """What is stored now."""
+        """Return the stored sizes."""
         return await storage_size(self.client.scope.database, self._data / "temporal.db")
 
     @property
     def api_url(self) -> str:
-        """Where the API is."""
+        """The API's address."""
         return str(self._stack.addresses.api_url)
 
     @property
     def api_key(self) -> str:
-        """A key of it that may do everything."""
+        """An API key with every scope."""
         return (self._data / KEY_FILE).read_text().strip()
 
     async def kill_worker(self) -> None:
-        """SIGKILL the only worker; the stack starts it anew."""
+        """Send SIGKILL to the only worker; the stack restarts it."""
         await self._stack.kill_worker(0)
 
 
@@ -168,7 +168,7 @@ async def open_bench() -> AsyncIterator[Bench]:
 
 
 def timeout_seconds(turns: int) -> float:
-    """Seconds after which so many turns are given up."""
+    """Return the limit in seconds for this many turns."""
     return _START_TIMEOUT_SECONDS + _SECONDS_PER_TURN * turns
 
 
@@ -178,7 +178,7 @@ def _check_deadline(deadline: float, turns: int) -> None:
 
 
 def _clean_environment() -> Mapping[str, str]:
-    """This process's environment without what would point a part elsewhere than at the embedded stack."""
+    """Return this process's environment without settings that name other servers than the embedded ones."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith(_CONFIGURATION_PREFIXES)}
     return variables | {"TEMPORAL_CONFIG_FILE": os.devnull, "TERTULIA_REQUESTS_PER_MINUTE": "0"}
 

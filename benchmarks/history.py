@@ -1,4 +1,4 @@
-"""What a conversation leaves in Temporal's history: events and bytes of each turn, over all runs of its workflow."""
+"""Temporal's history of a conversation: events and bytes per turn, over all runs of its workflow."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from tertulia.testing import DirectClient
 
 @dataclass(frozen=True)
 class TurnHistory:
-    """What belongs to one turn: all from the end of the previous turn's activity to the end of its own."""
+    """The part of one turn: from the end of the previous turn's activity to the end of its own."""
 
     events: int
     size: int
@@ -31,11 +31,11 @@ class ConversationHistory:
     turns: tuple[TurnHistory, ...]
 
     def events_per_turn(self, first: int, last: int) -> float:
-        """The mean over the turns `first` to `last`."""
+        """Return the mean over the turns `first` to `last`."""
         return fmean(turn.events for turn in self.turns[first - 1 : last])
 
     def bytes_per_turn(self, first: int, last: int) -> float:
-        """The mean over the turns `first` to `last`."""
+        """Return the mean over the turns `first` to `last`."""
         return fmean(turn.size for turn in self.turns[first - 1 : last])
 
 

@@ -1,4 +1,4 @@
-"""Whether a long conversation costs more per turn than a short one, and what it leaves behind."""
+"""The cost per turn of a long conversation against its beginning, and its stored size."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -22,7 +22,7 @@ _WIDTH = 100
 async def measure_long_conversation(
     bench: Bench, manager: ManagerType, turns: int, progress: Progress
 ) -> LongConversation:
-    """Hold one conversation of so many turns."""
+    """Run one conversation of this many turns."""
     with progress.step(f"{manager.replace('_', ' ')}, {turns:,} turns: Tertulia", turns) as step:
         storage_size, before = await bench.storage_size(), await bench.meter()
         ids = await bench.start(manager, turns)
@@ -57,8 +57,7 @@ async def measure_long_conversation(
 
 
 def compared_ranges(turns: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The first and the last turn of the beginning and of the end that are compared: 50 to 150 and the last 100, or
-    less of a shorter conversation."""
+    """Return the compared ranges of turns: 50 to 150 and the last 100, or fewer of a shorter conversation."""
     first, width = min(_FIRST, turns // 8), min(_WIDTH, turns // 3)
     if width < 1:
         raise BenchmarkFailed("a long conversation has more than two turns")

@@ -1,4 +1,4 @@
-"""On what it was measured."""
+"""The machine of a measurement."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ from benchmarks.results import Machine
 
 
 async def describe_machine(bench: Bench) -> Machine:
-    """The machine and the versions of what runs on it. Call it before the load begins."""
+    """Return the machine and the versions of the programs. Call it before the load starts."""
     temporal = await bench.client.scope.temporal.workflow_service.get_system_info(GetSystemInfoRequest())
     postgres = await bench.client.scope.database.row(text("SHOW server_version"))
     return Machine(

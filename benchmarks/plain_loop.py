@@ -1,6 +1,6 @@
-"""The plain loop: the same agents and prompts, the openai client as its manual shows it, a transcript in memory.
+"""The plain loop: the same agents and prompts, the openai client as its documentation shows it, a transcript in memory.
 
-What it does not do is what Tertulia is for; the time that it takes is what talking costs at least.
+It omits everything that Tertulia adds; its time is the lower bound of a conversation.
 """
 
 import asyncio
@@ -23,16 +23,16 @@ from tertulia.core.prompt import ChatMessage, TranscriptMessage, build_manager_p
 from tertulia.devstack.offline_model import TERSE_MODEL
 
 ContextRule = Callable[[int], int]
-"""How many of so many messages a prompt leaves out at the front."""
+"""Returns how many of this many messages a prompt leaves out at the front."""
 
 
 def skip_old_messages(messages: int) -> int:
-    """The newest ones, as many as fit: what one writes first."""
+    """Keep the newest messages that fit, as a first version would."""
     return max(messages - CONTEXT_MESSAGES, 0)
 
 
 def skip_like_tertulia(messages: int) -> int:
-    """Exactly those that Tertulia shows."""
+    """Keep exactly the messages that Tertulia's prompts contain."""
     return compute_window(messages, 0, max_messages=CONTEXT_MESSAGES, max_tokens=1).after_seq
 
 
@@ -47,11 +47,11 @@ class PlainConversation:
         default_factory=lambda: [TranscriptMessage(sender_id=None, sender=SENDER, text=OPENING_MESSAGE)]
     )
     turn_times: list[float] = field(default_factory=list)
-    """When each turn was over, in seconds."""
+    """The end of each turn, in seconds."""
     prompt_tokens: int = 0
 
     async def talk(self, turns: int) -> None:
-        """Take so many turns."""
+        """Take this many turns."""
         for turn in range(turns):
             speaker = MEMBERS[turn % len(MEMBERS)] if self.manager == "round_robin" else await self._choose_speaker()
             text = await self._speak(speaker)
@@ -84,7 +84,7 @@ class PlainConversation:
 async def run_conversations(
     client: AsyncOpenAI, manager: ManagerType, context_rule: ContextRule, *, conversations: int, turns: int
 ) -> list[PlainConversation]:
-    """Hold so many conversations at once, each of so many turns."""
+    """Run this many conversations at once, each of this many turns."""
     talks = [PlainConversation(client, manager, context_rule) for _ in range(conversations)]
     await asyncio.gather(*(talk.talk(turns) for talk in talks))
     return talks

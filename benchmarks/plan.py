@@ -1,4 +1,4 @@
-"""How much is measured."""
+"""The plan of a benchmark run."""
 
 from typing import Literal
 
@@ -12,28 +12,28 @@ MANAGERS: tuple[ManagerType, ...] = ("round_robin", "dynamic")
 
 
 class Plan(Record):
-    """What one run of the benchmark does. All but the service is measured once for each kind of manager."""
+    """The amounts of one run. Everything but the service is measured once per manager type."""
 
     turns: PositiveInt = 100
-    """Measured turns of a conversation that is alone."""
+    """Measured turns of a single conversation."""
     conversations: PositiveInt = 20
-    """How many conversations run at once."""
+    """Number of concurrent conversations."""
     turns_each: PositiveInt = 30
-    """Measured turns of each of those."""
+    """Measured turns of each concurrent conversation."""
     long_turns: NonNegativeInt = 2_000
-    """Turns of the conversation that shows whether length costs; 0 = leave it out."""
+    """Turns of the long conversation; 0 = leave it out."""
     repeats: NonNegativeInt = 3
-    """How often the short runs are repeated, the loop and Tertulia in turn; 0 = leave them out."""
+    """Repetitions of the short runs, the loop and Tertulia alternating; 0 = leave them out."""
     restarts: NonNegativeInt = 3
-    """How often the worker is killed in the middle of a call; 0 = leave it out."""
+    """How often the worker is killed during a call; 0 = leave it out."""
     warm_up: NonNegativeInt = 10
     """Turns of each conversation before the measured ones."""
     groups: NonNegativeInt = 7
-    """With how many new groups is talked over HTTP, for each of the model's delays; 0 = leave the service out."""
+    """Number of new groups that get messages over HTTP, for each delay of the model; 0 = leave the service out."""
     messages: PositiveInt = 5
-    """Measured messages to each of those, beside the first."""
+    """Measured messages to each of these groups, after the first."""
     model_delays_ms: tuple[NonNegativeInt, ...] = (0, 300)
-    """How long the model waits before each answer while the service is measured."""
+    """Delays of the model while the service is measured, in milliseconds."""
 
 
 QUICK = Plan(turns=50, conversations=8, turns_each=15, long_turns=300, repeats=1, restarts=1, groups=3)

@@ -12,12 +12,12 @@ from tertulia.devstack.data_folder import StackRecord
 from tertulia.running_stack import STACK_FILE
 
 CLIENT = "client"
-"""This process: the plain loop, or else whoever starts conversations and waits."""
+"""This process: the plain loop, or the client that starts conversations and waits."""
 PROGRAMS = ("worker", "temporal", "postgres", "model", CLIENT)
 
 
 def cpu_seconds(data: Path) -> dict[str, float]:
-    """CPU seconds used until now by each program of the stack in the folder `data`, user and system together."""
+    """Return the CPU seconds used so far by each program of the stack in folder `data`, user and system together."""
     record = StackRecord.model_validate_json((data / STACK_FILE).read_bytes())
     used: dict[str, float] = defaultdict(float)
     for program in record.processes:
@@ -28,12 +28,12 @@ def cpu_seconds(data: Path) -> dict[str, float]:
 
 
 def cpu_ms_per_turn(before: Mapping[str, float], after: Mapping[str, float], turns: int) -> dict[str, float]:
-    """What each program used between two readings, in milliseconds for each of `turns`."""
+    """Return each program's CPU time between two readings, in milliseconds per turn."""
     return {name: (after[name] - before[name]) * 1_000 / turns for name in PROGRAMS}
 
 
 def _tree_cpu_seconds(process: psutil.Process) -> float:
-    """A child that has ended counts among its parent's `children`, one that runs is looked up."""
+    """Return the CPU seconds of a process tree. Ended children count among their parent's `children`."""
     used = 0.0
     for one in (process, *process.children(recursive=True)):
         with suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""What is shown while it runs: a line for each finished step and, on a terminal, a bar for the present one."""
+"""Progress on the terminal: a line for each finished step, and a bar for the running one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +10,11 @@ from rich import progress
 from rich.console import Console
 
 _REFRESH_PER_SECOND = 2
-"""Seldom, because drawing takes time from what is measured."""
+"""Low, because drawing takes CPU time from the measurement."""
 
 
 class Step:
-    """One step, while it runs."""
+    """A running step."""
 
     def __init__(self, bar: progress.Progress, task: progress.TaskID) -> None:
         self._bar = bar
@@ -22,19 +22,19 @@ class Step:
         self.outcome = ""
 
     def update(self, turns: int) -> None:
-        """So many turns are done."""
+        """Record that this many turns are done."""
         self._bar.update(self._task, completed=turns)
 
     def result(self, text: str) -> None:
-        """What came of it."""
+        """Set the result of the step."""
         self.outcome = text
 
 
 class Progress:
-    """Shows the steps of a run; enter it for as long as the run takes.
+    """Context manager that shows the steps of a run.
 
     Args:
-        console: where to. What is no terminal gets lines alone.
+        console: the target. A console that is no terminal gets lines only.
     """
 
     def __init__(self, console: Console) -> None:
@@ -62,7 +62,7 @@ class Progress:
 
     @contextmanager
     def step(self, name: str, turns: int | None = None) -> Iterator[Step]:
-        """Something that takes a while, of so many turns."""
+        """Context manager: a step of this many turns."""
         task = self._bar.add_task(name, total=turns)
         step = Step(self._bar, task)
         try:
@@ -72,6 +72,6 @@ class Progress:
         self.print_line(f"{name}: {step.outcome}" if step.outcome else name)
 
     def print_line(self, text: str) -> None:
-        """A line that stays, with the time since the beginning."""
+        """Print a line with the time since the start."""
         minutes, seconds = divmod(int(monotonic() - self._began), 60)
         self._console.print(f"{minutes:02}:{seconds:02}  {text}", soft_wrap=True)

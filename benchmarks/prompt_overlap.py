@@ -1,4 +1,6 @@
-"""How much of each prompt equals the front of the same agent's previous prompt: prompts rebuilt from the transcript."""
+"""The share of each prompt that equals the front of the same agent's previous prompt; prompts are rebuilt from the
+transcript.
+"""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -15,7 +17,9 @@ _MEMBERS: dict[str, Agent] = {member.id: member for member in MEMBERS}
 
 
 def measure_member_overlap(transcript: Sequence[TranscriptMessage], context_rule: ContextRule) -> PromptOverlap:
-    """Of the members' prompts, given the whole transcript, which begins with one message from outside."""
+    """Return the overlap of the members' prompts, given the whole transcript, which starts with one message from
+    outside.
+    """
     return _measure_overlap(
         (speaker, _speaker_prompt(transcript, context_rule, turn))
         for turn in range(1, len(transcript))
@@ -24,7 +28,7 @@ def measure_member_overlap(transcript: Sequence[TranscriptMessage], context_rule
 
 
 def measure_manager_overlap(transcript: Sequence[TranscriptMessage], context_rule: ContextRule) -> PromptOverlap:
-    """Of the managing agent's prompts; the tools on offer, which name the candidates, left aside."""
+    """Return the overlap of the managing agent's prompts, without the offered tools, which name the candidates."""
     return _measure_overlap(
         (MANAGER_AGENT.id, _manager_prompt(transcript, context_rule, turn)) for turn in range(1, len(transcript))
     )
@@ -57,5 +61,5 @@ def _measure_overlap(prompts: Iterable[tuple[str, list[ChatMessage]]]) -> Prompt
 
 
 def _common_prefix_length(one: str, other: str) -> int:
-    """How many characters are the same at the beginning."""
+    """Return the length of the common prefix, in characters."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

@@ -1,4 +1,4 @@
-"""How long a conversation stands still when its only worker is killed in the middle of a model call."""
+"""The interruption of a conversation whose only worker is killed during a model call."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ _MANY_TURNS = 10_000
 
 
 async def measure_restarts(bench: Bench, times: int, progress: Progress) -> list[float]:
-    """Seconds from each SIGKILL until the turn that it hit is done, by the worker that the stack starts anew."""
+    """Return the seconds from each SIGKILL until the interrupted turn is done by the restarted worker."""
     with progress.step(f"worker killed in mid-call, {times} times") as step:
         await bench.model.set_behaviour(delay_ms=int(MODEL_DELAY_SECONDS * 1_000))
         (conversation_id,) = await bench.start("round_robin", _MANY_TURNS)

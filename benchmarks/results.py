@@ -1,4 +1,4 @@
-"""The numbers, and the few ways in which one is made out of several. This is what `--json` writes."""
+"""The results and the ratios made of them. This is what `--json` writes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
@@ -8,38 +8,38 @@ from benchmarks.plan import ManagerType, Plan
 from tertulia.core.base import Record
 
 REPORTED_TURNS = 500
-"""For how many turns storage is reported."""
+"""The number of turns for which storage is reported."""
 
 
 class BenchmarkFailed(Exception):
-    """What was to be measured did not happen as planned."""
+    """A measurement did not run as planned."""
 
 
 class Run(Record):
-    """One measured run of one or several conversations, warm-up excluded."""
+    """One measured run of one or several conversations, without the warm-up."""
 
     ms_a_turn: float
-    """Wall time; of several conversations at once, from one turn of any to the next of any."""
+    """Wall time per turn; of concurrent conversations, from one turn of any to the next of any."""
     turns_per_second: float
     cpu_ms: Mapping[str, float]
-    """CPU milliseconds a turn, by program."""
+    """CPU milliseconds per turn, by program."""
     prompt_tokens: float
-    """A turn, the manager's prompts included."""
+    """Per turn, including the manager's prompts."""
     model_calls: float
-    """A turn, as the model counted them."""
+    """Per turn, as counted by the model."""
 
 
 class Repetition(Record):
-    """The same work done by each side, one right after the other."""
+    """The same work done by each side, one directly after the other."""
 
     loop: Run
     ours: Run
     same_prompts: Run | None = None
-    """The loop again, with prompts that hold exactly what Tertulia's hold; only of a conversation that is alone."""
+    """The loop again, with exactly the prompts of Tertulia; only for a single conversation."""
 
 
 class Scenario(Record):
-    """Some conversations at once, under one kind of manager."""
+    """Concurrent conversations under one manager type."""
 
     manager: ManagerType
     conversations: int
@@ -47,21 +47,21 @@ class Scenario(Record):
 
 
 class TurnRange(Record):
-    """Some consecutive turns of a long conversation."""
+    """Consecutive turns of a long conversation."""
 
     from_turn: int
     to_turn: int
     ms_a_turn: float
-    """The median of the times from one turn to the next."""
+    """Median time from one turn to the next."""
     mean_ms_a_turn: float
     history_events: float
-    """A turn."""
+    """Per turn."""
     history_bytes: float
-    """A turn."""
+    """Per turn."""
 
 
 class PromptOverlap(Record):
-    """How much of a prompt equals the front of the same agent's previous one, from 0 to 1: what a cache can save."""
+    """Share of a prompt that equals the front of the same agent's previous one, 0 to 1: the part a cache can save."""
 
     median: float
     mean: float
@@ -76,62 +76,62 @@ class LongConversation(Record):
     beginning: TurnRange
     end: TurnRange
     workflow_runs: int
-    """1 more than it continued as new."""
+    """Number of continue-as-new, plus 1."""
     history_events: int
     history_bytes: int
     postgres_bytes: int
     """Growth of the tables and their indexes."""
     temporal_bytes: int
-    """Growth of the server's database, its write-ahead log included."""
+    """Growth of the server's database, including its write-ahead log."""
     cpu_ms: Mapping[str, float]
-    """CPU milliseconds a turn, by program."""
+    """CPU milliseconds per turn, by program."""
     prompt_tokens: float
-    """A turn."""
+    """Per turn."""
     model_calls: float
-    """A turn."""
+    """Per turn."""
     members_prompts: PromptOverlap
     loop_prompts: PromptOverlap
-    """The same, had the plain loop asked: its window moves with every message."""
+    """The same for prompts of the plain loop, whose window moves with every message."""
     manager_prompts: PromptOverlap | None = None
 
 
 class Exchange(Record):
-    """A message to a group and all that its members said to it, by each side."""
+    """A message to a group and all answers of its members, by each side."""
 
     loop_ms: float
-    """The models' own time: a bare loop that asks them, and nothing else."""
+    """The models' own time: a bare loop that calls them and does nothing else."""
     ours_ms: float
     """From the request to the API until its answer."""
 
 
 class MessageRun(Record):
-    """Messages to groups over HTTP, while the model waits so long before each answer."""
+    """Messages to groups over HTTP, with this delay of the model."""
 
     delay_ms: int
     first: tuple[Exchange, ...]
-    """The first message to each of several new groups: it starts a conversation."""
+    """The first message to each of several new groups, which starts a conversation."""
     following: tuple[Exchange, ...]
-    """All others."""
+    """All further messages."""
 
 
 class Service(Record):
-    """What one client of the API waits for."""
+    """Waiting times of a client of the API."""
 
     members: int
-    """Of each group; all of them speak once to each message."""
+    """Members per group; all of them speak once per message."""
     agents_ms: tuple[float, ...]
-    """How long the creation of each agent took."""
+    """Duration of each creation of an agent."""
     talks: tuple[MessageRun, ...]
 
 
 class Machine(Record):
-    """Where it ran."""
+    """The machine of the run."""
 
     system: str
     cores: int
     memory_gb: float
     load: float
-    """The load average of the last minute, before the benchmark began."""
+    """Load average of the last minute before the benchmark."""
     python: str
     temporal: str
     temporalio: str
@@ -140,7 +140,7 @@ class Machine(Record):
 
 
 class Report(Record):
-    """Everything that was measured."""
+    """All results."""
 
     plan: Plan
     machine: Machine
@@ -148,12 +148,12 @@ class Report(Record):
     lengths: tuple[LongConversation, ...]
     restart_seconds: tuple[float, ...]
     seconds: float
-    """How long all of it took."""
+    """Duration of the benchmark."""
     service: Service | None = None
 
 
 def median_added_ms(exchanges: Sequence[Exchange]) -> float:
-    """What the service adds to the models' own time: each message is compared with the loop's just before it."""
+    """Return the median time that the service adds: each message is compared with the loop's just before it."""
     return median(one.ours_ms - one.loop_ms for one in exchanges)
 
 
@@ -161,11 +161,11 @@ Metric: TypeAlias = Callable[[Run], float]
 
 
 def median_of(runs: Sequence[Run], metric: Metric) -> float:
-    """The median of one number over several runs."""
+    """Return the median of one number over several runs."""
     return median(metric(run) for run in runs)
 
 
 def paired_ratios(scenario: Scenario, metric: Metric, *, same_prompts: bool = False) -> list[float]:
-    """Tertulia's number over the loop's, within each repetition: what disturbs one disturbs the other."""
+    """Return Tertulia's number over the loop's within each repetition, so that a disturbance affects both."""
     pairs = ((one.ours, one.same_prompts if same_prompts else one.loop) for one in scenario.repetitions)
     return [metric(ours) / metric(loop) for ours, loop in pairs if loop is not None]

@@ -1,4 +1,4 @@
-"""What is measured, in which order: the short runs of both sides in turn, long conversations, the service, restarts."""
+"""The order of the measurements: the short runs of both sides alternating, long conversations, the service, restarts."""
 
 from collections import defaultdict
 from time import monotonic
@@ -15,10 +15,10 @@ from benchmarks.speed import Load, measure_repetition
 
 
 async def measure(plan: Plan, progress: Progress) -> Report:
-    """Do all that is planned.
+    """Run the plan.
 
     Raises:
-        BenchmarkFailed: something did not happen as planned; no number of this run means anything.
+        BenchmarkFailed: something did not run as planned; no number of this run is valid.
     """
     started_at = monotonic()
     async with open_bench() as bench:
@@ -65,7 +65,7 @@ async def _measure_scenarios(bench: Bench, plan: Plan, progress: Progress) -> tu
 
 
 async def _warm_up(bench: Bench, turns: int, progress: Progress) -> None:
-    """Nobody's first call is measured: connections, prepared statements and caches are as in a running system."""
+    """Warm up connections, prepared statements and caches, so that no first call is measured."""
     for manager in MANAGERS:
         ids = await bench.start(manager, turns)
         await bench.wait_until_closed(ids, turns, lambda turn_count: None)

@@ -1,4 +1,4 @@
-"""Who talks in the benchmark: four members, and a host for the conversations in which someone chooses the speaker."""
+"""The agents of the benchmark: four members, and a manager for dynamic conversations."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def _agent(name: str, description: str, instructions: str) -> Agent:
 MEMBERS = tuple(_agent(name, *texts) for name, texts in _TRADES.items())
 MANAGER_AGENT = _agent("Amparo", "Host of the table.", "You give the floor to whom the question needs now.")
 GROUP_NAMES: dict[ManagerType, str] = {"round_robin": "The bench", "dynamic": "The board"}
-"""One for each kind of manager, for a group keeps its kind. The names are of one length, and so are the prompts."""
+"""One group per manager type. The names have equal lengths, and so have the prompts."""
 GROUP_CONTEXT = GroupContext(
     group_name=GROUP_NAMES["round_robin"],
     description=_DESCRIPTION,
@@ -44,7 +44,7 @@ GROUP_CONTEXT = GroupContext(
 
 
 def create_manifest(manager: ManagerType, max_turns: int) -> Manifest:
-    """All agents, and the group of that kind, whose round is to go on for exactly `max_turns` turns."""
+    """Return all agents and the group of this manager type, whose round takes exactly `max_turns` turns."""
     rules: dict[str, Any] = {"manager_type": manager, "max_turns": max_turns, "termination_token": None}
     if manager == "dynamic":
         # Every speaker is to be the manager's choice, so that every turn costs two calls.

@@ -26,12 +26,12 @@ _PAUSE_SECONDS = 0.1
 
 
 class ApiClient:
-    """The API, asked by one client that keeps its connection."""
+    """A client of the API that keeps its connection."""
 
     def __init__(self, http: httpx2.AsyncClient) -> None:
         self._http = http
         self.agents_ms: list[float] = []
-        """How long the creation of each agent took."""
+        """Duration of each creation of an agent."""
         self._groups = 0
 
     async def create_group(self) -> str:
@@ -50,7 +50,7 @@ class ApiClient:
         return str(group["id"])
 
     async def post_message(self, group_id: str, text: str) -> float:
-        """Say something to the group; milliseconds until the answer, which is all that its members said to it.
+        """Post a message to the group; return the milliseconds until the answer with all members' messages.
 
         Raises:
             BenchmarkFailed: not every member spoke.
@@ -73,10 +73,10 @@ class ApiClient:
         return str(agent["id"])
 
     async def _post(self, path: str, body: dict[str, Any]) -> tuple[dict[str, Any], float]:
-        """The answer, and the milliseconds that it took.
+        """Return the answer and its duration in milliseconds.
 
         Raises:
-            BenchmarkFailed: it is an error, or there is none.
+            BenchmarkFailed: the answer is an error, or there is none.
         """
         started_at = perf_counter()
         try:
@@ -90,10 +90,10 @@ class ApiClient:
 
 
 async def measure_service(bench: Bench, plan: Plan, progress: Progress) -> Service:
-    """Talk with groups over HTTP, and let the bare loop do the same.
+    """Post messages to groups over HTTP, and run the bare loop for the same messages.
 
     Raises:
-        BenchmarkFailed: the API refuses something, or somebody did not speak.
+        BenchmarkFailed: the API refused a request, or a member did not speak.
     """
     headers = {"Authorization": f"Bearer {bench.api_key}"}
     async with httpx2.AsyncClient(base_url=f"{bench.api_url}/v1/", headers=headers, timeout=_TIMEOUT_SECONDS) as http:
@@ -130,7 +130,7 @@ async def _measure_with_delay(
 
 
 async def _exchange_messages(bench: Bench, api_client: ApiClient, messages: int) -> list[Exchange]:
-    """Say so many things to a new group, and to the bare loop."""
+    """Post this many messages to a new group, and run the bare loop for them."""
     group_id = await api_client.create_group()
     loop = PlainConversation(bench.openai, "round_robin", skip_old_messages, transcript=[])
     exchanges = []

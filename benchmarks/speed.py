@@ -1,4 +1,4 @@
-"""How fast conversations go: the plain loop and Tertulia in turn, so that what disturbs one disturbs the other."""
+"""The speed of conversations: the plain loop and Tertulia alternating, so that a disturbance affects both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,36 +13,36 @@ from benchmarks.results import BenchmarkFailed, Repetition, Run
 
 @dataclass(frozen=True)
 class Load:
-    """What one run consists of."""
+    """The amounts of one run."""
 
     manager: ManagerType
     conversations: int
     turns: int
-    """Of each conversation, measured."""
+    """Measured turns per conversation."""
     warm_up: int
-    """Of each conversation, before those."""
+    """Turns per conversation before the measured ones."""
 
     @property
     def total(self) -> int:
-        """Turns of all conversations, the warm-up included."""
+        """Turns of all conversations, including the warm-up."""
         return self.conversations * (self.turns + self.warm_up)
 
     @property
     def name(self) -> str:
-        """In words."""
+        """A name for people."""
         together = "alone" if self.conversations == 1 else f"{self.conversations} at once"
         return f"{self.manager.replace('_', ' ')}, {together}"
 
 
 @dataclass(frozen=True)
 class UsageReadings:
-    """What the meter showed in one run."""
+    """Resource readings of one run."""
 
     started: Meter
     warmed_up: Meter
     ended: Meter
     turns: int
-    """How many were taken after the warm-up."""
+    """Turns after the warm-up."""
 
 
 async def measure_repetition(bench: Bench, load: Load, progress: Progress) -> Repetition:
@@ -55,7 +55,7 @@ async def measure_repetition(bench: Bench, load: Load, progress: Progress) -> Re
 
 
 async def measure_loop(bench: Bench, load: Load, context_rule: ContextRule, progress: Progress, name: str) -> Run:
-    """Let the plain loop do it."""
+    """Measure the plain loop."""
     with progress.step(f"{load.name}: {name}", load.total) as step:
         started = await bench.meter()
         turns = load.turns + load.warm_up
@@ -74,7 +74,7 @@ async def measure_loop(bench: Bench, load: Load, context_rule: ContextRule, prog
 
 
 async def measure_tertulia(bench: Bench, load: Load, progress: Progress) -> Run:
-    """Let Tertulia do it."""
+    """Measure Tertulia."""
     with progress.step(f"{load.name}: Tertulia", load.total) as step:
         turns = load.turns + load.warm_up
         started = await bench.meter()

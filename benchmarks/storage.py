@@ -1,4 +1,4 @@
-"""How much is stored: by Postgres for our tables, by Temporal in its database file."""
+"""Stored sizes: Postgres for our tables, Temporal for its database file."""
 
 import sqlite3
 from contextlib import closing
@@ -16,27 +16,27 @@ _TABLES = text(
 
 
 class StorageSize(Record):
-    """Bytes on disk at one moment."""
+    """Bytes on disk at one time."""
 
     postgres: int
-    """Tables with their indexes; whole pages."""
+    """Tables with their indexes, in whole pages."""
     temporal: int
-    """Pages in use, those that so far are only in the write-ahead log included."""
+    """Used pages, including those only in the write-ahead log."""
 
     def subtract(self, before: "StorageSize") -> "StorageSize":
-        """The growth since `before`."""
+        """Return the growth since `before`."""
         return StorageSize(postgres=self.postgres - before.postgres, temporal=self.temporal - before.temporal)
 
 
 async def storage_size(database: Database, temporal_file: Path) -> StorageSize:
-    """What is stored now."""
+    """Return the stored sizes."""
     row = await database.row(_TABLES, {"names": [table.name for table in metadata.sorted_tables]})
     assert row is not None
     return StorageSize(postgres=int(row[0]), temporal=_sqlite_bytes(temporal_file))
 
 
 def _sqlite_bytes(file: Path) -> int:
-    """Asked of SQLite and not of the file system: the log's file keeps its size when it has been emptied."""
+    """Return the size as SQLite reports it: the log's file keeps its size after it was emptied."""
     with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=10)) as connection:
         pages, free, size = (
             int(connection.execute(f"PRAGMA {name}").fetchone()[0])

@@ -1,4 +1,4 @@
-"""The report as tables: each number beside what it is compared with, and what is to be reached."""
+"""The report as tables: each number beside its comparison and its target."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial

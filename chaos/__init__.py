@@ -1,1 +1,1 @@
-"""Everything is killed at every step, and the transcript is compared with that of an undisturbed run."""
+"""Chaos tests: everything is killed at every step; the transcript is compared with that of an undisturbed run."""

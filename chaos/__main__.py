@@ -1,4 +1,4 @@
-"""`python -m chaos matrix` and `python -m chaos soak`: run it, show it; the exit code tells whether all was well."""
+"""`python -m chaos matrix` and `python -m chaos soak`: run and print; the exit code tells success from failure."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ def matrix(
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the cells here.")] = None,
     write: Annotated[bool, typer.Option(help="Rewrite docs/reliability.md after a run of all cells.")] = True,
 ) -> None:
-    """Every fault at every moment of a scripted conversation, compared with an undisturbed one."""
+    """Run every fault at every point of a scripted conversation, and compare it with an undisturbed one."""
     plan = [
         (one, other)
         for other, one in product(INJECTION_POINTS, FAULTS)
@@ -78,7 +78,7 @@ def soak_command(
     seed: Annotated[int, typer.Option(help="Which faults, in which order.")] = 1,
     write: Annotated[bool, typer.Option(help="Put the result into docs/reliability.md.")] = True,
 ) -> None:
-    """Many conversations for a long time, with a fault every so often."""
+    """Run many conversations for a long time, with a fault at regular intervals."""
     plan = SoakPlan(minutes=minutes, conversations=conversations, every=every, seed=seed)
     with _progress() as progress:
         task = progress.add_task("faults", total=plan.faults)
@@ -111,7 +111,7 @@ def _progress() -> Progress:
 
 
 def _run(work: Coroutine[object, object, T]) -> T:
-    """Ctrl-C and SIGTERM end all that was started."""
+    """Run the coroutine; Ctrl-C and SIGTERM end everything that it started."""
 
     async def stoppable() -> T:
         task = asyncio.ensure_future(work)

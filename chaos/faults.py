@@ -1,4 +1,4 @@
-"""What is done to the stack. Each fault strikes once, and what it hits comes back by itself."""
+"""The faults. Each is injected once, and the program that it hits recovers by itself."""
 
 from collections.abc import Awaitable, Callable
 

@@ -1,4 +1,4 @@
-"""When it is done: each moment is hit by real means, a failpoint that holds the step or a call that is under way."""
+"""The injection points. Each is reached by real means: a failpoint that holds the step, or a call in flight."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ _TIMEOUT_SECONDS = 60
 
 @dataclass(frozen=True)
 class InjectionPoint:
-    """A step of the play."""
+    """A step of the scenario."""
 
     step: ScenarioStep
     prepare: Callable[[KillableStack], Awaitable[None]]
-    """Before the scene begins."""
+    """Prepare before the step starts."""
     wait: Callable[[KillableStack, ConversationId], Awaitable[None]]
-    """Returns when the moment has come; what is held is held until it is released."""
+    """Return when the point is reached. What is held stays held until it is released."""
 
 
 def _at_failpoint(failpoint: Failpoint, step: ScenarioStep = ScenarioStep.ROUND) -> InjectionPoint:
@@ -66,7 +66,7 @@ async def _new_run(killable: KillableStack, conversation: ConversationId) -> Non
 
 
 async def _reached_immediately(killable: KillableStack, _: ConversationId) -> None:
-    """The scene itself is the moment."""
+    """Return at once: the step itself is the point."""
 
 
 INJECTION_POINTS: dict[str, InjectionPoint] = {
@@ -83,4 +83,4 @@ INJECTION_POINTS: dict[str, InjectionPoint] = {
 }
 
 TRANSIENT_POINTS = frozenset({"during continue-as-new", "idle"})
-"""Those that nothing holds: the fault strikes at once."""
+"""Points that nothing holds: the fault is injected at once."""

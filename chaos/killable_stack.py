@@ -1,4 +1,4 @@
-"""Where it all happens: a stack of its own, in a folder that is gone afterwards, whose every program can be killed."""
+"""A stack of its own in a temporary folder, every program of which can be killed."""
 
 import asyncio
 import os
@@ -26,14 +26,14 @@ T = TypeVar("T")
 
 POLL_SECONDS = 0.01
 DELAY_MS = 300
-"""How long the model takes for each answer."""
+"""Time of the model for each answer."""
 _CONFIGURATION_PREFIXES = ("TEMPORAL_", "OPENAI_", "TERTULIA_", "DATABASE_URL")
 _TERMINATE_CONNECTIONS = text(
     "select pg_terminate_backend(pid) from pg_stat_activity "
     "where datname = current_database() and pid <> pg_backend_pid()"
 )
 _TRANSIENT_ERRORS = (Unavailable, RPCError, SQLAlchemyError, OSError, TimeoutError)
-"""What a client sees of a server that was killed: it asks again."""
+"""Errors that a client of a killed server sees; the client retries."""
 
 
 class WaitTimeout(Exception):
@@ -41,7 +41,7 @@ class WaitTimeout(Exception):
 
 
 class KillableStack:
-    """The running stack, a client, and the levers."""
+    """The running stack, a client, and methods that disturb it."""
 
     def __init__(self, stack: Stack, client: DirectClient, failpoints: Path) -> None:
         self.stack = stack
@@ -50,16 +50,18 @@ class KillableStack:
         self._failpoints = failpoints
 
     async def kill(self, program: str) -> None:
-        """SIGKILL to a program of the stack; its supervisor starts it anew."""
+        """Send SIGKILL to a program of the stack; its supervisor restarts it."""
         await self.stack.kill(program)
 
     async def kill_workers(self) -> None:
-        """SIGKILL to every worker at once."""
+        """Send SIGKILL to every worker at once."""
         names = (f"worker-{number}" for number in range(1, self.stack.options.workers + 1))
         await asyncio.gather(*(self.kill(name) for name in names))
 
     async def kill_worker_of(self, conversation: ConversationId) -> None:
-        """SIGKILL to the one worker that is at work on the conversation; to the first if none is."""
+        """Send SIGKILL to the worker that executes an activity of the conversation; to the first worker if there is
+        none.
+        """
         description = await self.client.scope.workflow_handle(conversation).describe()
         pending = description.raw_description.pending_activities
         pids = self.stack.worker_pids
@@ -67,24 +69,24 @@ class KillableStack:
         await self.kill(f"worker-{pids.index(holder) + 1 if holder in pids else 1}")
 
     async def cut_connections(self) -> None:
-        """End every connection to Postgres but the one that asks for it."""
+        """End every connection to Postgres but the one that does this."""
         await self.client.scope.database.rows(_TERMINATE_CONNECTIONS)
 
     def arm(self, failpoint: Failpoint) -> None:
-        """The next step that gets there is held."""
+        """Hold the next step that reaches the failpoint."""
         (self._failpoints / failpoint).touch()
 
     def is_hit(self, failpoint: Failpoint) -> bool:
-        """Whether a step is held there."""
+        """Return whether a step is held at the failpoint."""
         return (self._failpoints / f"{failpoint}.hit").exists()
 
     def release(self) -> None:
-        """Let go what is held, and arm nothing."""
+        """Release the held step, and disarm all failpoints."""
         for file in self._failpoints.iterdir():
             file.unlink(missing_ok=True)
 
     async def restore(self) -> None:
-        """Everything as at the beginning: nothing held, the model well behaved, every program running."""
+        """Restore the initial state: nothing held, no faults, every program running."""
         self.release()
         await retry_while_unavailable(lambda: self.model.set_behaviour(delay_ms=DELAY_MS))
         await wait_until(self._all_workers_run, bool, 30)
@@ -94,7 +96,7 @@ class KillableStack:
 
 
 async def retry_while_unavailable(call: Callable[[], Awaitable[T]], seconds: float = 120) -> T:
-    """The answer, asked for again and again while a server is away."""
+    """Await the call, and repeat it while a server is unavailable."""
     deadline = monotonic() + seconds
     while True:
         try:
@@ -106,10 +108,10 @@ async def retry_while_unavailable(call: Callable[[], Awaitable[T]], seconds: flo
 
 
 async def wait_until(read: Callable[[], Awaitable[T]], predicate: Callable[[T], bool], seconds: float) -> T:
-    """What `read` gives, once `predicate` is true of it; a server that is away is asked again.
+    """Return the value of `read` once `predicate` holds for it; repeat while a server is unavailable.
 
     Raises:
-        OutOfPatience: it was not in time.
+        WaitTimeout: it did not hold in time.
     """
     deadline = monotonic() + seconds
     while not predicate(value := await retry_while_unavailable(read, seconds)):
@@ -137,7 +139,7 @@ async def open_killable_stack(workers: int = 2, **variables: str) -> AsyncIterat
 
 
 def _clean_environment() -> Mapping[str, str]:
-    """This process's environment without what would point a part elsewhere than at the embedded stack."""
+    """Return this process's environment without settings that name other servers than the embedded ones."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_CONFIGURATION_PREFIXES)}
     return environment | {"TEMPORAL_CONFIG_FILE": os.devnull}
 

@@ -1,4 +1,4 @@
-"""Every fault at every moment: what came of the conversation, how many calls were repeated, how long recovery took."""
+"""The chaos matrix: every fault at every injection point, with the result, repeated calls and recovery time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -18,20 +18,20 @@ from tertulia.store.tables import conversations, membership_changes, selections
 
 _TIMEOUT_SECONDS = 60
 _FAULT_DELAY_SECONDS = 0.1
-"""How long a step has been at work when the fault strikes."""
+"""Time that a step has run when the fault is injected."""
 
 
 @dataclass
 class Cell:
-    """One fault at one moment."""
+    """One fault at one injection point."""
 
     fault: str
     moment: str
     wrong: list[str] = field(default_factory=list)
-    """What was lost, doubled or altered, or did not happen in time."""
+    """What was lost, doubled, altered or late."""
     repeated_calls: int = 0
     recovery_seconds: float | None = None
-    """From the fault until the next step that the database shows: a choice, a turn, a message, a change, the end."""
+    """From the fault to the next step that the database shows: a selection, turn, message, change or the end."""
 
     @property
     def passed(self) -> bool:
@@ -40,14 +40,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The run that all others are compared with."""
+    """The undisturbed run that all others are compared with."""
 
     record: ConversationRecord
     calls: int
 
 
 async def run_baseline(killable: KillableStack) -> Baseline:
-    """Play it without a fault."""
+    """Run the scenario without a fault."""
     conversation = _new_id()
     await killable.restore()
     await killable.model.clear_calls()
@@ -58,7 +58,7 @@ async def run_baseline(killable: KillableStack) -> Baseline:
 async def run_cells(
     killable: KillableStack, cells: Sequence[tuple[str, str]], baseline: Baseline
 ) -> AsyncIterator[Cell]:
-    """Play each, one after the other; what one does to the house is made good before the next."""
+    """Run the cells one after the other; the stack is restored in between."""
     for fault, moment in cells:
         yield await _run(killable, Cell(fault, moment), baseline)
         await killable.restore()
@@ -82,7 +82,7 @@ async def _run(killable: KillableStack, cell: Cell, baseline: Baseline) -> Cell:
 
 
 class _Trial:
-    """The fault of one cell, and the clock that runs from it."""
+    """The fault of one cell, and the time since."""
 
     def __init__(self, killable: KillableStack, cell: Cell) -> None:
         self._killable = killable
@@ -111,7 +111,7 @@ class _Trial:
 
 
 async def read_progress(killable: KillableStack, conversation: ConversationId) -> tuple[object, ...]:
-    """Changes with every step that a conversation takes."""
+    """Return a value that changes with every step of a conversation."""
     table = conversations
     own = table.c.id == conversation
     choices = select(func.count()).where(selections.c.conversation_id == conversation).scalar_subquery()

@@ -1,4 +1,4 @@
-"""What is left of a conversation, less ids and times; and what is wrong with it beside that of an undisturbed one."""
+"""A conversation's stored data without ids and times, and its differences from an undisturbed one."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class ConversationRecord:
 
     transcript: tuple[MessageLine, ...]
     turns: tuple[tuple[int, str, str, str, str], ...]
-    """turn, speaker, outcome, chosen by, why."""
+    """turn, speaker, outcome, chosen by, reason."""
     changes: tuple[tuple[int, str, int], ...]
     """epoch, kind, after turn."""
 
@@ -31,7 +31,7 @@ async def read_record(client: DirectClient, conversation: str) -> ConversationRe
 def create_record(
     messages: Sequence[Message], turns: Sequence[FinishedTurn], changes: Sequence[MembershipChange]
 ) -> ConversationRecord:
-    """The rows without their ids and times."""
+    """Read the rows, without ids and times."""
     return ConversationRecord(
         transcript=tuple((one.seq, one.turn, one.role, one.sender, one.text) for one in messages),
         turns=tuple((one.turn, one.speaker, one.outcome, one.chosen_by, one.reason) for one in turns),
@@ -40,7 +40,7 @@ def create_record(
 
 
 def find_differences(found: ConversationRecord, baseline: ConversationRecord) -> Iterator[str]:
-    """What was lost, doubled or altered; nothing, if nothing was."""
+    """Return what was lost, doubled or altered; empty if nothing was."""
     yield from _find_gaps("message", [line[0] for line in found.transcript])
     yield from _find_gaps("turn", [line[0] for line in found.turns])
     for what, here, there in (

@@ -19,7 +19,7 @@ _SOAK_START, _SOAK_END = "<!-- soak -->", "<!-- end of soak -->"
 
 
 def print_matrix(console: Console, cells: Sequence[Cell]) -> None:
-    """The table, and what is wrong."""
+    """Print the table and the errors."""
     table = Table("moment", *_fault_names(cells), title="seconds to recover (calls repeated)")
     for moment in _point_names(cells):
         table.add_row(moment, *(_format_coloured_cell(_find(cells, fault, moment)) for fault in _fault_names(cells)))
@@ -32,7 +32,7 @@ def print_matrix(console: Console, cells: Sequence[Cell]) -> None:
 
 
 def summary(cells: Sequence[Cell]) -> Iterator[str]:
-    """The count, and the recovery times."""
+    """Return the count and the recovery times."""
     passed = sum(cell.passed for cell in cells)
     yield f"{passed} of {len(cells)} cells: nothing lost, nothing doubled, nothing altered."
     seconds = sorted(cell.recovery_seconds for cell in cells if cell.recovery_seconds is not None)
@@ -46,7 +46,7 @@ def summary(cells: Sequence[Cell]) -> Iterator[str]:
 
 
 def write_matrix(cells: Sequence[Cell], minutes: float) -> None:
-    """Put the results where a reader finds them."""
+    """Write the results to the documentation."""
     faults = _fault_names(cells)
     lines = [
         f"Run of {date.today():%d %B %Y}, {os.cpu_count()} cores, {minutes:.0f} minutes.",  # noqa: DTZ011
@@ -65,7 +65,7 @@ def write_matrix(cells: Sequence[Cell], minutes: float) -> None:
 
 
 def write_soak(lines: Sequence[str]) -> None:
-    """The same for the soak."""
+    """Write the soak's results to the documentation."""
     _replace(_SOAK_START, _SOAK_END, lines)
 
 

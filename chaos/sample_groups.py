@@ -1,4 +1,4 @@
-"""Who talks in these runs: a led table of three, one who joins, and groups for the soak."""
+"""The agents and groups of chaos runs: a dynamic group of three, an agent that joins, and groups for the soak."""
 
 from tertulia.client.manifest import AgentSpec, GroupSpec, Manifest
 
@@ -14,11 +14,11 @@ _PERSONAS = {
     "Host": "the host. Finish after 4 turns",
 }
 _SETTINGS = {"turn_timeout_seconds": 3, "retry_initial_seconds": 0.2}
-"""So that a model that hangs is given up soon."""
+"""Short limits, so that a hanging model is given up soon."""
 
 
 def create_manifest() -> Manifest:
-    """All agents and groups."""
+    """Return all agents and groups."""
     agents = tuple(
         AgentSpec.model_validate({"name": name, "instructions": f"You are {name}, {persona}."})
         for name, persona in _PERSONAS.items()

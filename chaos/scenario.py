@@ -1,4 +1,4 @@
-"""The scripted conversation: the same each time, with a place for a disturbance at every moment."""
+"""The scenario: a scripted conversation, the same each time, that can be disturbed at every step."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,11 +14,11 @@ from tertulia.core.status import ConversationStatus
 CONTINUE_AS_NEW_AFTER = 3
 _TIMEOUT_SECONDS = 60
 _IDLE_SECONDS = 0.3
-"""For how long nothing happens: the time to disturb an idle conversation."""
+"""How long nothing happens: the time to disturb an idle conversation."""
 
 
 class ScenarioStep(StrEnum):
-    """The parts of the play, each of which can be disturbed."""
+    """The steps of the scenario, each of which can be disturbed."""
 
     JOINING = "a member joins"
     ROUND = "the second round"
@@ -27,24 +27,24 @@ class ScenarioStep(StrEnum):
 
 
 InjectFault = Callable[[ConversationId], Awaitable[None]]
-"""Runs beside its scene."""
+"""Runs beside its step."""
 
 
 @dataclass(frozen=True)
 class FaultInjection:
-    """What happens beside which scene."""
+    """A fault and the step beside which it is injected."""
 
     step: ScenarioStep
     prepare: Callable[[], Awaitable[None]]
-    """Before the scene begins."""
+    """Prepare before the step starts."""
     inject: InjectFault
 
 
 async def run_scenario(killable: KillableStack, conversation: ConversationId, injection: FaultInjection | None) -> None:
-    """Play it to its end.
+    """Run the scenario to its end.
 
     Raises:
-        OutOfPatience: something did not happen in time.
+        WaitTimeout: something did not happen in time.
     """
     client = killable.client
     await retry_while_unavailable(
@@ -82,7 +82,7 @@ async def run_scenario(killable: KillableStack, conversation: ConversationId, in
 
 
 class _ConcurrentInjection:
-    """Lets the disturbance, if it belongs to this scene, run beside the block."""
+    """Context manager: run the injection beside the block, if it belongs to this step."""
 
     def __init__(self, injection: FaultInjection | None, step: ScenarioStep, conversation: ConversationId) -> None:
         self._disturbance = injection if injection and injection.step is step else None

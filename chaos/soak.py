@@ -36,12 +36,12 @@ _TOKENS_USED = select(func.coalesce(func.sum(turns.c.prompt_tokens + turns.c.com
     turns.c.conversation_id == bindparam("id")
 )
 _MONITORED_WORKER = 1
-"""The number of the worker that is never killed: its memory is what is watched."""
+"""Number of the worker that is never killed: its memory is monitored."""
 
 
 @dataclass(frozen=True)
 class SoakPlan:
-    """What to do."""
+    """The plan of a soak."""
 
     minutes: float
     conversations: int
@@ -55,7 +55,7 @@ class SoakPlan:
 
 @dataclass
 class SoakConversation:
-    """One conversation, and what was accepted by it."""
+    """One conversation, and the messages it has accepted."""
 
     id: ConversationId
     accepted: list[str] = field(default_factory=list)
@@ -63,7 +63,7 @@ class SoakConversation:
 
 @dataclass
 class SoakResult:
-    """What came of it."""
+    """The results."""
 
     plan: SoakPlan
     faults: list[str] = field(default_factory=list)
@@ -72,10 +72,10 @@ class SoakResult:
     turns: int = 0
     failed_turns: int = 0
     memory_mb: list[float] = field(default_factory=list)
-    """Of the worker that was never killed, every few seconds."""
+    """Memory of the worker that was never killed, every few seconds."""
 
     def lines(self) -> list[str]:
-        """For a reader."""
+        """Return lines for people."""
         _, _, early, _, late = fifths = self.memory()
         plan = self.plan
         return [
@@ -89,13 +89,13 @@ class SoakResult:
         ]
 
     def memory(self) -> list[float]:
-        """The medians of the five fifths of the samples."""
+        """Return the medians of the five fifths of the samples."""
         size = max(len(self.memory_mb) // 5, 1)
         return [median(self.memory_mb[start : start + size] or [0.0]) for start in range(0, 5 * size, size)]
 
 
 async def soak(plan: SoakPlan, report_progress: Callable[[str], None]) -> SoakResult:
-    """Do it, and count."""
+    """Run the soak, and check every conversation."""
     outcome = SoakResult(plan)
     conversations = [SoakConversation(ConversationId(f"soak-{uuid4()}")) for _ in range(plan.conversations)]
     # A cache that is full after the warm-up: what grows from then on would grow for ever.
@@ -154,7 +154,7 @@ async def _inject_fault(killable: KillableStack, name: str) -> None:
 async def _run_conversation_with_diagnostics(
     killable: KillableStack, conversation: SoakConversation, finished: asyncio.Event
 ) -> None:
-    """As `_run_conversation`; one that comes to a stand is looked at while it does."""
+    """Run `_run_conversation`; a conversation that stalls is inspected while it does."""
     try:
         await _run_conversation(killable, conversation, finished)
     except (WaitTimeout, TertuliaError) as error:
@@ -169,7 +169,7 @@ async def _run_conversation_with_diagnostics(
 
 
 async def _run_conversation(killable: KillableStack, conversation: SoakConversation, finished: asyncio.Event) -> None:
-    """Say something whenever the round is over; now and then somebody joins or leaves."""
+    """Post a message whenever the round has ended; sometimes add or remove a member."""
     client = killable.client
     first = f"{conversation.id}:start"
     await retry_while_unavailable(
@@ -258,7 +258,7 @@ def _find_errors(
     posted: Sequence[str],
     tokens_used: int,
 ) -> Iterator[str]:
-    """What does not agree."""
+    """Return the errors of a conversation."""
     for what, numbers in zip(("message", "turn"), found, strict=True):
         if numbers != list(range(1, len(numbers) + 1)):
             yield f"{what} numbers have a gap or a double"

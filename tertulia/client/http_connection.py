@@ -1,4 +1,4 @@
-"""One connection to the API: questions and answers. Law: every failure is an error that is meant to be read."""
+"""One connection to the API. Invariant: every failure is an error with a message for people."""
 
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -23,9 +23,9 @@ T = TypeVar("T")
 
 _CONNECT_TIMEOUT_SECONDS = 10.0
 _RESPONSE_TIMEOUT_SECONDS = 90.0
-"""Longer than the API itself waits for anybody."""
+"""Longer than the API itself waits for anything."""
 STREAM_TIMEOUT_SECONDS = 45.0
-"""How long a stream may be silent: the API says every 15 s that it lives."""
+"""Longest silence of a stream: the API sends a comment every 15 s."""
 _KEY_PATTERN = re.compile(r"[\x21-\x7e]+")
 _ANY_JSON: TypeAdapter[Any] = TypeAdapter(Any)
 NO_CONTENT: TypeAdapter[None] = TypeAdapter(None)
@@ -33,11 +33,11 @@ NO_CONTENT: TypeAdapter[None] = TypeAdapter(None)
 
 
 class HttpConnection:
-    """The API at one address, asked with one key."""
+    """The API at one address, with one key."""
 
     def __init__(self, url: str, http: httpx2.AsyncClient, *, with_key: bool) -> None:
         self.url = url
-        """The API's address as it is shown."""
+        """The address as shown in messages."""
         self._http = http
         self._with_key = with_key
 
@@ -64,12 +64,12 @@ class HttpConnection:
             yield cls(url, http, with_key=key is not None)
 
     async def get(self, adapter: TypeAdapter[T], path: str, **query: Any) -> T:
-        """What there is at `path`, below `/v1`."""
+        """Return the resource at `path`, below `/v1`."""
         params = {name: value for name, value in query.items() if value is not None}
         return await self._request(adapter, "GET", path, params=params)
 
     async def post(self, adapter: TypeAdapter[T], path: str, body: Mapping[str, Any]) -> T:
-        """What comes of posting `body` to `path`."""
+        """Post `body` to `path` and return the answer."""
         return await self._request(adapter, "POST", path, json=body)
 
     async def patch(
@@ -86,7 +86,7 @@ class HttpConnection:
 
     @asynccontextmanager
     async def stream(self, path: str, headers: Mapping[str, str], **query: str) -> AsyncIterator[httpx2.Response]:
-        """An answer that is read as it comes; also what fails while the block reads it is an error to be read."""
+        """Context manager: a streamed response. Failures while the block reads it raise this module's errors."""
         timeout = httpx2.Timeout(STREAM_TIMEOUT_SECONDS, connect=_CONNECT_TIMEOUT_SECONDS)
         try:
             async with self._http.stream(
@@ -128,10 +128,10 @@ class HttpConnection:
 
 
 def parse_api_url(url: str) -> str:
-    """The API's address without `/v1` and without a slash at its end.
+    """Return the API's address without `/v1` and without a trailing slash.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: not an address.
     """
     try:
         parts = urlsplit(url)
@@ -150,7 +150,7 @@ def parse_api_url(url: str) -> str:
 
 
 def quote_segment(text: str) -> str:
-    """`text` as one part of a path."""
+    """Return `text` quoted as one segment of a path."""
     return quote(text, safe="")
 
 

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _COUNT_ROUTE = "count"
-"""Not an id in a path, but a question of its own."""
+"""A path segment that is a route of its own, and so no id."""
 
 
 _GROUP_FIELDS = {"id", "name", "description", "agent_ids", "standby", "manager_config", "settings"}
@@ -108,7 +108,7 @@ class HttpDefinitions:
     async def _write_blocks(
         self, existing: Iterable[Block], memory: Sequence[MemoryBlock]
     ) -> tuple[tuple[BlockId, ...], bool]:
-        """The blocks of these texts, in this order, and whether a value has changed; they are not attached yet."""
+        """Write these texts without attaching new blocks; return the ids in order, and whether a value changed."""
         _check_unique_labels(memory)
         by_label = {block.label: block for block in reversed([*existing])}
         ids, changed = [], False
@@ -128,7 +128,7 @@ class HttpDefinitions:
         return (await self._connection.post(BLOCK, "/blocks/", _block_body(text))).id
 
     async def _delete_blocks(self, new_block_ids: Iterable[BlockId]) -> None:
-        """Take away what was made for a group that could not be made."""
+        """Delete blocks that were created for a group that could not be created."""
         for block_id in new_block_ids:
             try:
                 await self._connection.delete(f"/blocks/{quote_segment(block_id)}")
@@ -160,7 +160,7 @@ class HttpDefinitions:
 
 
 def _agent_fields(agent: Agent) -> dict[str, JsonValue]:
-    """What the API has of an agent, beside its id and its blocks."""
+    """Return the fields of an agent in the API, without its id and its blocks."""
     return {
         "name": agent.name,
         "description": agent.description,

@@ -28,7 +28,7 @@ class _Problem(BaseModel):
 
 
 def error_from_response(url: str, path: str, status: int, body: bytes, *, with_key: bool) -> TertuliaError:
-    """The error that an answer of this status is; `path` is what was asked for."""
+    """Return the error for a response with this status; `path` was requested."""
     try:
         problem = _Problem.model_validate_json(body)
     except ValidationError:
@@ -65,12 +65,12 @@ def api_unavailable(url: str, detail: str = "does not answer") -> ApiUnavailable
 
 
 def unexpected_response(url: str) -> TertuliaError:
-    """The error that an answer is which the API cannot have given."""
+    """Return the error for a response that the API cannot have sent."""
     return WrongAddress(f"{URL_VARIABLE}: what answers at {url} is not Tertulia's API, or of another version")
 
 
 def _unexpected_status(url: str, status: int) -> TertuliaError:
-    """Somebody in between says that the API is away; or it is somebody else altogether."""
+    """Map a response that is not a problem: 5xx to `ApiUnavailable`, anything else to `WrongAddress`."""
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return api_unavailable(url, f"cannot be reached: something before it answered {status}")
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:

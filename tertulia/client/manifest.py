@@ -1,6 +1,6 @@
-"""Agents and groups as people write them: a YAML file, in which everyone is named by name.
+"""Manifests: agents and groups in a YAML file, in which agents are named by name.
 
-An entry without an `id` is the one of that name, if there is one; so applying a file again changes nothing.
+An entry without an `id` means the existing one with its name, if any. Applying an unchanged file changes nothing.
 """
 
 import uuid
@@ -26,7 +26,7 @@ _ROUND_ROBIN: dict[str, Any] = {"manager_type": "round_robin"}
 
 
 class AgentSpec(Definition):
-    """An agent in a file."""
+    """An agent in a manifest."""
 
     id: Identifier | None = None
     name: DisplayName
@@ -34,40 +34,40 @@ class AgentSpec(Definition):
     instructions: str = ""
     model: ModelSettings = ModelSettings()
     memory: tuple[MemoryBlock, ...] | None = None
-    """Exactly what it remembers; left out, that stays as it is."""
+    """Exactly these blocks; left out, the agent's blocks stay as they are."""
 
 
 class StandbySpec(Definition):
-    """An agent on standby that is kept for one member."""
+    """An agent on standby for one member."""
 
     agent: str
     stands_in_for: str | None = None
 
 
 class GroupSpec(Definition):
-    """A group in a file; agents, the manager's included, are named by id or by name."""
+    """A group in a manifest. Agents and managers are named by id or by name."""
 
     id: Identifier | None = None
     name: DisplayName
     description: str = ""
     agents: tuple[str, ...] = Field(default=(), max_length=MAX_MEMBERS)
     standby: tuple[str | StandbySpec, ...] = Field(default=(), max_length=MAX_MEMBERS)
-    """Those that only speak in the place of one that fails."""
+    """Agents that speak only in place of a member that fails."""
     manager_config: dict[str, Any] = Field(default=_ROUND_ROBIN)
     shared_memory: tuple[MemoryBlock, ...] | None = None
-    """Exactly what the members share; left out, that stays as it is."""
+    """Exactly these shared blocks; left out, the group's blocks stay as they are."""
     settings: GroupSettings = GroupSettings()
 
 
 class Manifest(Definition):
-    """A whole file."""
+    """A manifest."""
 
     agents: tuple[AgentSpec, ...] = ()
     groups: tuple[GroupSpec, ...] = ()
 
 
 class ApplyResult(Record):
-    """What became of one entry."""
+    """The result for one entry."""
 
     kind: Literal["agent", "group"]
     id: str
@@ -76,10 +76,10 @@ class ApplyResult(Record):
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The file's agents and groups.
+    """Read a manifest.
 
     Raises:
-        InvalidDefinition: the file cannot be read, is not YAML, or an entry is wrong; the message names the field.
+        InvalidDefinition: the file cannot be read, is not YAML, or an entry is invalid; the message names the field.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -102,10 +102,10 @@ class DefinitionStore(Protocol):
     """Where the agents and groups of manifests are stored."""
 
     async def find_agent(self, id_or_name: str) -> AgentId:
-        """The agent of that id or, else, of that name, whatever its case.
+        """Return the id of the agent with this id or, failing that, with this name in any case.
 
         Raises:
-            NotFound: there is none.
+            NotFound: no such agent.
         """
 
     async def save_agent(self, agent: Agent, *, keep_memory: bool) -> SaveOutcome:
@@ -117,10 +117,10 @@ class DefinitionStore(Protocol):
         """
 
     async def find_group(self, id_or_name: str) -> Group:
-        """The group of that id or, else, of that name; what its members share may be left out.
+        """Return the group with this id or, failing that, with this name. Its shared texts may be left out.
 
         Raises:
-            NotFound: there is none.
+            NotFound: no such group.
         """
 
     async def create_group(self, group: Group, *, keep_memory: bool) -> SaveOutcome:
@@ -134,7 +134,7 @@ class DefinitionStore(Protocol):
     async def write_shared_blocks(
         self, group: Group, memory: tuple[MemoryBlock, ...]
     ) -> tuple[tuple[BlockId, ...], bool]:
-        """The blocks of what a group's members are to share, in order, and whether a value has changed."""
+        """Write a group's shared texts; return the blocks' ids in order, and whether a value changed."""
 
     async def change_group(self, group_id: GroupId, patch: GroupPatch) -> None:
         """Change a group; its conversations are told."""

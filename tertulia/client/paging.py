@@ -1,4 +1,4 @@
-"""Reading a list to its end, page by page."""
+"""Read a list to its end, page by page."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar

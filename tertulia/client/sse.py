@@ -1,6 +1,6 @@
-"""The API's event streams, read again and again until a conversation is closed.
+"""Read the API's event stream, reconnecting until the conversation is closed.
 
-Law: every event once and in order, however often the connection is cut: it is asked for what follows the last one.
+Invariant: every event once and in order, however often the connection is cut: each request resumes after the last one.
 """
 
 import asyncio
@@ -15,14 +15,14 @@ from tertulia.core.errors import ApiUnavailable, Unavailable
 from tertulia.core.records import NO_DATABASE, ConversationEvent, Interrupted, LiveDelta, StreamEvent
 
 RECONNECT_SECONDS = 0.5
-"""How long to wait before a stream that was cut is asked for again."""
+"""Delay before a stream that was cut is requested again."""
 _NO_CONTENT_STATUS = 204
 _DATA: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
 
 
 @dataclass(frozen=True)
 class ServerSentEvent:
-    """One event, or one comment, of a stream."""
+    """One event or comment of a stream."""
 
     id: int | None = None
     kind: str = ""
@@ -31,9 +31,9 @@ class ServerSentEvent:
 
 
 class ServerSentEventDecoder:
-    """Takes a stream apart as its pieces come.
+    """Decodes a stream as its chunks arrive.
 
-    Only a line feed ends a line: other separators may stand in what somebody has said.
+    Only a line feed ends a line: other separators may occur in a message.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class ServerSentEventDecoder:
         self._fields: dict[str, str] = {}
 
     def feed(self, chunk: bytes) -> Iterator[ServerSentEvent]:
-        """What is whole with this piece."""
+        """Yield the events that are complete with this chunk."""
         *lines, self._buffer = (self._buffer + chunk).split(b"\n")
         for raw in lines:
             line = raw.removesuffix(b"\r").decode("utf-8", "replace")
@@ -64,12 +64,12 @@ class ServerSentEventDecoder:
 async def read_event_stream(
     connection: HttpConnection, path: str, after: int, *, deltas: bool
 ) -> AsyncGenerator[StreamEvent, None]:
-    """Every event after `after`, as it happens, until the one that tells that the conversation is closed.
+    """Yield every event after `after`, once and in order, until the event that closes the conversation.
 
-    An API that is away is told of once, and asked again until it is back.
+    An API that does not answer yields one `Interrupted`; it is asked again until it answers.
 
     Raises:
-        NotFound: there is no such conversation.
+        NotFound: no such conversation.
         Unauthorized: the key was revoked.
     """
     reader = _EventReader(connection, path, after, deltas=deltas)
@@ -88,7 +88,7 @@ async def read_event_stream(
 
 
 class _EventReader:
-    """How far one reader has got."""
+    """The progress of one reader."""
 
     def __init__(self, connection: HttpConnection, path: str, after: int, *, deltas: bool) -> None:
         self.is_finished = False
@@ -99,7 +99,7 @@ class _EventReader:
         self._deltas = "true" if deltas else "false"
 
     async def read(self) -> AsyncGenerator[StreamEvent, None]:
-        """One stream, until it ends or is cut."""
+        """Read one stream until it ends or is cut."""
         headers = {"Last-Event-ID": str(self._after)}
         async with self._connection.stream(self._path, headers, deltas=self._deltas) as response:
             self.interrupted = False
@@ -125,7 +125,7 @@ class _EventReader:
 
 
 def _decode(sse_event: ServerSentEvent) -> StreamEvent | None:
-    """What was told; None for what only a newer version understands."""
+    """Return the event; None for a kind that this version does not know."""
     try:
         if sse_event.id is None:
             return LiveDelta.model_validate_json(sse_event.data) if sse_event.kind == "delta" else None

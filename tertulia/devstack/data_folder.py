@@ -1,4 +1,4 @@
-"""The data folder: whose it is, what runs on it, and what a killed stack left behind. One stack at a time."""
+"""The data folder of a stack. Invariant: one stack at a time; what a killed stack left running is ended first."""
 
 import asyncio
 import fcntl
@@ -23,7 +23,7 @@ _CLOCK_TOLERANCE_SECONDS = 2.0
 
 
 class ProcessRecord(BaseModel):
-    """Names one process beyond doubt, so that it can be ended later without hitting a stranger with the same id."""
+    """Identifies one process, so that it can be ended later without hitting another process that got its id."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -36,7 +36,7 @@ class ProcessRecord(BaseModel):
     stop_signal: int
 
     def find(self) -> psutil.Process | None:
-        """The process, if it still runs and is the same."""
+        """Return the process if it still runs."""
         try:
             process = psutil.Process(self.pid)
             is_same_start = abs(process.create_time() - self.create_time) < _CLOCK_TOLERANCE_SECONDS
@@ -46,16 +46,16 @@ class ProcessRecord(BaseModel):
 
 
 class StackRecord(StackFile):
-    """All that the stack file holds; clients read the part that `StackFile` names."""
+    """The content of the stack file. Clients read the part that `StackFile` defines."""
 
     ports: dict[str, int] = Field(default_factory=dict)
     """The ports of the last start."""
     processes: tuple[ProcessRecord, ...] = ()
-    """What runs now, in order of start."""
+    """The running processes, in order of start."""
 
 
 class DataFolder:
-    """A stack's folder. `lock` it before anything else."""
+    """A stack's folder. Call `lock` before anything else."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.expanduser().resolve()
@@ -66,15 +66,15 @@ class DataFolder:
 
     @property
     def record(self) -> StackRecord:
-        """What the stack file says."""
+        """The content of the stack file."""
         return self._record
 
     def lock(self) -> None:
-        """Take the folder until `unlock` or the death of this process, and read its record.
+        """Take the folder until `unlock` or the end of this process, and read its stack file.
 
         Raises:
-            FolderTaken: another process has it.
-            FolderUnusable: it cannot be written, or its stack file makes no sense.
+            FolderInUse: another process has it.
+            FolderUnusable: it cannot be written, or its stack file is malformed.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -93,21 +93,21 @@ class DataFolder:
         self._record = self._read()
 
     def unlock(self) -> None:
-        """Give the folder back."""
+        """Release the folder."""
         if self._lock is not None:
             self._lock.truncate(0)
             self._lock.close()
             self._lock = None
 
     def write(self, record: StackRecord) -> None:
-        """Replace the stack file in one step, so that nobody ever reads half of it."""
+        """Replace the stack file atomically."""
         self._record = record
         temporary_file = self._stack_file.with_suffix(".new")
         temporary_file.write_text(record.model_dump_json(indent=2) + "\n")
         temporary_file.replace(self._stack_file)
 
     async def end_leftover_processes(self) -> bool:
-        """End what a killed stack left running, the last started first. Whether the last stack was killed."""
+        """End what a killed stack left running, in reverse order of start; return whether the last stack was killed."""
         was_killed = bool(self._record.processes)
         leftovers = [(record.stop_signal, record.find()) for record in reversed(self._record.processes)]
         await terminate_processes([(number, process) for number, process in leftovers if process])
@@ -126,7 +126,7 @@ class DataFolder:
 def create_process_record(
     name: str, pid: int, command: Sequence[str], stop_signal: signal.Signals
 ) -> ProcessRecord | None:
-    """How to find this process again; None if it is gone already."""
+    """Return the record of a running process; None if it has ended."""
     with suppress(psutil.Error):
         created = psutil.Process(pid).create_time()
         return ProcessRecord(

@@ -1,12 +1,12 @@
-"""What can go wrong with the embedded stack. Every message says what to do.
+"""Errors of the embedded stack. Every message says what to do.
 
 StackError
 ├── ExtraMissing        the packages of the extra `embedded` are not installed
-├── ExecutableMissing   a server's executable is nowhere
-├── FolderTaken         another stack runs on this data folder
+├── ExecutableMissing   a server's executable is not found
+├── FolderInUse         another stack runs on this data folder
 ├── FolderUnusable      the data folder cannot hold a stack
-├── PortTaken           something else listens on a port the stack needs
-└── StartFailed         a program of the stack did not come up
+├── PortInUse           another program listens on a port of the stack
+└── StartFailed         a program of the stack did not start
 """
 
 from collections.abc import Iterator, Sequence
@@ -52,7 +52,7 @@ class FolderUnusable(StackError):
 
 
 class PortInUse(StackError):
-    """Something else listens on a port the stack needs."""
+    """Another program listens on a port of the stack."""
 
     def __init__(self, port: int, user: str, option: str) -> None:
         self.port = port
@@ -63,7 +63,7 @@ class PortInUse(StackError):
 
 
 class StartFailed(StackError):
-    """A program of the stack did not come up; the message ends with the last lines of its log."""
+    """A program of the stack did not start; the message ends with the last lines of its log."""
 
     def __init__(self, program: str, reason: str, log: Sequence[str] = ()) -> None:
         self.program = program
@@ -72,7 +72,7 @@ class StartFailed(StackError):
 
 @contextmanager
 def embedded_extra() -> Iterator[None]:
-    """Import packages of the extra `embedded` in here: a missing one then says how to get it."""
+    """Context manager around imports of the extra `embedded`: a missing package raises `ExtraMissing`."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""What the stack reports while it comes up, runs and stops, for a command line to show."""
+"""Events of the stack while it starts, runs and stops, for a command line to print."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ StackEventKind: TypeAlias = Literal["started", "ready", "ended", "stopped"]
 
 @dataclass(frozen=True)
 class StackEvent:
-    """Something happened to one of the stack's programs. Its text is a line for a person."""
+    """An event of one program of the stack. Its text is a line for people."""
 
     program: str
     """postgres, temporal, model, worker-1…, api; `stack` is all of them."""
     kind: StackEventKind
-    """`ended` is unexpected, and followed by a new start; `stopped` was asked for."""
+    """`ended` is unexpected and followed by a restart; `stopped` was requested."""
     seconds: float = 0.0
-    """For `ready` and `stopped`: how long it took."""
+    """For `ready` and `stopped`: the duration."""
     detail: str = ""
     """For `started` the process id, for `ended` the reason."""
 

@@ -1,4 +1,4 @@
-"""Whether an HTTP server on this machine answers."""
+"""Probe an HTTP server on this machine."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ _ATTEMPT_SECONDS = 2.0
 
 
 async def is_responding(port: int, path: str) -> bool:
-    """Whether a GET of `path` is answered with 200; one attempt."""
+    """Send one GET request; return whether the answer has status 200."""
     try:
         async with asyncio.timeout(_ATTEMPT_SECONDS):
             return b" 200 " in await _status_line(port, path)

@@ -1,5 +1,6 @@
-"""The embedded stack's own key: it lies in the data folder, readable for its owner alone, and is as good as the folder,
-which holds the database as well.
+"""The embedded stack's own API key, in a file that only its owner can read.
+
+It protects as much as the data folder does, which also holds the database.
 """
 
 import os
@@ -15,7 +16,7 @@ _OWNER_MODE = 0o600
 
 
 async def local_key(database_url: str, data: Path) -> Path:
-    """Where the key lies. It is made anew where there is none, or the database does not know it (any more)."""
+    """Return the path of the key. It is created if it is missing or the database does not know it."""
     path = data / KEY_FILE
     async with Database(database_url, pool_size=1) as database:
         principal = await check_key(database, _read_key(path))
@@ -33,7 +34,7 @@ def _read_key(path: Path) -> str:
 
 
 def _write_key(path: Path, secret: str) -> None:
-    """Replace the file in one step: it is never half written, and never readable for others."""
+    """Replace the file atomically; others can never read it."""
     temporary_file = path.with_suffix(".new")
     temporary_file.unlink(missing_ok=True)
     with os.fdopen(os.open(temporary_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_MODE), "w") as file:

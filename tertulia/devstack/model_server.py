@@ -1,4 +1,4 @@
-"""The offline model as one program of the stack: how to run it, and how to see that it answers."""
+"""The offline model as a program of the stack: its command and its readiness check."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +16,7 @@ class OfflineModelServer:
         self._port = port
 
     def program(self, environment: Mapping[str, str]) -> Program:
-        """How to run the server."""
+        """Return the command that runs the server."""
         return Program(
             name="model",
             command=(*self._command, "--host", HOST, "--port", str(self._port)),
@@ -26,5 +26,5 @@ class OfflineModelServer:
         )
 
     async def _is_ready(self) -> bool:
-        """Whether it lists its models."""
+        """Return whether the server lists its models."""
         return await is_responding(self._port, "/v1/models")

@@ -1,7 +1,7 @@
-"""Runs a command that dies with its parent: `python leash.py PARENT_PID USER COMMAND...`, USER may be empty.
+"""Run a command that dies with its parent: `python parent_death.py PARENT_PID USER COMMAND...`; USER may be empty.
 
-A program of its own, and not a `preexec_fn`, because Python code between fork and exec can deadlock in a process with
-threads. It changes the user itself because doing so resets the death signal.
+It is a program of its own and no `preexec_fn`, because Python code between fork and exec can deadlock in a process with
+threads. It changes the user itself, because doing so resets the death signal.
 """
 
 import ctypes
@@ -14,7 +14,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def switch_user(user: str) -> None:
-    """Give up this process's user for `user`, for good."""
+    """Switch this process to `user`, for good."""
     entry = pwd.getpwnam(user)
     os.initgroups(user, entry.pw_gid)
     os.setgid(entry.pw_gid)
@@ -23,8 +23,9 @@ def switch_user(user: str) -> None:
 
 
 def exit_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when `parent`'s thread that started it ends. Linux only: elsewhere, the next
-    start on the same folder ends what was left behind.
+    """Let the kernel kill this process when the thread of `parent` that started it ends.
+
+    Linux only. Elsewhere, the next start on the same folder ends what was left behind.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

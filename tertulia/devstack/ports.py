@@ -1,4 +1,4 @@
-"""Which TCP ports the stack listens on: the ones asked for, or free ones that the folder remembers."""
+"""TCP ports of the stack: the requested ones, or free ones that the data folder remembers."""
 
 import asyncio
 import errno
@@ -14,16 +14,16 @@ from tertulia.devstack.errors import PortInUse
 HOST = "127.0.0.1"
 _POLL_SECONDS = 0.02
 _PREFERRED_PORTS = range(20_000, 32_000)
-"""Below the ports that kernels hand out by themselves (from 32,768 on with Linux, from 49,152 on by IANA)."""
+"""Below the ports that kernels assign automatically (from 32,768 on with Linux, from 49,152 on by IANA)."""
 _MAX_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
 class PortRequest:
-    """A port somebody needs."""
+    """A requested port."""
 
     name: str
-    """What needs it, for the error."""
+    """The program that needs it, for the error."""
     option: str
     """The command line's option that changes it, for the error."""
     port: int
@@ -33,12 +33,12 @@ class PortRequest:
 async def choose_ports(
     requests: Mapping[str, PortRequest], previous: Mapping[str, int], timeout_seconds: float = 0.0
 ) -> dict[str, int]:
-    """A free port for every wish. For a wish of 0, the remembered port if it is still free.
+    """Return a port for every request. For a request of 0, the remembered port if it is still free, else any free one.
 
-    A port that is taken is waited for, for `timeout_seconds` seconds in all.
+    A port in use is waited for, up to `timeout_seconds` in all.
 
     Raises:
-        PortTaken: a port that was asked for by number is not free.
+        PortInUse: a port that was requested by number is not free.
     """
     deadline = monotonic() + timeout_seconds
     with ExitStack() as open_sockets:
@@ -64,8 +64,7 @@ async def _choose_port(request: PortRequest, previous: int, deadline: float, ope
 
 
 def _bind_any() -> socket.socket | None:
-    """A free port that the kernel gives to nobody else meanwhile: neither to those who ask for any, nor to connections
-    on their way out."""
+    """Return a free port that the kernel does not assign automatically."""
     for port in random.sample(_PREFERRED_PORTS, _MAX_ATTEMPTS):
         if bound := _bind(port):
             return bound

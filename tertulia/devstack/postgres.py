@@ -1,4 +1,4 @@
-"""The embedded Postgres: a real server out of a wheel, as a direct child, reached over a Unix socket alone."""
+"""The embedded Postgres: a real server from a wheel, as a direct child, reachable only over a Unix socket."""
 
 import asyncio
 import hashlib
@@ -82,7 +82,7 @@ class EmbeddedPostgres:
         self._create_socket_folder()
 
     def program(self, environment: Mapping[str, str]) -> Program:
-        """How to run the server, once it is prepared."""
+        """Return the command that runs the server, once it is prepared."""
         settings = (f"--{name}={value}" for name, value in _SETTINGS.items())
         return Program(
             name="postgres",
@@ -125,7 +125,9 @@ class EmbeddedPostgres:
         os.chown(self._sockets, uid, -1)
 
     def _remove_stale_locks(self) -> None:
-        """Postgres trusts a lock file whenever its process id is in use, be it by a stranger; we look who it is."""
+        """Remove lock files of dead servers. Postgres trusts a lock file whenever its process id is in use by any
+        process.
+        """
         if _find_server(self._cluster) is None:
             for lock_file in (
                 self._cluster / "postmaster.pid",
@@ -135,7 +137,7 @@ class EmbeddedPostgres:
                 lock_file.unlink(missing_ok=True)
 
     async def _is_ready(self) -> bool:
-        """Whether the server answers, with the database there."""
+        """Return whether the server answers and has the database."""
         try:
             async with await psycopg.AsyncConnection.connect(
                 host=str(self._sockets),
@@ -154,10 +156,10 @@ class EmbeddedPostgres:
 
 
 def socket_folder(cluster: Path) -> Path:
-    """Where the socket goes: beside the data, or under the temporary folder when that path is too long for a socket.
+    """Return the folder of the socket: beside the data, or under the temporary folder when that path is too long.
 
     Raises:
-        FolderUnusable: both are too long.
+        FolderUnusable: both paths are too long.
     """
     digest = hashlib.sha256(os.fsencode(cluster)).hexdigest()[:12]
     for folder in (cluster, Path(tempfile.gettempdir()) / f"tertulia-{digest}"):
@@ -177,7 +179,7 @@ def _import_pgserver() -> ModuleType:
 
 
 def _find_server(cluster: Path) -> psutil.Process | None:
-    """The Postgres that runs on this cluster, found through its lock file and verified by its command line."""
+    """Return the Postgres that runs on this cluster, found by its lock file and verified by its command line."""
     try:
         pid = int((cluster / "postmaster.pid").read_text().split(maxsplit=1)[0])
         process = psutil.Process(pid)

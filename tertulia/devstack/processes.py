@@ -1,4 +1,4 @@
-"""A child process that is kept running: its log in a file, restarted when it dies, ended by its own id and no other.
+"""A supervised child process: its log in a file, restarted when it dies, ended by its own process id.
 
 Start children from the main thread: the kernel ends them with the thread that started them.
 """
@@ -29,34 +29,36 @@ _ERROR_LOG_LINES = 15
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What to run and how to treat it."""
+    """A program and its supervision."""
 
     name: str
     """Names the program in reports, and its log file."""
     command: tuple[str, ...]
     """The executable and its arguments."""
     environment: Mapping[str, str]
-    """All of the child's environment; nothing is inherited."""
+    """The child's complete environment; nothing is inherited."""
     user: str | None = None
-    """The system user to run as; None = the one who runs the stack."""
+    """The system user to run as; None = the user who runs the stack."""
     before_start: Callable[[], None] | None = None
-    """Runs before every start and restart."""
+    """Called before every start and restart."""
     is_ready: Callable[[], Awaitable[bool]] | None = None
-    """One attempt to use the program: true when it answers. Without it, a program that lives for `settle_seconds` is ready."""
+    """One attempt to use the program: true if it answers. Without it, a program that lives for `settle_seconds` is
+    ready.
+    """
     settle_seconds: float = 2.0
-    """Seconds."""
+    """See `is_ready`; in seconds."""
     start_timeout_seconds: float = 30.0
-    """Seconds until it must be ready at its first start."""
+    """Seconds until the program must be ready at its first start."""
     stop_signal: signal.Signals = signal.SIGTERM
-    """Asks it politely to end."""
+    """The signal that asks it to end."""
     stop_timeout_seconds: float = 10.0
-    """Seconds from the polite signal to SIGKILL."""
+    """Seconds from `stop_signal` to SIGKILL."""
 
 
 class SupervisedProcess:
     """Keeps one `Program` running between `start` and `stop`.
 
-    A program that was never ready is given up after a few attempts; one that was is restarted for as long as it takes.
+    A program that was never ready is given up after a few attempts; one that was ready is restarted without limit.
     """
 
     def __init__(self, program: Program, logs: Path, report: EventReporter, on_spawn: Callable[[], None]) -> None:
@@ -111,7 +113,7 @@ class SupervisedProcess:
         await asyncio.shield(self._supervisor)
 
     async def stop(self, kill_requested: asyncio.Event) -> None:
-        """End the program: politely, then with SIGKILL when its time is over or `kill_requested` is set."""
+        """End the program with its stop signal, then with SIGKILL after its timeout or when `kill_requested` is set."""
         started_at = monotonic()
         if self._supervisor is not None:
             self._supervisor.cancel()
@@ -133,7 +135,7 @@ class SupervisedProcess:
         self._report(StackEvent(self.program.name, "stopped", monotonic() - started_at))
 
     async def kill(self) -> None:
-        """SIGKILL the child and wait until it is gone; it is restarted as if it had crashed."""
+        """Send SIGKILL to the child and wait until it has ended; it is restarted as after a crash."""
         if self._process is not None:
             self._send_signal(signal.SIGKILL)
             await self._process.wait()

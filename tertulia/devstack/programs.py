@@ -1,4 +1,4 @@
-"""The API as one program of the stack: how to run it, and how to see that it answers."""
+"""The API as a program of the stack: its command and its readiness check."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ from tertulia.devstack.ports import HOST
 from tertulia.devstack.processes import Program
 
 _STOP_SECONDS = 15.0
-"""More than it gives the requests that run."""
+"""Longer than the time that running requests get."""
 
 
 class ApiServer:
@@ -19,7 +19,7 @@ class ApiServer:
         self._port = port
 
     def program(self, environment: Mapping[str, str]) -> Program:
-        """How to run the server."""
+        """Return the command that runs the server."""
         return Program(
             name="api",
             command=(*self._command, "--host", HOST, "--port", str(self._port)),
@@ -29,5 +29,5 @@ class ApiServer:
         )
 
     async def _is_ready(self) -> bool:
-        """Whether it says that it lives."""
+        """Return whether its health route answers."""
         return await is_responding(self._port, "/v1/health/")

@@ -1,4 +1,4 @@
-"""The operator's wish to stop: the first signal asks, the second hurries."""
+"""Signals to stop: the first asks, the second kills."""
 
 import asyncio
 import signal
@@ -19,14 +19,14 @@ class StopSignals:
         self._previous: dict[signal.Signals, _Handler] = {}
 
     def install(self) -> None:
-        """Take the signals over."""
+        """Install the handlers."""
         loop = asyncio.get_running_loop()
         for number in _STOP_SIGNALS:
             self._previous.setdefault(number, signal.getsignal(number))
             loop.add_signal_handler(number, self._handle_signal)
 
     def restore(self) -> None:
-        """Give the signals back to whoever had them."""
+        """Restore the former handlers."""
         loop = asyncio.get_running_loop()
         for number, previous in self._previous.items():
             loop.remove_signal_handler(number)

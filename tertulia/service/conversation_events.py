@@ -1,6 +1,6 @@
-"""The events of one conversation as they happen, after those that a reader has seen: for the API and `watch` alike.
+"""The events of one conversation as they happen, for the API and for direct clients.
 
-Law: every event once and in order, however often connections are cut. A reader waits without asking: it is woken.
+Invariant: every event once and in order, however often connections are cut. Readers do not poll: they are woken.
 """
 
 import asyncio
@@ -19,17 +19,17 @@ from tertulia.store.notifications import Listener, Subscription
 from tertulia.store.tables import conversations
 
 PAGE_SIZE = 100
-"""How many events a reader holds at a time: one that reads slowly costs no more memory than that."""
+"""Events that a reader holds at a time: a slow reader costs no more memory."""
 RETRY_SECONDS = 0.5
-"""How long to wait at least before a database that does not answer is asked again."""
+"""Shortest delay before a database that did not answer is read again."""
 _RECONNECT_TIMEOUT_SECONDS = 5.0
 
 
 async def has_more_events(database: Database, conversation_id: str, after: int) -> bool:
-    """Whether anything follows `after`, now or later: nothing does behind the end of a closed conversation.
+    """Return whether anything follows event `after`, now or later.
 
     Raises:
-        InvalidDefinition: the conversation has never reached `after`.
+        InvalidDefinition: the conversation has no event `after` yet.
     """
     progress = await _read_progress(database, conversation_id)
     if progress is None:
@@ -99,13 +99,13 @@ async def _read_progress(database: Database, conversation_id: str) -> _EventProg
 
 
 class _EventReader:
-    """How far one reader has got."""
+    """The progress of one reader."""
 
     def __init__(self, database: Database, conversation_id: str, after: int, subscription: Subscription) -> None:
         self.page: list[ConversationEvent] = []
         self.closed = False
         self.last_ended_turn = 0
-        """The last turn of which it is known what was said."""
+        """The last turn whose end was read."""
         self.interrupted = False
         self._database = database
         self._conversation_id = conversation_id
@@ -138,7 +138,9 @@ class _EventReader:
         self.closed = self.closed or (self._last_event is not None and self._after >= self._last_event)
 
     async def _load_progress(self) -> None:
-        """One who has seen the end waits for nothing; and words of a turn whose end was seen before are not news."""
+        """Load where the conversation stands: a reader that has seen the end does not wait, and text of finished turns
+        is old.
+        """
         progress = await _read_progress(self._database, self._conversation_id)
         self._is_progress_loaded = True
         if progress is not None:

@@ -1,4 +1,4 @@
-"""Who asks, and what they may do. Law: whoever holds a key sees and changes the rows of one organisation alone."""
+"""The holder of an API key. Invariant: a key gives access to the rows of one organisation."""
 
 from dataclasses import dataclass
 
@@ -13,8 +13,8 @@ class Principal:
     organisation_id: OrganisationId
     key_id: KeyId
     scopes: frozenset[Scope]
-    """The scopes that the key was given, without those that they include."""
+    """The scopes of the key, without those that they include."""
 
     def has_scope(self, scope: Scope) -> bool:
-        """Whether the key has this scope, or one that includes it."""
+        """Return whether the key has this scope, or one that includes it."""
         return any(rank(held) >= rank(scope) for held in self.scopes)

@@ -1,4 +1,4 @@
-"""The embedded stack, with real servers: it comes up, survives being killed, and leaves nothing behind."""
+"""The embedded stack with real servers: it starts, survives kills, and leaves nothing behind."""
 
 import asyncio
 import os
@@ -55,7 +55,7 @@ EXTERNAL_DATABASE = {"DATABASE_URL": "postgresql://elsewhere/tertulia"}
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's variables without any that configure a part, or a developer's Temporal profile."""
+    """Return this process's variables without settings and without a developer's Temporal profile."""
     ours = ("TEMPORAL_", "OPENAI_", "TERTULIA_", "DATABASE_URL")
     clean = {name: text for name, text in os.environ.items() if not name.startswith(ours)}
     return clean | {"TEMPORAL_CONFIG_FILE": os.devnull} | more
@@ -216,7 +216,7 @@ async def test_stopped_stack_leaves_nothing_running(cluster: Path) -> None:
 
 @contextmanager
 def running(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """A process that this test started, and that does not outlive it."""
+    """Context manager: a process that this test started and that does not outlive it."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options) as process:
         try:
             yield process
@@ -226,7 +226,7 @@ def running(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen
 
 @asynccontextmanager
 async def running_stack_process(data: Path, **variables: str) -> AsyncIterator[subprocess.Popen[str]]:
-    """A stack in a process of its own, up and waiting."""
+    """Context manager: a stack in a process of its own, started and waiting."""
     with running([sys.executable, "-c", RUN_UNTIL_KILLED, str(data)], env=environment(**variables)) as process:
         assert process.stdout is not None
         assert await asyncio.to_thread(process.stdout.readline) == "waiting\n"

@@ -8,6 +8,7 @@ import gzip
 import json
 import os
 import socket
+from base64 import b64decode, b64encode
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,19 @@ def _load(path: Path) -> WorkflowHistory:
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.name.removesuffix(".json.gz"))
 async def test_recorded_history_replays(path: Path) -> None:
     await Replayer(workflows=[], plugins=[TertuliaPlugin()]).replay_workflow(_load(path))
+
+
+@pytest.mark.parametrize("field", ["version", "rules_version"])
+async def test_newer_state_fails_the_task(field: str) -> None:
+    """The task is retried, until a worker of the newer version takes it; the conversation does not fail."""
+    history = json.loads(gzip.decompress((HISTORIES / "closes_by_itself-1.json.gz").read_bytes()))
+    started = next(event for event in history["events"] if "workflowExecutionStartedEventAttributes" in event)
+    payload = started["workflowExecutionStartedEventAttributes"]["input"]["payloads"][0]
+    state = json.loads(b64decode(payload["data"])) | {field: 99}
+    payload["data"] = b64encode(json.dumps(state).encode()).decode()
+    replayer = Replayer(workflows=[], plugins=[TertuliaPlugin()])
+    with pytest.raises(RuntimeError, match="Failed decoding arguments"):
+        await replayer.replay_workflow(WorkflowHistory.from_json("conversation", json.dumps(history)))
 
 
 def test_recorded_histories_cover_every_step() -> None:

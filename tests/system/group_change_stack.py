@@ -1,4 +1,4 @@
-"""A running stack whose programs can be killed, and groups of three with conversations that are idle or in a round."""
+"""A running stack whose programs can be killed, and groups of three with idle and active conversations."""
 
 import asyncio
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from tertulia.testing import DirectClient
 from tests.harness.polling import eventually
 
 LONG_ROUND = 24
-"""So many turns has a round that still runs when the workers are there again."""
+"""Turns of a round that still runs when the workers are back."""
 TIMEOUT_SECONDS = 150
 
 
 @dataclass(frozen=True)
 class GroupChangeStack:
-    """The running stack, whose programs can be killed, and a client of its API."""
+    """The running stack, and a client of its API."""
 
     killable: KillableStack
     api: httpx2.AsyncClient
@@ -31,11 +31,11 @@ class GroupChangeStack:
         return self.killable.client
 
     async def kill_workers_and_api(self) -> None:
-        """SIGKILL to all who could carry a change out."""
+        """Send SIGKILL to the workers and the API."""
         await asyncio.gather(self.killable.kill_workers(), self.killable.kill("api"))
 
     async def request_until_answered(self, method: str, path: str, **request: Any) -> httpx2.Response:
-        """The API's answer, as soon as there is an API again."""
+        """Send the request until an API answers."""
 
         async def ask() -> httpx2.Response | None:
             try:
@@ -48,26 +48,26 @@ class GroupChangeStack:
         return answer
 
     async def create(self, path: str, **body: Any) -> dict[str, Any]:
-        """What the API says that it has made."""
+        """Create a resource over the API; return it."""
         answer = await self.api.post(path, json=body)
         assert answer.status_code == 200, answer.text
         fields: dict[str, Any] = answer.json()
         return fields
 
     async def agents(self, *names: str) -> list[str]:
-        """The ids of new agents, whose names begin so."""
+        """Create agents whose names start with these; return their ids."""
         mark = uuid4().hex[:8]
         return [(await self.create("/v1/agents/", name=f"{name} {mark}"))["id"] for name in names]
 
     async def count(self, query: Any) -> int:
-        """The one number that a query gives."""
+        """Return the one number of a query."""
         ((number,),) = await self.client.scope.database.rows(query)
         return int(number)
 
 
 @dataclass(frozen=True)
 class GroupConversations:
-    """A group of three and its conversations: the first half idle, the second in the middle of a long round."""
+    """A group of three and its conversations: the first half idle, the second in a long round."""
 
     group_id: str
     agent_ids: list[str]
@@ -95,7 +95,7 @@ class GroupConversations:
 
 
 async def create_group_conversations(change_stack: GroupChangeStack, conversation_ids: int) -> GroupConversations:
-    """A new group, half of whose conversations are at the fifth turn or so of their second round."""
+    """Create a group, half of whose conversations have reached about the fifth turn of their second round."""
     await change_stack.killable.restore()
     agent_ids = await change_stack.agents("Ana", "Ben", "Cleo")
     group_id = (await change_stack.create("/v1/groups/", agent_ids=agent_ids))["id"]
@@ -115,6 +115,6 @@ async def create_group_conversations(change_stack: GroupChangeStack, conversatio
 async def wait_until_all(
     change_stack: GroupChangeStack, conversation_ids: list[ConversationId], condition: Any
 ) -> None:
-    """Until that is so of the rows of all these conversations."""
+    """Wait until the condition holds for the rows of all these conversations."""
     query = select(func.count()).where(conversations.c.id.in_(conversation_ids), condition)
     await wait_until(lambda: change_stack.count(query), lambda number: number == len(conversation_ids), TIMEOUT_SECONDS)

@@ -1,4 +1,4 @@
-"""A small part of the chaos matrix: `make chaos` plays all of it."""
+"""A small part of the chaos matrix; `make chaos` runs all of it."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""What somebody reads who runs Temporal: nothing. What an operator reads through the codec: everything."""
+"""Temporal's operators read nothing; operators with a key read everything through the codec."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def command_line_with_keys(tmp_path: Path, keys: str) -> CommandLine:
 
 @contextmanager
 def running_up(command_line: CommandLine) -> Iterator[None]:
-    """The stack, for as long as the block lasts."""
+    """Context manager: `tertulia up` while the block runs."""
     with command_line.output.open("w") as output:
         process = subprocess.Popen(
             command_line.up_command(), env=dict(command_line.environment), stdout=output, stderr=subprocess.STDOUT
@@ -64,14 +64,14 @@ def running_up(command_line: CommandLine) -> Iterator[None]:
 
 
 def running_stack(command_line: CommandLine) -> RunningStack:
-    """Where the stack's parts are."""
+    """Return the addresses of the stack's parts."""
     stack = find_running_stack(command_line.data)
     assert stack
     return stack
 
 
 def temporal(command_line: CommandLine, *arguments: str) -> str:
-    """What Temporal's own command line prints, as JSON."""
+    """Return the JSON output of Temporal's own command line."""
     address = str(running_stack(command_line).temporal_address)
     command = [find_executable(), *arguments, "-o", "json", "--address", address]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
@@ -83,13 +83,13 @@ def transcript_texts(tertulia: CommandLine, conversation: str) -> list[str]:
 
 
 def decode_status(codec: str, key: str | None) -> int:
-    """The status with which the codec answers to this key."""
+    """Return the codec's status for this key."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     return httpx2.post(f"{codec}/decode", json={"payloads": []}, headers=headers).status_code
 
 
 def is_origin_allowed(codec: str, origin: str) -> bool:
-    """Whether a browser lets pages of that origin ask the codec."""
+    """Return whether a browser lets pages of this origin call the codec."""
     headers = {
         "Origin": origin,
         "Access-Control-Request-Method": "POST",

@@ -1,4 +1,4 @@
-"""A reader that is cut again and again, while the worker and the API are killed, is told of everything exactly once."""
+"""A reader that is cut repeatedly while worker and API are killed gets every event exactly once."""
 
 import asyncio
 import random
@@ -29,7 +29,7 @@ GROUP = "A long evening"
 
 @pytest.fixture(scope="module")
 async def stack_with_api(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """Everything as processes of its own."""
+    """A stack with worker and API as processes."""
 
     async def migrate(stack: Stack) -> None:
         await upgrade_async(stack.configuration.database_url)
@@ -56,18 +56,18 @@ def definitions() -> Manifest:
 
 @dataclass
 class ReconnectingReader:
-    """Reads on behind what it has seen, however often it is cut."""
+    """Reads on after the last event it has seen, however often it is cut."""
 
     client: httpx2.AsyncClient
     conversation: str
     received: list[ReceivedEvent] = field(default_factory=list)
     cuts: int = 0
-    """How often it left in the middle by itself."""
+    """How often it disconnected by itself."""
     broken: int = 0
     """How often it was cut."""
 
     async def read(self) -> None:
-        """Until the conversation is closed."""
+        """Read until the conversation is closed."""
         while not self._is_over():
             patience = EVENTS_A_STREAM if self.cuts < CUTS else 10_000
             last = self.received[-1].id if self.received else 0
@@ -89,7 +89,7 @@ class ReconnectingReader:
 
 
 async def kill_alternately(stack: Stack, reading: asyncio.Task[None]) -> int:
-    """SIGKILL to the worker and to the API in turn, while somebody reads; how often."""
+    """Send SIGKILL to worker and API alternately while the reader runs; return how often."""
     moments, kills = random.Random(3), 0
     while not reading.done() and kills < 6:
         await asyncio.sleep(1 + moments.random() * 1.5)

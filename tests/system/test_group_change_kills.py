@@ -1,4 +1,4 @@
-"""A change of a group reaches every conversation that runs, also when all who carry it out are killed on the way."""
+"""A change of a group reaches every running conversation, even if all that carry it out are killed."""
 
 import asyncio
 import time
@@ -34,12 +34,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 CONVERSATIONS = 30
 WITHIN_SECONDS = 60
-"""From the kill until the change has reached every conversation."""
+"""Limit from the kill until the change has reached every conversation."""
 
 
 @pytest.fixture(scope="module")
 async def change_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GroupChangeStack]:
-    """Two workers and an API, each a process of its own."""
+    """Two workers and an API, each a process."""
 
     async def migrate(stack: Stack) -> None:
         await upgrade_async(stack.configuration.database_url)
@@ -64,7 +64,7 @@ async def change_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 
 async def _changed_count(change_stack: GroupChangeStack, group_conversations: GroupConversations) -> int:
-    """In how many of the conversations the roster has changed."""
+    """Return the number of conversations whose roster has changed."""
     changed = func.count(membership_changes.c.conversation_id.distinct())
     return await change_stack.count(
         select(changed).where(membership_changes.c.conversation_id.in_(group_conversations.conversation_ids))
@@ -81,7 +81,7 @@ async def _wait_for_failpoint(change_stack: GroupChangeStack, failpoint: Failpoi
 async def _wait_until_removed(
     change_stack: GroupChangeStack, conversation_ids: list[ConversationId], agent_id: str
 ) -> None:
-    """Until the agent is in none of the conversations, by the database and by what each says of itself."""
+    """Wait until the agent is in no conversation, by the database and by each status."""
     began = time.monotonic()
     here = select(func.count()).where(
         members.c.conversation_id.in_(conversation_ids), members.c.agent_id == agent_id, members.c.state != "removed"
@@ -105,7 +105,7 @@ def _present(status: ConversationStatus) -> list[str]:
 
 
 async def _removal(change_stack: GroupChangeStack, conversation_id: ConversationId, agent_id: str) -> MembershipChange:
-    """The only change of the conversation's roster: that the agent was removed."""
+    """Return the only change of the conversation's roster: the removal of the agent."""
     (change,) = await change_stack.client.conversations.handle(conversation_id).members.changes()
     member = change.detail["member"]
     assert isinstance(member, dict)
@@ -114,7 +114,7 @@ async def _removal(change_stack: GroupChangeStack, conversation_id: Conversation
 
 
 async def _check_speakers(change_stack: GroupChangeStack, group_conversations: GroupConversations) -> None:
-    """Everybody talks on, but the one who has left."""
+    """Check that all members but the removed one keep speaking."""
     for conversation_id in group_conversations.idle:
         await change_stack.client.conversations.handle(conversation_id).post("Is somebody missing?")
     await wait_until_all(
@@ -137,7 +137,7 @@ def _speakers(turns: list[FinishedTurn]) -> set[str]:
 async def _check_change(
     change_stack: GroupChangeStack, group_conversations: GroupConversations, patch: dict[str, Any]
 ) -> None:
-    """It was made once, it reached everyone once, and nothing of it is left to do."""
+    """Check that the change was made once, reached every conversation once, and left no work."""
     await _wait_until_removed(change_stack, group_conversations.conversation_ids, group_conversations.removed_agent_id)
     for conversation_id in group_conversations.conversation_ids:
         assert (
@@ -166,7 +166,7 @@ async def _running_changes(change_stack: GroupChangeStack) -> int:
 
 
 async def test_group_change_kill_before_report(change_stack: GroupChangeStack) -> None:
-    """Whoever asked has no answer, and nobody has been told anything: what is written is told all the same."""
+    """The caller has no answer and no conversation was notified; a stored change is delivered anyway."""
     group_conversations = await create_group_conversations(change_stack, CONVERSATIONS)
     patch = {"agent_ids": group_conversations.remaining_agent_ids}
     change_stack.killable.arm(Failpoint.AFTER_GROUP_CHANGE_COMMIT)
@@ -184,7 +184,7 @@ async def test_group_change_kill_before_report(change_stack: GroupChangeStack) -
 
 
 async def test_group_change_kill_during_delivery(change_stack: GroupChangeStack) -> None:
-    """Some have been told and some have not: those are, and the others are not told anything new."""
+    """Some conversations were notified and some were not; the others get no second change."""
     group_conversations = await create_group_conversations(change_stack, CONVERSATIONS)
     patch = {"agent_ids": group_conversations.remaining_agent_ids}
     change_stack.killable.arm(Failpoint.BEFORE_NOTIFICATION)
@@ -201,7 +201,7 @@ async def test_group_change_kill_during_delivery(change_stack: GroupChangeStack)
 
 
 async def test_forced_agent_deletion_removes_member(change_stack: GroupChangeStack) -> None:
-    """Those of its group, and those to which an operator has added it."""
+    """Members of its groups, and members that an operator added."""
     group_conversations = await create_group_conversations(change_stack, conversation_ids=6)
     (host,) = await change_stack.agents("Dora")
     others = (await change_stack.create("/v1/groups/", agent_ids=[host]))["id"]
@@ -221,7 +221,7 @@ async def test_forced_agent_deletion_removes_member(change_stack: GroupChangeSta
 
 
 async def test_forced_agent_deletion_of_guest_manager(change_stack: GroupChangeStack) -> None:
-    """Its conversation is told twice: that the group has changed, and that the agent is gone."""
+    """The conversation is notified twice: of the changed group and of the deleted agent."""
     lead, host, guest = await change_stack.agents("Lead", "Dora", "Emil")
     rules = {"manager_type": "dynamic", "manager_agent_id": lead}
     led = (await change_stack.create("/v1/groups/", agent_ids=[host], manager_config=rules))["id"]
@@ -235,7 +235,7 @@ async def test_forced_agent_deletion_of_guest_manager(change_stack: GroupChangeS
 
 
 async def _conversation_with_guest(change_stack: GroupChangeStack, group_id: str, guest: str) -> ConversationId:
-    """A conversation of the group, to which an operator has added the guest."""
+    """Start a conversation to which an operator adds the guest."""
     conversation_id = (await change_stack.client.conversations.create(group_id, "Who comes to see us?")).id
     await change_stack.client.conversations.handle(conversation_id).members.add(guest)
     await wait_until(_status(change_stack, conversation_id), lambda status: guest in _present(status), TIMEOUT_SECONDS)

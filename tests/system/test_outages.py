@@ -1,4 +1,4 @@
-"""A server is away: commands say so in one line, what was not accepted can be sent again, and turns wait and go on."""
+"""A server is unavailable: commands report it in one line and can be sent again; turns wait and go on."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -30,7 +30,7 @@ def command(scripted_stack: ScriptedStack, tmp_path: Path) -> CommandLine:
 
 @contextmanager
 def frozen(scripted_stack: ScriptedStack, program: str) -> Iterator[None]:
-    """The program and its children stand still, and answer nothing."""
+    """Context manager: stop the program and its children with SIGSTOP."""
     record = StackRecord.model_validate_json((scripted_stack.stack.options.data / STACK_FILE).read_bytes())
     process = next(one for one in record.processes if one.name == program).find()
     assert process is not None

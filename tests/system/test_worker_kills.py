@@ -1,4 +1,4 @@
-"""Processes are killed with SIGKILL; the transcript equals an undisturbed run's, byte for byte but ids and times."""
+"""Processes are killed with SIGKILL; the transcript equals that of an undisturbed run but for ids and times."""
 
 import asyncio
 import os
@@ -41,7 +41,7 @@ Disturbance = Callable[[ConversationId], Awaitable[None]]
 
 
 def definitions() -> Manifest:
-    """A led table of three, and one who may join."""
+    """Return a dynamic group of three and an agent that joins."""
     agents = tuple(
         AgentSpec.model_validate({"name": name, "instructions": f"You are {name}, {persona}."})
         for name, persona in PERSONAS.items()
@@ -59,7 +59,7 @@ async def _do_nothing(conversation: ConversationId) -> None:
 
 
 class ScriptedConversation:
-    """The same conversation each time, with a disturbance while its second round runs."""
+    """The same conversation each time, with a disturbance during its second round."""
 
     def __init__(self, client: DirectClient) -> None:
         self.client = client
@@ -67,7 +67,7 @@ class ScriptedConversation:
     async def run(
         self, disturb: Disturbance = _do_nothing, *, while_joining: Disturbance = _do_nothing
     ) -> list[MessageLine]:
-        """Play it; the transcript without ids and times."""
+        """Run the conversation; return the transcript without ids and times."""
         conversation = (await self.client.conversations.create(GROUP, "Shall the square be closed to cars?")).id
         await self._idle(conversation, rounds=1)
         await self.client.scope.workflow_handle(conversation).signal(
@@ -109,7 +109,7 @@ class ScriptedConversation:
 
 
 async def transcript(client: DirectClient, conversation: str) -> list[MessageLine]:
-    """Every message, as far as it does not tell of ids and times."""
+    """Return every message without ids and times."""
     return [
         (message.seq, message.turn, message.role, message.sender, message.text)
         async for message in client.conversations.handle(conversation).transcript()
@@ -125,18 +125,18 @@ class ScriptedStack:
         self.model = OfflineModelControl(stack.addresses.model_base_url or "")
 
     async def kill_worker(self, _: ConversationId) -> None:
-        """SIGKILL; the supervisor starts another."""
+        """Send SIGKILL to the worker; the supervisor starts another."""
         await self.stack.kill_worker(0)
 
     async def kill_worker_during_call(self, conversation: ConversationId) -> None:
-        """SIGKILL while a model call is in flight."""
+        """Send SIGKILL to the worker while a model call is in flight."""
         await eventually(self.model.calls, lambda calls: calls.in_flight > 0, interval_seconds=0.005)
         await self.kill_worker(conversation)
 
 
 @asynccontextmanager
 async def open_scripted_stack(data: Path, *, workers: int = 1, **environment: str) -> AsyncIterator[ScriptedStack]:
-    """A stack with that many workers, in which the definitions are applied."""
+    """Context manager: a stack with this many workers and applied definitions."""
 
     async def migrate(stack: Stack) -> None:
         await upgrade_async(stack.configuration.database_url)
@@ -156,14 +156,14 @@ async def open_scripted_stack(data: Path, *, workers: int = 1, **environment: st
 
 @pytest.fixture(scope="module")
 async def scripted_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ScriptedStack]:
-    """One house for the module: a killed worker is followed by another."""
+    """One stack for the module: a killed worker is restarted."""
     async with open_scripted_stack(tmp_path_factory.mktemp("stack") / "data") as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 async def baseline(scripted_stack: ScriptedStack) -> list[MessageLine]:
-    """What is said when nobody is killed."""
+    """The transcript of an undisturbed run."""
     said = await scripted_stack.script.run()
     assert [line[0] for line in said] == list(range(1, len(said) + 1))
     assert len(said) == 18
@@ -194,7 +194,7 @@ async def test_worker_killed_during_member_change(scripted_stack: ScriptedStack,
 
 
 async def test_budget_is_exact_after_worker_kill(scripted_stack: ScriptedStack) -> None:
-    """The worker is killed in mid-call; then the budget is reached in the middle of the round."""
+    """The worker is killed during a call; then the budget is reached in the middle of the round."""
     written = definitions().groups[0].model_dump(mode="json")
     budgeted = {
         **written,
@@ -243,7 +243,7 @@ async def test_killed_stack_resumes_conversation() -> None:
 
 
 async def _run_with_kill(command_line: CommandLine, kill: bool) -> list[MessageLine]:
-    """One round under `tertulia up`, which is killed in its second model call and started anew if `kill`."""
+    """Run one round under `tertulia up`, which is killed in its second model call and restarted if `kill`."""
     process = _up(command_line)
     try:
         async with _client(command_line) as (client, model):
@@ -278,7 +278,7 @@ def _up(command_line: CommandLine) -> psutil.Popen:
 
 
 def _kill_process_tree(process: psutil.Popen) -> None:
-    """SIGKILL to `up` alone: what it started has to go with it."""
+    """Send SIGKILL to `up` alone: what it started must end with it."""
     children = process.children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     process.wait(10)

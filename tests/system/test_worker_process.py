@@ -1,4 +1,4 @@
-"""A worker as a process: how it ends, where it serves metrics, and how soon another takes the place of a killed one."""
+"""A worker as a process: its end, its metrics, and the time until it replaces a killed one."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""The offline model: an OpenAI-compatible server that stands in when no provider is configured. It is deterministic."""
+"""The offline model: a deterministic OpenAI-compatible server for use without a provider."""
 
 from tertulia.devstack.offline_model.answers import TERSE_MODEL
 from tertulia.devstack.offline_model.call_log import CallCounts

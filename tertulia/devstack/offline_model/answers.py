@@ -1,4 +1,4 @@
-"""What a request is answered with: a pure function of its body. A speech, or one call of a tool."""
+"""Answers of the offline model: a pure function of the request's body; a message or a tool call."""
 
 import json
 import re
@@ -24,7 +24,7 @@ _USE_TOOL = re.compile(r"\buse the tool [\"'`“]?([\w.-]+)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call of a function, its arguments as JSON text."""
+    """A function call with its arguments as JSON text."""
 
     name: str
     arguments: str
@@ -40,10 +40,10 @@ class Answer:
 
 
 def answer(request: ChatRequest, digest: bytes) -> tuple[Answer, str]:
-    """The answer, and the name of who gives it (empty when the request does not tell).
+    """Return the answer and the name of its speaker, which is empty if the request does not contain it.
 
     Raises:
-        InvalidRequest: a tool call is demanded that cannot be made.
+        InvalidRequest: a tool call is required that cannot be made.
     """
     seed = int.from_bytes(digest[:4], "big")
     functions = request.required_functions()
@@ -76,7 +76,7 @@ def _truncate(text: str, token_limit: int | None) -> Answer:
 
 
 def _find_requested_tools(request: ChatRequest, conversation: Conversation) -> list[Function]:
-    """A tool that is on offer, not forced, and asked for by name in the last words."""
+    """Return offered tools that are not required but named in the last message."""
     if not request.tools or request.tool_choice == "none" or conversation.last is None:
         return []
     if request.messages[-1].role == "tool" or not (match := _USE_TOOL.search(conversation.last.text)):

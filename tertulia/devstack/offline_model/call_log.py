@@ -1,4 +1,4 @@
-"""Counting the calls: how many, by whom, and which exact request was paid for twice. Bounded, however long it runs."""
+"""Count calls: in total, by speaker, and repeated ones. Memory is bounded."""
 
 from collections import Counter, OrderedDict
 
@@ -10,37 +10,37 @@ _OTHER_NAMES = "(others)"
 
 
 class CallCounts(BaseModel):
-    """The calls since the start, or since they were zeroed."""
+    """Calls since the start, or since the counts were cleared."""
 
     model_config = ConfigDict(frozen=True)
 
     total: int
-    """Valid requests for a completion, whatever became of them."""
+    """Valid requests for a completion, whatever their result."""
     answered: int
-    """Those answered with status 200 while the client was still there."""
+    """Requests answered with status 200 while the client was connected."""
     repeated: int
-    """Those whose exact body had been answered with 200 before."""
+    """Requests whose exact body had been answered with 200 before."""
     in_flight: int
     by_model: dict[str, int]
     by_speaker: dict[str, int]
 
 
 class CallLog:
-    """Keeps the count."""
+    """Counts calls."""
 
     def __init__(self) -> None:
         self._in_flight = 0
         self.clear_calls()
 
     def clear_calls(self) -> None:
-        """Forget all calls but those in flight."""
+        """Clear all counts but those of calls in flight."""
         self._total = self._answered_count = self._repeated = 0
         self._by_model: Counter[str] = Counter()
         self._by_speaker: Counter[str] = Counter()
         self._answered: OrderedDict[bytes, None] = OrderedDict()
 
     def record_start(self, digest: bytes, model: str, speaker: str) -> None:
-        """A valid request has come."""
+        """Record that a valid request arrived."""
         self._in_flight += 1
         self._total += 1
         self._repeated += digest in self._answered
@@ -48,18 +48,18 @@ class CallLog:
         _increment(self._by_speaker, speaker)
 
     def record_end(self) -> None:
-        """A request is over, whatever became of it."""
+        """Record that a request ended, whatever its result."""
         self._in_flight -= 1
 
     def answered(self, digest: bytes) -> None:
-        """A request was answered with 200."""
+        """Record that a request was answered with 200."""
         self._answered_count += 1
         self._answered[digest] = None
         if len(self._answered) > MAX_DIGESTS:
             self._answered.popitem(last=False)
 
     def calls(self) -> CallCounts:
-        """The count as it stands."""
+        """Return the counts."""
         return CallCounts(
             total=self._total,
             answered=self._answered_count,

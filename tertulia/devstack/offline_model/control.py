@@ -1,4 +1,4 @@
-"""A typed client for what the offline model is told and what it has counted: for tests, the demo and chaos runs."""
+"""A typed client that controls an offline model and reads its counts, for tests, the demo and chaos runs."""
 
 import asyncio
 import http.client
@@ -11,10 +11,10 @@ _TIMEOUT_SECONDS = 10
 
 
 class OfflineModelControl:
-    """Steers a running offline model.
+    """Controls a running offline model.
 
     Args:
-        base_url: of the server, with or without its `/v1`.
+        base_url: of the server, with or without `/v1`.
     """
 
     def __init__(self, base_url: str) -> None:
@@ -23,30 +23,30 @@ class OfflineModelControl:
         self._port = parts.port or 80
 
     async def set_behaviour(self, *faults: Fault, delay_ms: int | None = None) -> Behaviour:
-        """Replace what it was told before: these faults, and this delay before each answer (null = as at its start).
+        """Replace the behaviour: these faults, and this delay before each answer (None = as at the start).
 
         Raises:
-            OSError: it cannot be reached.
-            ValueError: it refused, with its message.
+            OSError: the server cannot be reached.
+            ValueError: the server refused the behaviour; the message says why.
         """
         requested = Behaviour(delay_ms=delay_ms, faults=faults)
         answer = await self._request("POST", "behaviour", requested.model_dump_json().encode())
         return Behaviour.model_validate_json(answer)
 
     async def get_behaviour(self) -> Behaviour:
-        """What is in force, with the times that each fault has left."""
+        """Return the behaviour, with the remaining uses of each fault."""
         return Behaviour.model_validate_json(await self._request("GET", "behaviour"))
 
     async def reset(self) -> None:
-        """Behave as at the start."""
+        """Restore the behaviour of the start."""
         await self._request("DELETE", "behaviour")
 
     async def calls(self) -> CallCounts:
-        """The calls since the start, or since they were zeroed."""
+        """Return the counts since the start, or since they were cleared."""
         return CallCounts.model_validate_json(await self._request("GET", "calls"))
 
     async def clear_calls(self) -> None:
-        """Forget all calls but those in flight."""
+        """Clear all counts but those of calls in flight."""
         await self._request("DELETE", "calls")
 
     async def _request(self, method: str, resource: str, body: bytes | None = None) -> bytes:

@@ -1,4 +1,4 @@
-"""What an agent's instructions ask for after a number of turns: to finish, to say a word, to pass."""
+"""Directives in an agent's instructions: finish, say a word or pass after a number of turns."""
 
 import re
 from dataclasses import dataclass
@@ -28,18 +28,18 @@ _COUNT_ONLY = re.compile(_AFTER)
 
 @dataclass(frozen=True, slots=True)
 class Directives:
-    """What is to happen once so many members' messages follow the last words from outside."""
+    """Actions once this many members' messages follow the last message from outside."""
 
     finish_after: int | None = None
-    """A manager's: close the round."""
+    """For a manager: end the round."""
     say_after: tuple[str, int] | None = None
-    """A participant's: end the speech with this word."""
+    """For a member: end the message with this word."""
     pass_after: int | None = None
-    """A participant's: say PASS and nothing else."""
+    """For a member: answer PASS and nothing else."""
 
 
 def parse_directives(instructions: str) -> Directives:
-    """Find the wishes in a system prompt; a termination word that is only mentioned is no wish."""
+    """Find the directives in a system prompt. A termination word that is only mentioned is no directive."""
     if "fter" not in instructions:
         return Directives()
     say_match = _SAY_THEN_COUNT.search(instructions) or _COUNT_THEN_SAY.search(instructions)

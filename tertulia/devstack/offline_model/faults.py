@@ -1,4 +1,4 @@
-"""How the offline model misbehaves when it is told to. The first fault that matches strikes."""
+"""Faults of the offline model. The first fault that matches a request is applied."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -24,7 +24,7 @@ FaultKind = Literal[
 
 UNKNOWN_CANDIDATE = "Nobody Of That Name"
 INVALID_UTF8_MARK = "\ue0ff"
-"""Stands in a text where the bytes on the wire are to be no UTF-8."""
+"""Marks the place in a text where the bytes on the wire are no valid UTF-8."""
 _DEFAULT_SIZE = 100_000
 
 
@@ -33,41 +33,41 @@ class _ControlModel(BaseModel):
 
 
 class Match(_ControlModel):
-    """Which requests a fault strikes; what is not given matches all."""
+    """The requests that a fault applies to. Fields that are not set match every request."""
 
     model: str | None = None
     speaker: str | None = None
     """The name in "You are NAME" or "your turn, NAME"."""
     tool: str | None = None
-    """The name of a tool on offer."""
+    """The name of an offered tool."""
 
 
 class Fault(_ControlModel):
-    """One way to misbehave."""
+    """One fault."""
 
     kind: FaultKind
     match: Match = Match()
     times: PositiveInt | None = None
-    """How often it strikes; null = for ever."""
+    """How often it is applied; None = without limit."""
     retry_after_s: NonNegativeFloat | None = None
-    """What a `rate_limit` says in its `retry-after` header, in seconds."""
+    """The `retry-after` header of a `rate_limit`, in seconds."""
     delay_ms: NonNegativeInt | None = Field(default=None, le=3_600_000)
-    """A delay of its own, instead of the default one."""
+    """Its own delay, in milliseconds, instead of the default one."""
     size: PositiveInt | None = Field(default=None, le=200_000_000)
-    """How many bytes an `oversize` speech has; 100,000 without it."""
+    """Size of an `oversize` message in bytes; default 100,000."""
 
 
 class Behaviour(_ControlModel):
-    """All that the offline model is told at once; it replaces what it was told before."""
+    """The complete behaviour; setting it replaces the one before."""
 
     delay_ms: NonNegativeInt | None = Field(default=None, le=3_600_000)
-    """The delay before each answer, in milliseconds; null = as at the start."""
+    """Delay before each answer, in milliseconds; None = as at the start."""
     faults: tuple[Fault, ...] = Field(default=(), max_length=1_000)
 
 
 @dataclass(frozen=True, slots=True)
 class FaultTarget:
-    """What a fault is matched against."""
+    """The properties of a request that faults are matched against."""
 
     model: str
     speaker: str
@@ -75,25 +75,25 @@ class FaultTarget:
 
 
 class FaultInjector:
-    """The behaviour in force, and how often each fault may still strike."""
+    """The present behaviour, with the remaining uses of each fault."""
 
     def __init__(self, delay_ms: int = 0) -> None:
         self._initial_behaviour = Behaviour(delay_ms=delay_ms)
         self.reset()
 
     def reset(self) -> None:
-        """Behave as at the start."""
+        """Restore the behaviour of the start."""
         self.set_behaviour(self._initial_behaviour)
 
     def set_behaviour(self, behaviour: Behaviour) -> None:
-        """Behave so from now on."""
+        """Set the behaviour."""
         delay_ms = self._initial_behaviour.delay_ms if behaviour.delay_ms is None else behaviour.delay_ms
         self._delay_ms = delay_ms or 0
         self._faults = list(behaviour.faults)
 
     @property
     def behaviour(self) -> Behaviour:
-        """What is in force, with the times that are left."""
+        """Return the behaviour, with the remaining uses."""
         return Behaviour(delay_ms=self._delay_ms, faults=tuple(self._faults))
 
     def delay_seconds(self, fault: Fault | None) -> float:
@@ -101,7 +101,7 @@ class FaultInjector:
         return (self._delay_ms if own is None else own) / 1000
 
     def take_fault(self, asked: FaultTarget) -> Fault | None:
-        """The fault for this request, used up by one; none = behave."""
+        """Return the fault for this request and reduce its remaining uses; None = no fault."""
         for index, fault in enumerate(self._faults):
             if not _matches(fault.match, asked):
                 continue
@@ -122,7 +122,7 @@ def _matches(match: Match, asked: FaultTarget) -> bool:
 
 
 def apply_fault(answer: Answer, fault: Fault, candidate_field: str) -> Answer:
-    """The answer as this fault leaves it; a fault that does not touch the words changes nothing."""
+    """Return the answer as this fault changes it."""
     text = answer.text or ""
     match fault.kind:
         case "empty":

@@ -1,4 +1,4 @@
-"""A manager's choice: whoever was addressed speaks next, or else whoever has been silent longest; enough is enough."""
+"""The manager's selection: the member addressed last, else the one silent for longest; finish when enough was said."""
 
 import re
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ FINISH = "finish"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Who speaks next and why; no name = the round is over."""
+    """The selected speaker and the reason; no name = the round ends."""
 
     name: str | None
     reason: str
 
 
 def find_candidates(functions: list[Function]) -> tuple[str, ...]:
-    """The names that a manager may choose from; none = no such function is on offer."""
+    """Return the names that the manager can select from; None = no selection function is offered."""
     for function in functions:
         if function.name == CHOOSE:
             return next((names for _, names in _find_enums(function)), ())
@@ -30,7 +30,7 @@ def find_candidates(functions: list[Function]) -> tuple[str, ...]:
 
 
 def participant_field(functions: list[Function]) -> str:
-    """The name of the argument that takes the choice."""
+    """Return the name of the argument that takes the selection."""
     enums = (name for function in functions if function.name == CHOOSE for name, _ in _find_enums(function))
     return next(enums, "participant")
 
@@ -80,7 +80,7 @@ def _choose_addressed(conversation: Conversation, candidates: tuple[str, ...]) -
 
 
 def _last_mention(name: str, utterance: Utterance) -> int:
-    """Where a name stands last as a whole word; -1 = nowhere."""
+    """Return the position of the last occurrence of a name as a whole word; -1 = none."""
     if name not in utterance.text and name.casefold() not in utterance.text.casefold():
         return -1
     matches = re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", utterance.text, re.IGNORECASE)
@@ -88,7 +88,7 @@ def _last_mention(name: str, utterance: Utterance) -> int:
 
 
 def _last_question(name: str, utterance: Utterance) -> int:
-    """Where a sentence that turns to someone with a question names them; -1 = nowhere."""
+    """Return the position at which the last question to somebody names them; -1 = none."""
     matches = _question_pattern(name).finditer(utterance.text)
     return max((match.start() for match in matches), default=-1)
 
@@ -102,7 +102,7 @@ def _question_pattern(name: str) -> re.Pattern[str]:
 
 
 def _previous_speaker(conversation: Conversation) -> str:
-    """The folded name of whom the last speaker was answering: a mention of them is no invitation."""
+    """Return the folded name of the member whom the last speaker answered: mentioning them is no invitation."""
     last = conversation.last
     before = (utterance.speaker.casefold() for utterance in reversed(conversation.utterances[:-1]))
     return next((name for name in before if last and name != last.speaker.casefold()), "")

@@ -1,4 +1,4 @@
-"""Words to take up from what was said: the subject of a talk as a noun phrase, and a few words worth quoting."""
+"""Phrases taken from earlier messages: the topic as a noun phrase, and words to quote."""
 
 import re
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ _QUOTED = re.compile(r"(?<!\w)['‘\"“].*?['’\"”](?!\w)")
 
 @lru_cache(maxsize=512)
 def find_topic(text: str) -> str:
-    """The subject of some words as a noun phrase that stands in the middle of a sentence ("the second shop")."""
+    """Return the topic of a text as a noun phrase for the middle of a sentence ("the second shop")."""
     phrases = _noun_phrases(_TOKEN_LIKE.sub(".", text[:600]))
     if not phrases:
         return FALLBACK_TOPIC
@@ -42,7 +42,7 @@ def find_topic(text: str) -> str:
 
 @lru_cache(maxsize=512)
 def find_action(text: str) -> str:
-    """What is to be done or not, as it stands after "to" ("close the main square to cars"); empty = nothing is."""
+    """Return the action of a text, as it follows "to" ("close the main square to cars"); empty = none."""
     words = _WORD.findall(_TOKEN_LIKE.sub(".", text[:600]))
     if words and words[0].istitle() and words[0].lower() in VERBS:
         words = ["to", words[0].lower(), *words[1:]]
@@ -63,7 +63,7 @@ def find_action(text: str) -> str:
 
 
 def is_yes_no_question(text: str) -> bool:
-    """Whether some words put something to a choice; "how" and "why" take it as settled."""
+    """Return whether a text asks for a decision; "how" and "why" take the decision as made."""
     return not _OPEN_QUESTION.match(text)
 
 
@@ -110,17 +110,17 @@ def _format_phrase(article: str, words: list[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Quotation:
-    """Words worth taking up, and the sentence they come from."""
+    """Words to quote, and the sentence they come from."""
 
     words: str
     sentence: str
 
 
 def find_quotations(text: str, avoided: frozenset[str]) -> tuple[list[Quotation], ...]:
-    """Three to ten words that carry a thought: whole sentences, then parts of some, then what is said about oneself.
+    """Return three to ten words that carry a thought: whole sentences, then parts, then statements about oneself.
 
     Args:
-        avoided: folded names; what contains one is not quoted, so that nobody is addressed by accident.
+        avoided: folded names; a text that contains one is not quoted, so that nobody is addressed by accident.
     """
     tiers: tuple[list[Quotation], ...] = ([], [], [])
     for sentence in _SENTENCE.findall(_QUOTED.sub(_CUT, text)):

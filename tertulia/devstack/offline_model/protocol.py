@@ -1,4 +1,4 @@
-"""The part of OpenAI's chat completions protocol that the offline model reads; unknown fields are let through."""
+"""The part of OpenAI's chat completions protocol that the offline model reads. Unknown fields are ignored."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ JsonSchema = dict[str, JsonValue]
 
 
 class InvalidRequest(Exception):
-    """A request that is answered with OpenAI's error shape and this status; `param` names the field at fault."""
+    """A request that is answered with OpenAI's error shape and this status; `param` names the invalid field."""
 
     def __init__(self, message: str, *, param: str | None = None, status: int = 400) -> None:
         super().__init__(message)
@@ -23,7 +23,7 @@ class InvalidRequest(Exception):
 
 
 class Part(BaseModel):
-    """A piece of a message; the offline model reads the text ones."""
+    """A part of a message; the offline model reads text parts."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -32,7 +32,7 @@ class Part(BaseModel):
 
 
 class Message(BaseModel):
-    """One message of the prompt."""
+    """A message of the prompt."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -48,7 +48,7 @@ class Message(BaseModel):
 
 
 class Function(BaseModel):
-    """A function on offer, its parameters as a JSON schema."""
+    """An offered function, with its parameters as a JSON schema."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -57,7 +57,7 @@ class Function(BaseModel):
 
 
 class Tool(BaseModel):
-    """A tool on offer."""
+    """An offered tool."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -66,7 +66,7 @@ class Tool(BaseModel):
 
 
 class FunctionName(BaseModel):
-    """The name in a forced choice."""
+    """The name in a required choice."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -74,7 +74,7 @@ class FunctionName(BaseModel):
 
 
 class ForcedTool(BaseModel):
-    """The choice of one function that must be called."""
+    """The choice of one required function."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -83,7 +83,7 @@ class ForcedTool(BaseModel):
 
 
 class StreamOptions(BaseModel):
-    """How a stream is to end."""
+    """Options of a stream."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -99,7 +99,7 @@ class NamedSchema(BaseModel):
 
 
 class ResponseFormat(BaseModel):
-    """The shape that the words of the answer must have."""
+    """The required format of the answer's text."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -131,10 +131,10 @@ class ChatRequest(BaseModel):
         return sum(len(message.text) for message in self.messages)
 
     def required_functions(self) -> list[Function]:
-        """The functions of which the answer has to call one; none = it may speak.
+        """Return the functions of which the answer must call one; none = text is allowed.
 
         Raises:
-            InvalidRequest: a call is demanded of a tool that is not on offer.
+            InvalidRequest: a required tool is not offered.
         """
         offered = [tool.function for tool in self.tools or ()]
         if self.tool_choice == "required":

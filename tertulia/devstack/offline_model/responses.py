@@ -1,4 +1,4 @@
-"""An answer as bytes: the body of a completion, the events of a stream, OpenAI's shape of an error."""
+"""Answers as bytes: completions, stream events, errors."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _MAX_CHUNKS = 2_000
 
 
 def completion_body(request: ChatRequest, identity: str, answer: Answer) -> bytes:
-    """The body of an answer that is given at once."""
+    """Return the body of an answer that is not streamed."""
     message: dict[str, JsonValue] = {"role": "assistant", "content": answer.text, "refusal": None}
     if answer.call:
         message["tool_calls"] = [_tool_call(identity, answer.call.name, answer.call.arguments)]
@@ -32,7 +32,7 @@ def completion_body(request: ChatRequest, identity: str, answer: Answer) -> byte
 
 
 def stream(request: ChatRequest, identity: str, answer: Answer) -> Iterator[bytes]:
-    """The server-sent events of an answer, word by word."""
+    """Return the server-sent events of an answer, word by word."""
     envelope = _envelope(request, identity, "chat.completion.chunk")
     with_usage = request.stream_options is not None and request.stream_options.include_usage
     if with_usage:
@@ -46,7 +46,7 @@ def stream(request: ChatRequest, identity: str, answer: Answer) -> Iterator[byte
 
 
 def pieces(answer: Answer) -> list[str]:
-    """The words of an answer as a stream brings them: one by one, a very long text in larger pieces."""
+    """Return the text of an answer as a stream sends it: single words, or larger pieces of a very long text."""
     text = answer.text or ""
     if len(text) > _LONG_TEXT_CHARS:
         size = -(-len(text) // _MAX_CHUNKS)
@@ -56,17 +56,17 @@ def pieces(answer: Answer) -> list[str]:
 
 
 def error_body(message: str, kind: str, *, param: str | None = None, code: str | None = None) -> bytes:
-    """The body of an error."""
+    """Return the body of an error."""
     return _to_json_bytes({"error": {"message": message, "type": kind, "param": param, "code": code}})
 
 
 def invalid_request_body(error: InvalidRequest) -> bytes:
-    """The body for a request that is not valid."""
+    """Return the body for an invalid request."""
     return error_body(str(error), "invalid_request_error", param=error.param)
 
 
 def models_body() -> bytes:
-    """The body of the list of models; any other name is accepted as well."""
+    """Return the list of models; requests may name any other model too."""
     names = ("offline", TERSE_MODEL)
     return _to_json_bytes({"object": "list", "data": [{**_MODEL_FIELDS, "id": name} for name in names]})
 

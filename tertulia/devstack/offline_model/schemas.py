@@ -1,4 +1,4 @@
-"""Values that fit a JSON schema, made from the subject of the talk: what a tool call or a structured answer carries."""
+"""Values for a JSON schema, made from the topic: for tool calls and structured answers."""
 
 import re
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ Schema = Mapping[str, JsonValue]
 
 @dataclass(frozen=True, slots=True)
 class SchemaValueGenerator:
-    """Makes values: the same schema, words and seed make the same one."""
+    """Generates values: equal schema, topic and seed give equal values."""
 
     root: Schema
     topic: str
     seed: int
 
     def value(self) -> JsonValue:
-        """A value for the whole schema."""
+        """Return a value for the whole schema."""
         return self._generate(self.root, 0)
 
     def _generate(self, schema: Schema, depth: int) -> JsonValue:

@@ -1,4 +1,4 @@
-"""Running the offline model: in this process until a signal ends it, or beside other work in a thread of its own."""
+"""Run the offline model: in this process until a signal ends it, or in a thread beside other work."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ _START_TIMEOUT_SECONDS = 30
 
 
 class _Protocol(HttpToolsProtocol):
-    """HTTP/1.1 that lets the application cut its connection."""
+    """HTTP/1.1 whose application can cut the connection."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -30,7 +30,7 @@ class _Protocol(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn without signal handlers and log lines of its own."""
+    """Uvicorn without signal handlers and log lines."""
 
     def __init__(self, app: OfflineApp, on_start: Callable[[], None]) -> None:
         config = uvicorn.Config(
@@ -65,7 +65,7 @@ class _Server(uvicorn.Server):
         yield
 
     def request_exit(self) -> None:
-        """End soon. May be called from any thread."""
+        """Request the end. Thread-safe."""
         self.should_exit = True
 
 
@@ -74,7 +74,7 @@ class OfflineModel:
     """A running offline model."""
 
     base_url: str
-    """What an OpenAI client takes as its base URL."""
+    """The base URL for an OpenAI client."""
 
     @property
     def control(self) -> OfflineModelControl:
@@ -135,6 +135,6 @@ def _base_url(listener: socket.socket) -> str:
 
 
 def _preload_voices() -> None:
-    """The first request is as fast as the others."""
+    """Load the voices, so that the first request is as fast as the others."""
     voices()
     shared_lines()

@@ -1,4 +1,4 @@
-"""The HTTP side: a plain ASGI application, one body in and one answer out. It decides nothing about words or faults."""
+"""The HTTP side of the offline model, as a plain ASGI application. It decides nothing about answers or faults."""
 
 import asyncio
 import hashlib
@@ -28,7 +28,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Scope(TypedDict):
-    """What the application reads of an ASGI connection scope."""
+    """The part of an ASGI connection scope that the application reads."""
 
     type: str
     method: str
@@ -37,7 +37,7 @@ class Scope(TypedDict):
 
 
 class ReceivedEvent(TypedDict):
-    """What a client sends."""
+    """An event from the client."""
 
     type: str
     body: NotRequired[bytes]
@@ -45,7 +45,7 @@ class ReceivedEvent(TypedDict):
 
 
 class SentEvent(TypedDict):
-    """What a client is sent."""
+    """An event for the client."""
 
     type: Literal["http.response.start", "http.response.body"]
     status: NotRequired[int]
@@ -58,14 +58,14 @@ Receive = Callable[[], Awaitable[ReceivedEvent]]
 Send = Callable[[SentEvent], Awaitable[None]]
 
 ABORT = "abort"
-"""The key in the scope's state under which the host leaves what cuts the connection."""
+"""The key in the scope's state under which the server puts the function that cuts the connection."""
 _MAX_BODY = 64 * 1024 * 1024
 _JSON = (b"content-type", b"application/json")
 _EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 _FIRST_WORD_DELAY_SHARE = 0.25
-"""Which part of a delay passes before the first word of a stream; its words spread over the rest."""
+"""Share of a delay that passes before the first word of a stream; the words spread over the rest."""
 _MAX_STREAM_PAUSES = 50
-"""So often a stream pauses, however long it is."""
+"""Highest number of pauses in a stream."""
 _INVALID_UTF8_BYTES = b"\xff\xfe\xc3("
 _GARBAGE = b"<html>upstream says: no {"
 
@@ -84,7 +84,7 @@ class OfflineApp:
         self._stopping = False
 
     def stop(self) -> None:
-        """Let go of every request that still waits."""
+        """End every waiting request."""
         self._stopping = True
         for task in self._disconnect_tasks:
             task.cancel()
@@ -168,7 +168,7 @@ class OfflineApp:
 
     @asynccontextmanager
     async def _watch_disconnect(self, receive: Receive) -> AsyncIterator[asyncio.Task[None]]:
-        """A task that ends when the client leaves or the server stops."""
+        """Return a task that ends when the client leaves or the server stops."""
         disconnected = asyncio.create_task(_wait_for_disconnect(receive))
         self._disconnect_tasks.add(disconnected)
         try:
@@ -180,11 +180,11 @@ class OfflineApp:
 
 @dataclass(frozen=True)
 class _StreamDelay:
-    """How a stream spreads over time."""
+    """The delays within a stream."""
 
     seconds: float
     disconnected: asyncio.Task[None]
-    """Ends when nobody listens any more."""
+    """Set when the client has left."""
 
     async def wait_share(self, share: float) -> bool:
         """Wait for that share of the time; false = nobody listens any more."""
@@ -193,7 +193,7 @@ class _StreamDelay:
 
 
 def _without_streaming(body: bytes) -> bytes:
-    """The same request without its wish for a stream: what is said must not hang on that."""
+    """Return the request as if it were not streamed: the text must not depend on streaming."""
     request = json.loads(body)
     for name in ("stream", "stream_options"):
         request.pop(name, None)
@@ -235,7 +235,7 @@ def _parse_behaviour(body: bytes) -> Behaviour:
 
 
 async def _send_fault_error(fault: Fault, send: Send) -> bool:
-    """Answer with an error when the fault is one; false = the fault lets an answer through."""
+    """Send the fault's error, if it has one; return whether it was sent."""
     if fault.kind == "rate_limit":
         after = 1.0 if fault.retry_after_s is None else fault.retry_after_s
         body = responses.error_body("Rate limit reached", "requests", code="rate_limit_exceeded")

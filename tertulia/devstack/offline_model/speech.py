@@ -1,4 +1,4 @@
-"""Composing a speech: independent parts, each chosen by the request's digest, none that already stands in the talk."""
+"""Compose a message from independent parts, selected by the request's digest, without repeating earlier ones."""
 
 import zlib
 from collections.abc import Sequence
@@ -56,10 +56,10 @@ _LATE: tuple[Shape, ...] = (
     ("agrees", "verdicts"),
 )
 _QUOTE_SEARCH_CHARS = 800
-"""So many characters of a message are looked through for words to quote."""
+"""Characters of a message that are searched for words to quote."""
 _LATE_AFTER_MESSAGES = 8
 _ACTION_REPEAT_GAP = 2
-"""For so many messages what is to be done is not named again."""
+"""Messages between two mentions of the action."""
 _REACTIONS = frozenset({"agrees", "doubts", "concedes"})
 
 
@@ -76,10 +76,10 @@ class _SpeechContext:
 
 
 def compose_speech(conversation: Conversation, seed: int) -> str:
-    """What the agent says: two to four sentences, or the words its instructions ask for.
+    """Compose a message: two to four sentences, or the text that the instructions ask for.
 
     Args:
-        seed: a number from the request's digest; the same seed gives the same speech.
+        seed: a number from the request's digest; an equal seed gives an equal message.
     """
     directives = conversation.system_prompt.directives
     if directives.pass_after is not None and conversation.messages_since_outside >= directives.pass_after:
@@ -116,14 +116,14 @@ def _join_parts(speaker: _SpeechContext) -> str:
 
 
 def _find_action_to_name(conversation: Conversation) -> str:
-    """What is to be done, unless there is nothing or it was named just now."""
+    """Return the action of the topic, unless it has none or the action was named recently."""
     action = find_action(conversation.subject)
     recent = conversation.utterances[1:][-_ACTION_REPEAT_GAP:]
     return "" if any(action in said.text for said in recent) else action
 
 
 def _choose_shape(speaker: _SpeechContext) -> Shape:
-    """The kinds of parts, in order. Neighbouring turns of a talk get different ones."""
+    """Return the kinds of sentences, in order. Consecutive turns of a conversation get different ones."""
     conversation = speaker.conversation
     last = conversation.last
     turns = len(conversation.utterances)
@@ -157,7 +157,7 @@ def _is_late_joiner(conversation: Conversation) -> bool:
 
 
 def _substitute_kind(kind: str, words: dict[str, str], choice: bool) -> str:
-    """Another kind where this one would need words that are missing."""
+    """Return another kind where words for this one are missing."""
     if kind in _REACTIONS and not words["quote"]:
         kind = "plain"
     if kind == "plain" and not words["last"]:
@@ -190,7 +190,7 @@ def _lines_by_kind(voice: str) -> dict[str, Sequence[Line]]:
 
 
 def _choose_unused_line(speaker: _SpeechContext, kind: str, lines: Sequence[Line]) -> Line:
-    """The first line from a chosen place on that nobody has said yet; if all were said, the one said longest ago."""
+    """Return the first unused line from a chosen place on; if all were used, the one used longest ago."""
     said = speaker.conversation.full_text
     begin = speaker.choose_index(kind, len(lines))
     rotated = (*lines[begin:], *lines[:begin])
@@ -201,7 +201,7 @@ def _choose_unused_line(speaker: _SpeechContext, kind: str, lines: Sequence[Line
 
 
 def _last_other_utterance(conversation: Conversation) -> Utterance | None:
-    """The last member but oneself that said more than a word or two."""
+    """Return the last message of another member that is longer than a word or two."""
     for utterance in reversed(conversation.utterances):
         if utterance.origin == "outside":
             return None
@@ -216,7 +216,7 @@ def _markers() -> tuple[str, ...]:
 
 
 def _find_quote(speaker: _SpeechContext, utterance: Utterance, reaction: str) -> str:
-    """Words to react to. What somebody says about themselves can be granted, but hardly doubted."""
+    """Return a quotation to react to. Statements about oneself can be granted but hardly doubted."""
     conversation = speaker.conversation
     names = {conversation.own_name, *conversation.others, *(said.speaker for said in conversation.utterances)}
     avoided = frozenset(name.casefold() for name in names if name)
@@ -231,7 +231,9 @@ def _find_quote(speaker: _SpeechContext, utterance: Utterance, reaction: str) ->
 
 
 def _choose_addressee(speaker: _SpeechContext) -> str:
-    """One of the half that has been silent longest: never oneself, nor the last speaker as long as there is a third."""
+    """Return a member of the half that has been silent longest, never oneself, and not the last speaker if there is a
+    third.
+    """
     conversation = speaker.conversation
     last_positions = conversation.last_positions
     silent = sorted(conversation.others, key=lambda name: last_positions.get(name.casefold(), -1))

@@ -1,4 +1,4 @@
-"""Reading a system prompt: who the agent is, who else is here and what they do, and which wishes it carries."""
+"""Parse a system prompt: the agent's name, the other members with their descriptions, and its directives."""
 
 import re
 from dataclasses import dataclass, field
@@ -28,13 +28,13 @@ _NOT_A_NAME = frozenset("a an the in one now part taking also not expected free 
 
 @dataclass(frozen=True, slots=True)
 class SystemPrompt:
-    """What a system prompt says, as far as the offline model understands it."""
+    """A parsed system prompt."""
 
     own_name: str | None = None
     persona: str = ""
-    """The words that describe the agent, without the list of who is here."""
+    """The text that describes the agent, without the list of members."""
     roster: dict[str, str] = field(default_factory=dict)
-    """Names of those who are here, in order, each with what is said about them."""
+    """Names of the members in order, each with its description."""
     directives: Directives = field(default_factory=Directives)
 
 
@@ -51,7 +51,7 @@ def parse_system_prompt(prompt: str) -> SystemPrompt:
 
 
 def find_name_in_turn_notice(text: str) -> str | None:
-    """The name in words such as "It is your turn, Velma."."""
+    """Return the name in a notice such as "It is your turn, Velma."."""
     match = _YOUR_TURN.search(text)
     return match[1].strip() if match else None
 
@@ -68,7 +68,7 @@ def _find_own_name(prompt: str, roster: dict[str, str]) -> str | None:
 
 
 def _read_roster(lines: list[str]) -> tuple[dict[str, str], int]:
-    """The names listed under a heading, and the line at which the list begins."""
+    """Return the names listed under a heading, and the line at which the list starts."""
     for number, line in enumerate(lines):
         header = _HEADER.match(line)
         if header is None or _BULLET.match(line):

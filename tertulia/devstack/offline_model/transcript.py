@@ -1,4 +1,4 @@
-"""Reading a request as a conversation: who said what, who came from outside, and what was only a notice."""
+"""Parse a request as a conversation: speakers, messages from outside, notices."""
 
 import re
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _NAME_CHARS = re.compile(r"[^\W_][\w .,'’()-]{0,63}")
 
 
 class Utterance(NamedTuple):
-    """What one speaker said; the speaker is empty when the request does not say who it was."""
+    """A message of one speaker; the speaker is empty when the request does not contain it."""
 
     speaker: str
     text: str
@@ -29,11 +29,11 @@ class Utterance(NamedTuple):
 
 @dataclass(frozen=True)
 class Conversation:
-    """A request, read."""
+    """A parsed request."""
 
     system_prompt: SystemPrompt
     own_name: str
-    """The name of the agent that is to answer, or empty."""
+    """The name of the agent that answers, or empty."""
     utterances: tuple[Utterance, ...]
     notices: tuple[str, ...] = ()
 
@@ -43,7 +43,7 @@ class Conversation:
 
     @cached_property
     def messages_since_outside(self) -> int:
-        """How many messages of members, its own included, follow the last words from outside."""
+        """Number of members' messages, its own included, since the last message from outside."""
         for count, utterance in enumerate(reversed(self.utterances)):
             if utterance.origin == "outside":
                 return count
@@ -51,7 +51,7 @@ class Conversation:
 
     @cached_property
     def subject(self) -> str:
-        """The words that set the subject: the first from outside; empty when they are out of sight."""
+        """The message that sets the topic: the first from outside; empty if it is not in the request."""
         return next((spoken.text for spoken in self.utterances if spoken.origin == "outside"), "")
 
     @cached_property
@@ -60,12 +60,12 @@ class Conversation:
 
     @cached_property
     def last_positions(self) -> dict[str, int]:
-        """By folded name: the position of the last thing each has said."""
+        """Index of each speaker's last message, by folded name."""
         return {spoken.speaker.casefold(): position for position, spoken in enumerate(self.utterances)}
 
     @cached_property
     def others(self) -> tuple[str, ...]:
-        """Who else is here: the roster, or those who have been heard when there is none."""
+        """The other members: the roster or, without one, the speakers so far."""
         heard = dict.fromkeys(spoken.speaker for spoken in self.utterances if spoken.origin == "member")
         own_folded = self.own_name.casefold()
         return tuple(name for name in (self.system_prompt.roster or heard) if name.casefold() != own_folded)
@@ -115,7 +115,7 @@ def _parse_user_message(
 
 
 def split_speaker(text: str, members: set[str]) -> tuple[str, str]:
-    """Take the name off the front of `"Name: words"`; without a name, the speaker is empty."""
+    """Split the name off the front of `"Name: text"`; without a name, the speaker is empty."""
     end = text.find(":", 1, 65)
     if end < 0 or text[end + 1 : end + 2] not in (" ", "\n"):
         return "", text
@@ -131,13 +131,15 @@ def _is_name(name: str) -> bool:
 
 
 def _parse_transcript_lines(text: str, members: set[str]) -> list[tuple[str, str]]:
-    """The lines of a transcript that was handed over in one message."""
+    """Parse the lines of a transcript that was sent as one message."""
     lines = (split_speaker(line, members) for line in text.splitlines())
     return [(name, words) for name, words in lines if name]
 
 
 def _assign_origins(spoken: list[tuple[str, str, bool]], own_name: str, members: set[str]) -> tuple[Utterance, ...]:
-    """Tell outsiders from members. Someone unlisted who did not begin the talk is taken for a member that has left."""
+    """Tell senders from outside and members apart. An unlisted speaker who did not start the conversation is a former
+    member.
+    """
     own_folded = own_name.casefold()
     starter = spoken[0][0].casefold() if spoken and not spoken[0][2] else ""
     utterances: list[Utterance] = []

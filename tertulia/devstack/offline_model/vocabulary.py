@@ -1,25 +1,25 @@
-"""Words by what they do in a sentence, so that a subject can be found in one without a grammar."""
+"""Word classes for finding a topic in a sentence without a grammar."""
 
 ARTICLES = frozenset(
     """
     a an any each every her his its my our some that the their these this those your
     """.split()
 )
-"""Stand before a noun phrase."""
+"""Words before a noun phrase."""
 
 KEEP_ARTICLE = frozenset(
     """
     better decent fair good great happy perfect
     """.split()
 )
-"""Keep the "a" before them ("a good city")."""
+"""Words that keep the "a" before them ("a good city")."""
 
 POSSESSIVES = frozenset(
     """
     her his its my our their your
     """.split()
 )
-"""Become "the" when somebody else repeats the phrase."""
+"""Words that become "the" when somebody else repeats the phrase."""
 
 STOP_WORDS = frozenset(
     """
@@ -40,7 +40,7 @@ STOP_WORDS = frozenset(
     write yes yet you your
     """.split()
 )
-"""End a noun phrase."""
+"""Words that end a noun phrase."""
 
 VERBS = frozenset(
     """
@@ -55,14 +55,14 @@ VERBS = frozenset(
     train travel treat trust try turn use visit vote wait walk welcome work write
     """.split()
 )
-"""What can be done; a phrase does not begin with one."""
+"""Verbs of actions; a noun phrase does not start with one."""
 
 ACTION_OPENERS = frozenset(
     """
     can could do must shall should to us we will would
     """.split()
 )
-"""Come before what is to be done."""
+"""Words before an action."""
 
 WEAK_START = frozenset(
     """
@@ -71,14 +71,14 @@ WEAK_START = frozenset(
     under until whatever when where which while who whoever whom with
     """.split()
 )
-"""A quotation does not begin with these."""
+"""Words with which a quotation does not start."""
 
 FIRST_PERSON = frozenset(
     """
     i i'd i'm i’m me my our us we you your
     """.split()
 )
-"""A quotation that begins with these is a last resort."""
+"""Words with which a quotation starts only if there is no other."""
 
 WEAK_END = frozenset(
     """
@@ -86,7 +86,7 @@ WEAK_END = frozenset(
     these this those to was were which who will with would your
     """.split()
 )
-"""A quotation does not end with these."""
+"""Words with which a quotation does not end."""
 
 PREDICATES = frozenset(
     """
@@ -94,4 +94,4 @@ PREDICATES = frozenset(
     overrated possible ready real right safe useful useless well wise worse worthwhile wrong
     """.split()
 )
-"""At the end of a phrase they are said of it and are no part of it ("is remote work good")."""
+"""Words at the end of a phrase that are said of it and do not belong to it ("is remote work good")."""

@@ -1,4 +1,4 @@
-"""The offline model as a manager and as a caller of tools: whom it chooses, when it finishes, what fits a schema."""
+"""The offline model as a manager and as a caller of tools: selections, finishing, values for schemas."""
 
 import json
 

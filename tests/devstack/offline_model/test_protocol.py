@@ -1,4 +1,4 @@
-"""The offline model's wire format, faults and counting, without a server."""
+"""The offline model's wire format, faults and counts, without a server."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The offline model over HTTP, asked by the real OpenAI client; its process; its faults."""
+"""The offline model over HTTP, called by the real OpenAI client; its process; its faults."""
 
 import asyncio
 import json

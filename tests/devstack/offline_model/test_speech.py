@@ -1,4 +1,4 @@
-"""The offline model's speeches: deterministic, in a voice, about the subject, to others, never twice the same."""
+"""The offline model's messages: deterministic, in a voice, on topic, addressed to others, never repeated."""
 
 import hashlib
 import json
@@ -178,7 +178,7 @@ def simulate_conversation(turns: int) -> Log:
 
 
 def used_stock_lines(name: str, log: Log) -> list[str]:
-    """The stock arguments and stories that a speaker has used, as often as it used them."""
+    """Return the stock lines that a speaker has used, with repetitions."""
     voice = next(voice for voice in voices().values() if any(word in CAST[name] for word in voice.words[:1]))
     markers = [line.marker for line in (*voice.arguments, *voice.stories)]
     return [marker for speaker, text in log for marker in markers if speaker == name and marker in text]

@@ -1,4 +1,4 @@
-"""The offline model understands prompts: names, rosters, wishes, who speaks from outside."""
+"""The offline model parses prompts: names, rosters, directives, senders from outside."""
 
 import pytest
 

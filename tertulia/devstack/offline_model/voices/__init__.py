@@ -1,4 +1,4 @@
-"""The voices of the offline model: prose in YAML, and what reads it."""
+"""The voices of the offline model: text in YAML files, and their reader."""
 
 from tertulia.devstack.offline_model.voices.stock import (
     NEUTRAL,

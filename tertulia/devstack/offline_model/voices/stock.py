@@ -1,4 +1,4 @@
-"""The stock of lines, read once from the YAML files beside this module: one file a voice, and one for the table."""
+"""The lines of all voices, read once from the YAML files beside this module: one file per voice, one shared."""
 
 import re
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ TEMPERAMENTS = frozenset({"sceptic", "host"})
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line with places for names and words."""
+    """A line with placeholders for names and words."""
 
     template: str
     marker: str
-    """Its longest piece without a place: by this it is recognised in what was said."""
+    """Its longest part without a placeholder, by which it is recognised in earlier messages."""
 
     def fill(self, words: dict[str, str]) -> str:
         return self.template.format_map(words)
@@ -47,22 +47,22 @@ class _LineCollection(BaseModel):
 
 
 class Voice(_LineCollection):
-    """How one kind of person speaks."""
+    """The lines of one kind of person."""
 
     name: str
     words: tuple[str, ...]
-    """Words in a description that call for this voice."""
+    """Words in a description that select this voice."""
     openings: Annotated[Lines, Field(min_length=3)]
     arguments: Annotated[Lines, Field(min_length=12)]
     stories: Annotated[Lines, Field(min_length=3)]
     questions: Annotated[Lines, Field(min_length=3)]
     proposals: Annotated[Lines, Field(min_length=3)]
     asked: Annotated[Lines, Field(min_length=3)]
-    """How others turn to such a person."""
+    """Questions that others ask such a person."""
 
 
 class SharedLines(_LineCollection):
-    """What anyone may say, whatever their voice."""
+    """Lines for every voice."""
 
     answers_outsider: Lines
     returns_to_outsider: Lines
@@ -76,15 +76,15 @@ class SharedLines(_LineCollection):
     hands_over: Lines
     asides: Lines
     ties: Lines
-    """What binds a thought to the subject."""
+    """Phrases that connect a thought to the topic."""
     deed_ties: Lines
-    """The same, where the subject is something to be done."""
+    """The same, for a topic that is an action."""
     choice_ties: Lines
-    """The same, where it is asked whether to do it; so are the verdicts."""
+    """The same, for a question whether to act; verdicts likewise."""
     verdicts: Lines
 
     def markers(self) -> tuple[str, ...]:
-        """By these a sentence of the table is known from a thought of the speaker's own."""
+        """Texts by which shared sentences are told from a speaker's own thoughts."""
         lines = (line for kind in type(self).model_fields for line in getattr(self, kind))
         pieces = (piece.strip() for line in lines for piece in _PIECES.split(line.template))
         return tuple(piece for piece in pieces if len(piece) >= _MIN_MARKER_CHARS)
@@ -92,7 +92,7 @@ class SharedLines(_LineCollection):
 
 @cache
 def voices() -> dict[str, Voice]:
-    """All voices by name."""
+    """Return all voices by name."""
     folder = files("tertulia.devstack.offline_model.voices")
     names = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
     return {name: Voice.model_validate({"name": name} | _read_yaml(name)) for name in names if name != TABLE}
@@ -100,13 +100,13 @@ def voices() -> dict[str, Voice]:
 
 @cache
 def shared_lines() -> SharedLines:
-    """What anyone may say."""
+    """Return the shared lines."""
     return SharedLines.model_validate(_read_yaml(TABLE))
 
 
 @lru_cache(maxsize=1_024)
 def find_voice(description: str) -> Voice | None:
-    """The voice of the first trade that a description names, or else of the first temper; none = it names neither."""
+    """Return the voice of the first profession or, failing that, temper that a description names; None = neutral."""
     matches = [(match.group().casefold(), match.start()) for match in _voice_pattern().finditer(description)]
     by_rank = sorted(matches, key=lambda match: (_voice_by_word()[match[0]] in TEMPERAMENTS, match[1]))
     return voices()[_voice_by_word()[by_rank[0][0]]] if by_rank else None
