@@ -225,7 +225,7 @@ async def test_member_budget_gives_one_last_turn(harness: WorkflowHarness) -> No
     group = await harness.group(
         "Ana", "Ben", "Cleo",
         manager={"manager_type": "round_robin", "max_turns": 9},
-        budgets=[{"scope": "member", "member": harness.name("Ben"), "model_calls": 2}],
+        budgets=[{"scope": "member", "member": harness.name("Ben"), "model_calls": 3}],
     )  # fmt: skip
     conversation = (await harness.client.conversations.create(group, "One.")).id
     status = await harness.wait_until_idle(conversation)
@@ -234,4 +234,4 @@ async def test_member_budget_gives_one_last_turn(harness: WorkflowHarness) -> No
     assert member(status, harness.name("Ben")).state == "muted"
     change = (await harness.client.conversations.handle(conversation).members.changes())[-1]
     assert change.kind == "mute"
-    assert "has used 3 model calls of 2" in str(change.detail["reason"])
+    assert "has used 3 of 3 model calls" in str(change.detail["reason"])
