@@ -1,4 +1,7 @@
-"""A manager's choice of the next speaker: a forced tool call, with a second chance for a bad answer."""
+"""Let a manager agent choose the next speaker, by a forced tool call; an invalid answer is returned to it once more.
+
+Invariant: a choice is committed once. A retried activity returns the committed choice and calls no model.
+"""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -30,7 +33,7 @@ SelectionOutcome = Literal["chosen", "finished", "failed"]
 
 
 class InvalidChoice(Exception):
-    """The manager's answer chooses nobody; the text is fed back to it."""
+    """The manager's answer names no candidate. The message is sent back to the manager."""
 
 
 class _ChooseArguments(BaseModel):
@@ -43,70 +46,77 @@ class _FinishArguments(BaseModel):
 
 
 class SpeakerSelectionActivities:
-    """The activities on the model queue that ask managers."""
+    """The activity of the model queue that calls manager agents."""
 
     def __init__(self, database: Database, provider: ModelProvider) -> None:
         self._database = database
         self._provider = provider
 
     @activity.defn(name=ActivityName.CHOOSE_SPEAKER)
-    async def choose_speaker(self, work: ChooseSpeakerInput) -> ChooseSpeakerResult:
-        """Ask the manager, or return what it chose if this choice is committed already."""
+    async def choose_speaker(self, request: ChooseSpeakerInput) -> ChooseSpeakerResult:
+        """Call the manager and commit its choice; return the committed choice if there is one.
+
+        Raises:
+            NotFound: the manager was deleted.
+            ApplicationError: the model failed, and another attempt follows.
+        """
+        # The first attempt needs no query: nothing can be committed yet.
         if activity.info().attempt > 1:
-            earlier = await find_selection(self._database, _selection_key(work))
+            earlier = await find_selection(self._database, _selection_key(request))
             if earlier:
-                return _speaker_choice(work, earlier)
-        table = await read_turn_context(self._database, work.conversation_id, work.manager_id)
-        if table is None:
-            raise NotFound(f"the managing agent {work.manager_id!r} no longer exists")
-        retry_state = RetryState.current(work.first_fallback_index)
+                return _build_result(request, earlier)
+        context = await read_turn_context(self._database, request.conversation_id, request.manager_id)
+        if context is None:
+            raise NotFound(f"the manager {request.manager_id!r} was deleted")
+        retry_state = RetryState.load(request.first_fallback_index)
         try:
-            record = await self._ask_manager(work, table, retry_state)
+            record = await self._ask_manager(request, context, retry_state)
         except ModelsExhausted as exhausted:
             record = _failed_selection(exhausted.retry_state)
         await hold_if_armed(Failpoint.BEFORE_CHOICE_COMMIT)
-        return _speaker_choice(work, await commit_selection(self._database, _selection_key(work), record))
+        return _build_result(request, await commit_selection(self._database, _selection_key(request), record))
 
     async def _ask_manager(
-        self, work: ChooseSpeakerInput, table: TurnContext, retry_state: RetryState
+        self, request: ChooseSpeakerInput, context: TurnContext, retry_state: RetryState
     ) -> SelectionRecord:
         view = compute_window(
-            table.last_seq, table.chars, max_messages=work.context.messages, max_tokens=work.context.tokens
+            context.last_seq, context.chars, max_messages=request.context.messages, max_tokens=request.context.tokens
         )
-        transcript = await read_window(self._database, work.conversation_id, view, table.last_seq)
-        names = [candidate.name for candidate in work.candidates]
-        prompt = build_manager_prompt(table.agent, table.group_context, transcript, names)
-        models = table.agent.model.with_model(work.model_override)
+        transcript = await read_window(self._database, request.conversation_id, view, context.last_seq)
+        names = [candidate.name for candidate in request.candidates]
+        prompt = build_manager_prompt(context.agent, context.group_context, transcript, names)
+        models = context.agent.model.with_model(request.model_override)
         progress = _SelectionProgress(retry_state, retry_state.current_index(models))
-        for _ in range(work.max_selection_attempts):
+        for _ in range(request.max_selection_attempts):
             try:
                 completion = await self._provider.complete(
                     retry_state.current_model(models),
                     prompt,
-                    timeout_seconds=work.timeout_seconds,
+                    timeout_seconds=request.timeout_seconds,
                     tools=_selection_tools(names),
                 )
             except ModelError as error:
+                # The cost of invalid answers counts although the next attempt of the activity starts anew.
                 current = retry_state.model_copy(update={"usage": progress.usage})
-                raise_next_attempt(error, current, models, work.model_attempts, work.use_fallbacks)
+                raise_next_attempt(error, current, models, request.model_attempts, request.use_fallbacks)
             progress.add_completion(completion)
             try:
-                return _parse_answer(completion, work.candidates, progress)
+                return _parse_answer(completion, request.candidates, progress)
             except InvalidChoice as error:
                 progress.last_error = str(error)
                 prompt = [*prompt, *_feedback_messages(completion, progress.last_error, names)]
-        reason = f"after {work.max_selection_attempts} attempts nobody was chosen: {progress.last_error}"
+        reason = f"no valid choice after {request.max_selection_attempts} attempts: {progress.last_error}"
         return progress.record("failed", None, reason)
 
 
 class _SelectionProgress:
-    """What came of asking so far: what it cost, and what was wrong with the last answer."""
+    """Cost of the answers so far, and the fault of the last one."""
 
-    def __init__(self, retry_state: RetryState, model: int) -> None:
+    def __init__(self, retry_state: RetryState, fallback_index: int) -> None:
         self.usage = retry_state.usage
         self.last_error = ""
-        self._model_error = retry_state.trouble
-        self._fallback_index = model
+        self._model_error = retry_state.error
+        self._fallback_index = fallback_index
         self._answer_count = 0
 
     def add_completion(self, completion: Completion) -> None:
@@ -114,6 +124,7 @@ class _SelectionProgress:
         self._answer_count += 1
 
     def record(self, outcome: SelectionOutcome, candidate: MemberRef | None, reason: str) -> SelectionRecord:
+        # Postgres stores neither NUL nor lone surrogates, and a model can send both.
         storable = reason.replace("\0", "").encode("utf-8", "replace").decode()
         return SelectionRecord(
             outcome=outcome,
@@ -127,19 +138,18 @@ class _SelectionProgress:
 
 
 def _failed_selection(retry_state: RetryState) -> SelectionRecord:
-    """No model of the manager had an answer."""
     return SelectionRecord(
         outcome="failed",
-        reason=retry_state.trouble,
-        error=retry_state.trouble,
+        reason=retry_state.error,
+        error=retry_state.error,
         attempts=retry_state.all_failures,
         **retry_state.usage.model_dump(),
     )
 
 
-def _selection_key(work: ChooseSpeakerInput) -> SelectionKey:
+def _selection_key(request: ChooseSpeakerInput) -> SelectionKey:
     return SelectionKey(
-        conversation_id=work.conversation_id, round=work.round, turn=work.turn, manager_id=work.manager_id
+        conversation_id=request.conversation_id, round=request.round, turn=request.turn, manager_id=request.manager_id
     )
 
 
@@ -191,8 +201,8 @@ def _function_tool(name: str, description: str, properties: dict[str, JsonValue]
     return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
 
 
-def _speaker_choice(work: ChooseSpeakerInput, record: SelectionRecord) -> ChooseSpeakerResult:
-    names = {candidate.agent_id: candidate.name for candidate in work.candidates}
+def _build_result(request: ChooseSpeakerInput, record: SelectionRecord) -> ChooseSpeakerResult:
+    names = {candidate.agent_id: candidate.name for candidate in request.candidates}
     speaker = names.get(record.agent_id, str(record.agent_id)) if record.agent_id else f"({record.outcome})"
     usage = Usage(
         prompt_tokens=record.prompt_tokens,

@@ -1,7 +1,7 @@
-"""What a provider sends back, whole or word by word, made into one completion.
+"""Read the response of a chat completion, streamed or not, into one `Completion`.
 
-Law: whatever comes has one of two outcomes, a completion or a `ModelError`, and the same one whether it was streamed or
-not; nothing of any size gets past here.
+Invariant: every response gives a completion or a `ModelError`, the same whether it was streamed or not, and of bounded
+size.
 """
 
 import asyncio
@@ -17,34 +17,41 @@ from tertulia.core.errors import truncate
 from tertulia.core.usage import Usage
 
 MAX_RESPONSE_BYTES = 8 * 2**20
-"""More is not read: no answer of that size could enter a transcript."""
+"""Largest body that is read: a message is far smaller."""
 MAX_STREAM_BYTES = 4 * MAX_RESPONSE_BYTES
-"""In a stream each word comes in an envelope that is larger than itself."""
+"""Largest stream that is read: each part of the text arrives in an event that is larger than the part."""
 _DRAIN_SECONDS = 0.2
-"""How long the end of a stream is waited for after its last event, so that the connection can be used again."""
+"""Time for the end of the body after a stream's last event; only a fully read connection can be reused."""
 _DONE = b"[DONE]"
 
 TextCallback = Callable[[str], None]
-"""Called with an answer's words as they come."""
+"""Called with each part of an answer's text as it arrives."""
 
 
 class ToolCall(BaseModel):
-    """A function that the model wants called; `arguments` is JSON text as the model wrote it."""
+    """A function call that the model requests."""
 
     name: str
+    """Name of the function."""
     arguments: str
+    """JSON text as the model wrote it; it may be malformed."""
 
 
 class Completion(BaseModel):
-    """A model's answer."""
+    """A usable answer of a model."""
 
     text: str
+    """The text; empty if the answer holds tool calls only."""
     tool_calls: tuple[ToolCall, ...]
+    """The function calls that the model requests, in order."""
     finish_reason: str | None
+    """The endpoint's reason for the end, such as `stop` or `length`; None = it named none."""
     model: str
+    """The model that answered, as the endpoint names it."""
     usage: Usage
+    """Cost of the answer."""
     note: str = ""
-    """What is the matter with it, though it can be used."""
+    """A defect of the answer that does not make it unusable; empty = no defect."""
 
 
 class _ToolCallEnvelope(BaseModel):
@@ -92,14 +99,19 @@ class _Chunk(BaseModel):
 
 
 async def read_completion(response: httpx2.Response, model: str, on_text: TextCallback | None) -> Completion:
-    """Read the body, unless it is larger than anything that could be used; `on_text` hears a streamed one.
+    """Read a response and close it.
+
+    Args:
+        response: its body has not been read.
+        model: the requested model, for answers that name none.
+        on_text: called with each part of the text; None = the request did not ask for a stream.
 
     Raises:
-        ModelError: it is of no use.
+        ModelError: the response is too large, malformed or an error.
         httpx2.HTTPError: the connection broke.
     """
     try:
-        # Some endpoints answer in one piece though they were asked for a stream.
+        # Some endpoints answer in one piece although the request asked for a stream.
         if on_text is None or "json" in response.headers.get("content-type", ""):
             completion = _parse(_ChatCompletion, await _read_body(response))
         else:
@@ -138,13 +150,13 @@ async def _read_stream(response: httpx2.Response, on_text: TextCallback) -> _Cha
 
 
 class _EventSplitter:
-    """Cuts a stream into the data of its server-sent events; each is one line here, and other lines mean nothing."""
+    """Split a stream into the data of its server-sent events. Chat completions use one `data:` line per event."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, part: bytes) -> Iterator[bytes]:
-        """The events that this part completes."""
+        """Add a part of the stream and return the events that it completes."""
         self._buffer += part
         if b"\n" not in part:
             return
@@ -162,7 +174,7 @@ async def _drain(parts: AsyncIterator[bytes]) -> None:
 
 
 class _StreamAccumulator:
-    """What a stream has brought so far."""
+    """Build one chat completion from the events of a stream."""
 
     def __init__(self, on_text: TextCallback) -> None:
         self.is_done = False
@@ -176,10 +188,10 @@ class _StreamAccumulator:
         self._usage: _Usage | None = None
 
     def add_event(self, event: bytes) -> None:
-        """Add what an event holds.
+        """Add an event.
 
         Raises:
-            ModelError: it tells of an error, or there is too much.
+            ModelError: the event reports an error or is malformed, or the text is too long.
         """
         if self.is_done or event == _DONE:
             self.is_done = True
@@ -206,15 +218,15 @@ class _StreamAccumulator:
         self._on_text(delta.content)
 
     def completion(self) -> _ChatCompletion:
-        """The whole, as if it had come in one piece.
+        """Return the completion that the endpoint would have sent in one piece.
 
         Raises:
-            ModelError: it broke off.
+            ModelError: the stream ended early.
         """
         if not self._has_choice and not self.is_done:
             raise ModelError("the model's answer is not a chat completion", retryable=True)
         if not self.is_done and self._finish_reason is None:
-            raise ModelError("the model's answer broke off", retryable=True)
+            raise ModelError("the model's answer ended early", retryable=True)
         message = _Message(content="".join(self._content), refusal="".join(self._refusal))
         choices = [_Choice(message=message, finish_reason=self._finish_reason)] if self._has_choice else []
         return _ChatCompletion(model=self._model, choices=choices, usage=self._usage)
@@ -224,7 +236,9 @@ def _stream_error(error: JsonValue) -> ModelError:
     code = error.get("code") if isinstance(error, dict) else None
     message = error.get("message") if isinstance(error, dict) else None
     retryable = is_retryable(code) if isinstance(code, int) and code >= 400 else True
-    return ModelError(f"the model's provider broke off: {truncate(str(message or error), 300)}", retryable=retryable)
+    return ModelError(
+        f"the model's provider reported an error: {truncate(str(message or error), 300)}", retryable=retryable
+    )
 
 
 SchemaT = TypeVar("SchemaT", bound=BaseModel)
@@ -232,7 +246,7 @@ SchemaT = TypeVar("SchemaT", bound=BaseModel)
 
 def _parse(schema: type[SchemaT], content: bytes) -> SchemaT:
     try:
-        # Bytes that are no UTF-8 become replacement characters: the words around them stand.
+        # Invalid UTF-8 becomes replacement characters, so that the rest of the text is not lost.
         return schema.model_validate_json(content.decode("utf-8", "replace"))
     except ValidationError:
         raise ModelError("the model's answer is not a chat completion", retryable=True) from None

@@ -1,4 +1,7 @@
-"""Reads and writes of the database that call no model: opening, membership, messages from outside, closing."""
+"""Database activities of conversations: open, load, change members, record posts and silent turns, close.
+
+Invariant: every activity is idempotent. An attempt after a committed one changes nothing and returns the same result.
+"""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -44,7 +47,7 @@ from tertulia.store.turns import commit_turn
 
 
 class ConversationRecordActivities:
-    """The activities on the workflow's own queue."""
+    """The database activities of conversations, on the task queue of the workflows."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -64,29 +67,35 @@ class ConversationRecordActivities:
         ]
 
     @activity.defn(name=ActivityName.LOAD_CONVERSATION)
-    async def load_conversation(self, work: LoadConversationInput) -> LoadConversationResult:
-        """Read the group and open the conversation; done again, it changes nothing."""
+    async def load_conversation(self, request: LoadConversationInput) -> LoadConversationResult:
+        """Read the group and open the conversation.
+
+        Raises:
+            NotFound: no such group.
+            InvalidDefinition: the group has no agents.
+        """
+        # Again until the group that was read is the group that was opened: it can change in between.
         while True:
-            loaded = await self._read_group(work.organisation_id, work.group)
-            if work.fork:
-                loaded = loaded.model_copy(update={"roster": await self._read_fork_roster(work, work.fork)})
+            loaded = await self._read_group(request.organisation_id, request.group)
+            if request.fork:
+                loaded = loaded.model_copy(update={"roster": await self._read_fork_roster(request, request.fork)})
             elif len(loaded.members) == len(loaded.standby):
-                raise InvalidDefinition(f"Empty group: {loaded.group_name!r} has no agents to talk")
+                raise InvalidDefinition(f"Empty group: {loaded.group_name!r} has no agents; add one, then start again")
             opening = ConversationOpening(
-                organisation_id=work.organisation_id,
+                organisation_id=request.organisation_id,
                 group_id=loaded.group_id,
                 revision=loaded.revision,
                 members=loaded.members if loaded.roster is None else loaded.roster,
                 standby=tuple(member.agent_id for member in loaded.standby),
                 catch_up=loaded.settings.catch_up,
-                fork=work.fork,
+                fork=request.fork,
             )
-            if await open_conversation(self._database, work.conversation_id, opening):
-                fork_origin = await read_fork_origin(self._database, work.conversation_id) if work.fork else None
+            if await open_conversation(self._database, request.conversation_id, opening):
+                fork_origin = await read_fork_origin(self._database, request.conversation_id) if request.fork else None
                 return loaded.model_copy(update={"fork_origin": fork_origin})
 
-    async def _read_fork_roster(self, work: LoadConversationInput, fork: Fork) -> tuple[MemberRef, ...]:
-        """Who takes part in the fork: the agents it names, or those who take part in the conversation it comes from."""
+    async def _read_fork_roster(self, request: LoadConversationInput, fork: Fork) -> tuple[MemberRef, ...]:
+        """Return the fork's members: the agents it names, or the members of its source."""
         if not fork.agent_ids:
             participants = await read_members(self._database, fork.source)
             return tuple(
@@ -94,19 +103,19 @@ class ConversationRecordActivities:
                 for member in participants
                 if member.state != "removed"
             )
-        agents = await read_agents(self._database, work.organisation_id, fork.agent_ids)
+        agents = await read_agents(self._database, request.organisation_id, fork.agent_ids)
         return tuple(MemberRef(agent_id=agent.id, name=agent.name) for agent in agents)
 
     @activity.defn(name=ActivityName.LOAD_GROUP)
-    async def load_group(self, work: LoadGroupInput) -> LoadGroupResult:
-        """Read the group as it is now. An agent that was deleted a moment later is left out: it leaves anyway."""
+    async def load_group(self, request: LoadGroupInput) -> LoadGroupResult:
+        """Read the group in its current revision; None if it was deleted."""
         try:
-            group = await find_group(self._database, work.organisation_id, work.group_id)
+            group = await find_group(self._database, request.organisation_id, request.group_id)
         except NotFound:
             return LoadGroupResult(group=None)
         ids = (*group.member_ids, *group.manager_ids)
         return LoadGroupResult(
-            group=_loaded_conversation(group, await read_agents(self._database, work.organisation_id, ids))
+            group=_loaded_conversation(group, await read_agents(self._database, request.organisation_id, ids))
         )
 
     async def _read_group(self, organisation_id: OrganisationId, id_or_name: str) -> LoadConversationResult:
@@ -116,66 +125,76 @@ class ConversationRecordActivities:
         return _loaded_conversation(group, agents)
 
     @activity.defn(name=ActivityName.FIND_NEWCOMER)
-    async def find_newcomer(self, work: FindNewcomerInput) -> MemberRef:
-        """The agent of that id or name."""
-        agent = await find_agent(self._database, work.organisation_id, work.agent)
+    async def find_newcomer(self, request: FindNewcomerInput) -> MemberRef:
+        """Return the agent with this id or unique name.
+
+        Raises:
+            NotFound: no such agent.
+        """
+        agent = await find_agent(self._database, request.organisation_id, request.agent)
         return MemberRef(agent_id=agent.id, name=agent.name)
 
     @activity.defn(name=ActivityName.ANNOUNCE_PHASE)
-    async def announce_phase(self, work: AnnouncePhaseInput) -> None:
-        """Tell those outside of the conversation's phase, once."""
-        await announce_phase(self._database, work.conversation_id, work.change)
+    async def announce_phase(self, request: AnnouncePhaseInput) -> None:
+        """Record a change of the conversation's phase and notify readers."""
+        await announce_phase(self._database, request.conversation_id, request.change)
 
     @activity.defn(name=ActivityName.CLOSE_ROUND)
-    async def close_round(self, work: CloseRoundInput) -> None:
-        """Keep what came of a round, and tell that it has ended; done again, it changes nothing."""
+    async def close_round(self, request: CloseRoundInput) -> None:
+        """Record the result of a round and notify readers."""
         record = RoundRecord(
-            round=work.round,
-            turns=work.turns,
-            seq=work.seq,
-            stop_reason=work.change.reason,
-            explanation=work.change.explanation,
-            started_at=work.started_at,
-            **work.usage.model_dump(),
+            round=request.round,
+            turns=request.turns,
+            seq=request.seq,
+            stop_reason=request.change.reason,
+            explanation=request.change.explanation,
+            started_at=request.started_at,
+            **request.usage.model_dump(),
         )
-        await close_round(self._database, work.conversation_id, record, work.change)
+        await close_round(self._database, request.conversation_id, record, request.change)
 
     @activity.defn(name=ActivityName.APPLY_MEMBERSHIP)
-    async def apply_membership(self, work: ApplyMembershipInput) -> None:
-        """Write changes of the roster and their audit; done again, it changes nothing."""
+    async def apply_membership(self, request: ApplyMembershipInput) -> None:
+        """Write changes of the roster and their audit entries."""
         await hold_if_armed(Failpoint.BEFORE_MEMBERSHIP_COMMIT)
-        await apply_changes(self._database, work.conversation_id, work.changes, work.first_epoch, work.roster)
+        await apply_changes(
+            self._database, request.conversation_id, request.changes, request.first_epoch, request.roster
+        )
         await hold_if_armed(Failpoint.AFTER_MEMBERSHIP_COMMIT)
 
     @activity.defn(name=ActivityName.RECORD_POSTS)
-    async def record_posts(self, work: RecordPostsInput) -> RecordPostsResult:
-        """Append messages from outside, each once."""
+    async def record_posts(self, request: RecordPostsInput) -> RecordPostsResult:
+        """Append posted messages to the transcript, each once."""
         await hold_if_armed(Failpoint.BEFORE_POSTS_COMMIT)
         last_seq = await record_posts(
-            self._database, work.conversation_id, work.posts, round=work.round, begins=work.round_start
+            self._database, request.conversation_id, request.posts, round=request.round, begins=request.round_start
         )
         return RecordPostsResult(last_seq=last_seq)
 
     @activity.defn(name=ActivityName.RECORD_SILENT_TURN)
-    async def record_silent_turn(self, work: RecordSilentTurnInput) -> TurnResult:
-        """Keep that nothing was said in a turn; if it was committed after all, the words stand."""
+    async def record_silent_turn(self, request: RecordSilentTurnInput) -> TurnResult:
+        """Commit a turn without a message; return the committed turn instead if there is one."""
         record = TurnRecord(
-            **base_record_fields(work),
-            outcome=work.outcome,
-            error=work.error,
-            seq=work.seq,
-            attempt=work.attempts,
+            **base_record_fields(request),
+            outcome=request.outcome,
+            error=request.error,
+            seq=request.seq,
+            attempt=request.attempts,
             model_calls=0,
             started_at=datetime.now(UTC),
         )
-        earlier = await commit_turn(self._database, work.conversation_id, record, seq_before=work.seq, text=None)
-        return await read_committed_result(self._database, work) if earlier else build_turn_result(work, record, "")
+        earlier = await commit_turn(self._database, request.conversation_id, record, seq_before=request.seq, text=None)
+        return (
+            await read_committed_result(self._database, request) if earlier else build_turn_result(request, record, "")
+        )
 
     @activity.defn(name=ActivityName.CLOSE_CONVERSATION)
-    async def close_conversation(self, work: CloseConversationInput) -> CloseConversationResult:
-        """Let every member's cursor catch up, and keep the final status."""
+    async def close_conversation(self, request: CloseConversationInput) -> CloseConversationResult:
+        """Close the conversation: move every member's cursor to the end and store the final status."""
         await hold_if_armed(Failpoint.BEFORE_CLOSING_COMMIT)
-        last_seq = await close_conversation(self._database, work.conversation_id, work.change, work.final_status)
+        last_seq = await close_conversation(
+            self._database, request.conversation_id, request.change, request.final_status
+        )
         await hold_if_armed(Failpoint.AFTER_CLOSING_COMMIT)
         return CloseConversationResult(last_seq=last_seq)
 

@@ -1,8 +1,8 @@
-"""What an activity's failure looks like to Temporal: classified once, and short before it enters a history.
+"""Failures of activities as Temporal records them: classified, and truncated before they enter a history.
 
-ModelError             what a model's provider did instead of answering
+ModelError             a model call gave no usable answer
 ├── retryable          408, 409, 429 (its `retry-after` honoured), 5xx, broken connections, timeouts, unusable answers
-└── not retryable      every other 4xx: the request itself is refused
+└── not retryable      every other 4xx: the request is refused
 """
 
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,9 @@ from tertulia.core.errors import ErrorType, TertuliaError, truncate
 from tertulia.core.usage import Usage
 
 RETRYABLE_STATUS = frozenset({408, 409, 429})
+"""Statuses below 500 after which the same request may succeed."""
 MAX_RETRY_AFTER = timedelta(minutes=10)
+"""Longest delay that a provider can ask for: a mistaken header must not stop a conversation for hours."""
 
 
 class ModelError(Exception):
@@ -33,19 +35,20 @@ class ModelError(Exception):
     ) -> None:
         super().__init__(message)
         self.usage = usage or Usage()
-        """What the unusable answer has cost."""
+        """Cost of the unusable answer."""
         self.retryable = retryable
+        """The same request may succeed later."""
         self.retry_after = retry_after
-        """How long the provider asks to wait."""
+        """Delay that the provider asks for; None = it names none."""
 
 
 def is_retryable(status: int) -> bool:
-    """Whether the same request may be answered when it is sent again."""
+    """Return True if a request that got this HTTP status may succeed when it is sent again."""
     return status in RETRYABLE_STATUS or status >= 500
 
 
 def classify_api_error(error: openai.APIError) -> ModelError:
-    """What an error of the openai client means for a further attempt."""
+    """Convert an error of the openai client, and decide if another attempt makes sense."""
     if isinstance(error, openai.APIStatusError):
         status = error.status_code
         retryable = is_retryable(status)
@@ -89,7 +92,7 @@ def _delay_until(http_date: str) -> timedelta:
 
 
 class ErrorConversionInterceptor(Interceptor):
-    """Turns what activities raise into short application errors: no statement, no prompt, no megabyte in a history."""
+    """Convert errors of activities into short application errors, so that no SQL and no prompt enters a history."""
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         return _ErrorConversionInbound(next)
@@ -99,6 +102,7 @@ class _ErrorConversionInbound(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         try:
             return await super().execute_activity(input)
+        # From None: a cause would carry SQL parameters and prompts into the history.
         except TertuliaError as error:
             raise ApplicationError(truncate(str(error)), type=error.code, non_retryable=True) from None
         except StatementError as error:

@@ -1,8 +1,9 @@
-"""Places where a run of `make chaos` can hold a step, to kill something at exactly that moment.
+"""Failpoints: places where `make chaos` and tests can suspend an activity, to kill a process at exactly that moment.
 
-Law: they are off, and cost one look at a constant, unless `TERTULIA_FAILPOINTS` names a folder when the worker starts.
-A file of a failpoint's name in that folder arms it. The first step that gets there renames the file to `NAME.hit`, and
-waits for as long as that one exists.
+A file with a failpoint's name in the folder `TERTULIA_FAILPOINTS` arms it. The first activity that reaches the
+failpoint renames the file to `NAME.hit` and waits until that file is removed.
+
+Invariant: without `TERTULIA_FAILPOINTS` at the worker's start, failpoints do nothing.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ _FOLDER = Path(os.environ[FAILPOINTS_ENV]) if os.environ.get(FAILPOINTS_ENV) els
 
 
 class Failpoint(StrEnum):
-    """The moments. A step that is held still sends its signs of life."""
+    """The failpoints. A suspended activity still sends heartbeats."""
 
     BEFORE_MODEL_CALL = "before_model_call"
     BEFORE_TURN_COMMIT = "before_turn_commit"
@@ -32,7 +33,7 @@ class Failpoint(StrEnum):
 
 
 async def hold_if_armed(failpoint: Failpoint) -> None:
-    """Wait here if the failpoint is armed."""
+    """Suspend the activity if the failpoint is armed."""
     if _FOLDER is None:
         return
     hit = _FOLDER / f"{failpoint}.hit"

@@ -1,6 +1,6 @@
-"""What an activity leaves to its next attempt, with the heartbeats that tell that it is alive.
+"""Heartbeats of activities, and the value in their details that one attempt leaves to the next.
 
-Law: the last value that was carried is part of every later heartbeat, also of those of the next attempts.
+Invariant: every heartbeat repeats the saved value, because Temporal keeps only the details of the last heartbeat.
 """
 
 from contextvars import ContextVar
@@ -10,31 +10,32 @@ from temporalio import activity
 
 
 class Heartbeater:
-    """The heartbeats of one attempt."""
+    """Send the heartbeats of one attempt."""
 
     def __init__(self) -> None:
         self._details = tuple(activity.info().heartbeat_details)
 
     def send(self) -> None:
-        """Tell Temporal that the attempt is alive."""
+        """Send a heartbeat with the saved value."""
         activity.heartbeat(*self._details)
 
-    def save_heartbeat_details(self, value: JsonValue) -> None:
-        """As the function of that name."""
+    def save(self, value: JsonValue) -> None:
+        """Send a heartbeat with a new value."""
         self._details = (value,)
         self.send()
 
 
 current_heartbeater: ContextVar[Heartbeater] = ContextVar("current_heartbeater")
+"""The heartbeater of the running activity, set by the worker's interceptor."""
 
 
 def save_heartbeat_details(value: JsonValue) -> None:
-    """Leave a small value to the next attempt of this activity."""
+    """Save a small value for the next attempt of this activity."""
     heartbeater = current_heartbeater.get(None) or Heartbeater()
-    heartbeater.save_heartbeat_details(value)
+    heartbeater.save(value)
 
 
 def load_heartbeat_details() -> JsonValue:
-    """What an earlier attempt of this activity has left; None = nothing."""
+    """Return the value saved by an earlier attempt of this activity; None = no value."""
     details = activity.info().heartbeat_details
     return details[0] if details else None

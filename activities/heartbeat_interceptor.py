@@ -1,5 +1,7 @@
-"""Every activity's signs of life: heartbeats, so that Temporal notices a dead worker in seconds; and a claim, so that
-another worker hands the activity back at once."""
+"""Send heartbeats for every activity and record a lease for it.
+
+Heartbeats let Temporal notice a dead worker within seconds; leases let another worker report it at once.
+"""
 
 import asyncio
 from contextlib import suppress
@@ -12,21 +14,21 @@ from tertulia.activities.heartbeat import Heartbeater, current_heartbeater
 
 HEARTBEAT_INTERVAL_SECONDS = 0.5
 LEASE_AFTER_SECONDS = 0.03
-"""Most reads and writes are over by then, and are never claimed."""
+"""Age at which an activity gets a lease. Most database activities are complete by then and need no write for it."""
 
 
 class ActivityLeases(Protocol):
-    """Where this worker tells what it is at work on. Neither call raises: a claim only makes recovery quicker."""
+    """Record the activities that this worker executes. No method raises: leases only speed up recovery."""
 
-    async def claim(self, token: bytes) -> None:
-        """It has begun."""
+    async def add_lease(self, token: bytes) -> None:
+        """Record that this worker executes the activity with this task token."""
 
-    async def release(self, token: bytes) -> None:
-        """It is over."""
+    async def remove_lease(self, token: bytes) -> None:
+        """Delete the record of `add_lease`."""
 
 
 class HeartbeatInterceptor(Interceptor):
-    """Gives every activity its heartbeats and its claim."""
+    """Send heartbeats and hold a lease while an activity runs."""
 
     def __init__(self, leases: ActivityLeases) -> None:
         self._leases = leases
@@ -48,19 +50,19 @@ class _HeartbeatInbound(ActivityInboundInterceptor):
             return await super().execute_activity(input)
         finally:
             done.set()
+            # The lease has to be gone before Temporal gets the result: a later report would fail a completed activity.
             await heartbeat_task
 
     async def _send_heartbeats(self, heartbeater: Heartbeater, token: bytes, done: asyncio.Event) -> None:
         if await _is_done_within(LEASE_AFTER_SECONDS, done):
             return
-        await self._leases.claim(token)
+        await self._leases.add_lease(token)
         while not await _is_done_within(HEARTBEAT_INTERVAL_SECONDS, done):
             heartbeater.send()
-        await self._leases.release(token)
+        await self._leases.remove_lease(token)
 
 
 async def _is_done_within(seconds: float, done: asyncio.Event) -> bool:
-    """Whether it is over before so many seconds have passed."""
     with suppress(asyncio.TimeoutError):
         await asyncio.wait_for(done.wait(), seconds)
     return done.is_set()

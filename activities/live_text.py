@@ -1,6 +1,6 @@
-"""Words on their way to those who watch, while a participant still speaks.
+"""Publish the text of a turn while the model still generates it, as Postgres notifications.
 
-Law: nothing here slows a turn or fails it. What is sent is a foretaste: the message that the turn commits is the truth.
+Invariant: publishing never delays or fails a turn. Published text is a preview; only the committed message counts.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from tertulia.store.database import Database
 from tertulia.store.notifications import LIVE_CHANNEL
 
 PUBLISH_INTERVAL_SECONDS = 0.1
-"""How long words are collected before they are sent."""
+"""Time for which text is collected into one notification."""
 MAX_NOTIFICATION_CHARS = 1_000
-"""In one notification, whose 8,000 bytes hold that many of the worst characters."""
+"""Characters per notification. Postgres allows 8,000 bytes, and JSON escapes can take six bytes per character."""
 _UNDECIDED_CHARS = 12
-"""So much may still turn out to be nothing but a pass, with whatever models put around it."""
+"""A text of at most this length may still become a pass, with the punctuation that models add to it."""
 _NOTIFY_TIMEOUT_SECONDS = 2.0
 
 _NOTIFY = select(func.pg_notify(LIVE_CHANNEL, bindparam("payload")))
@@ -30,11 +30,11 @@ logger = logging.getLogger("tertulia.live")
 
 
 class StreamPreview:
-    """What may be shown of a speech that is not over: as much as its message will hold for sure.
+    """Collect the text of a running turn and return the part that its message will certainly contain.
 
     Args:
-        name: the speaker's, which models like to put before their words.
-        limit: of the message's characters.
+        name: the speaker's name, which models often write before their text and the message leaves out.
+        limit: maximum characters of the message.
     """
 
     def __init__(self, name: str, limit: int) -> None:
@@ -45,13 +45,13 @@ class StreamPreview:
         self._published_chars = 0
 
     def add_text(self, text: str) -> None:
-        """Further words."""
+        """Append text from the model."""
         if self._remaining_chars > 0:
             self._parts.append(text)
             self._remaining_chars -= len(text)
 
     def take_new_text(self) -> tuple[int, str]:
-        """What has not been shown yet, and how many characters came before it."""
+        """Return the new text since the last call, after its offset in the message in characters."""
         received = "".join(self._parts).lstrip()
         if len(received) <= len(self._name) + 1:
             return 0, ""
@@ -63,10 +63,10 @@ class StreamPreview:
 
 
 class LiveTextPublisher:
-    """Lets those who watch hear what is said in this process.
+    """Publish the text of turns that this process executes.
 
     Args:
-        database: whose notifications carry the words.
+        database: sends the notifications.
     """
 
     def __init__(self, database: Database) -> None:
@@ -75,7 +75,7 @@ class LiveTextPublisher:
 
     @contextmanager
     def publish_turn(self, conversation_id: str, turn: int, attempt: int, preview: StreamPreview) -> Iterator[None]:
-        """While the block runs, send on what the overture has to show."""
+        """Publish the preview's new text every `PUBLISH_INTERVAL_SECONDS` while the block runs."""
         turn_fields: dict[str, str | int] = {"conversation_id": conversation_id, "turn": turn, "attempt": attempt}
         done = asyncio.Event()
         task = asyncio.create_task(self._publish_until_done(turn_fields, preview, done))
@@ -84,7 +84,7 @@ class LiveTextPublisher:
         try:
             yield
         finally:
-            # Not waited for and not cancelled: a statement under way ends by itself.
+            # Neither awaited, which would delay the turn, nor cancelled, which would break a database connection.
             done.set()
 
     async def _publish_until_done(
@@ -102,7 +102,7 @@ class LiveTextPublisher:
                     chunk = text[start : start + MAX_NOTIFICATION_CHARS]
                     await self._send({**turn_fields, "offset": offset + start, "text": chunk})
         except Exception as error:
-            logger.debug("words could not be sent: %s", type(error).__name__)
+            logger.debug("cannot publish live text: %s", type(error).__name__)
 
     async def _send(self, payload: dict[str, str | int]) -> None:
         with suppress(SQLAlchemyError, OSError, TimeoutError):

@@ -1,6 +1,6 @@
-"""The model's provider: one chat completion, through the openai client, against any compatible endpoint.
+"""One chat completion of an OpenAI-compatible endpoint, through the openai client.
 
-Law: that somebody listens to the words as they come changes nothing about what comes of the call.
+Invariant: streaming changes only when text arrives, never the result of the call or its errors.
 """
 
 import asyncio
@@ -21,24 +21,24 @@ from tertulia.core.prompt import ChatMessage
 __all__ = ["Completion", "ModelProvider", "ToolCall"]
 
 _RAW_STREAM_HEADER = {RAW_RESPONSE_HEADER: "stream"}
-"""Lets the client hand over a response whose body has not been read."""
+"""Makes the client return the response before its body is read."""
 _STREAM_OPTIONS: dict[str, JsonValue] = {"stream": True, "stream_options": {"include_usage": True}}
 
 
 class ModelProvider:
-    """A client of one endpoint; retries belong to Temporal, so it makes none of its own.
+    """A client of one endpoint. It makes no retries: Temporal does.
 
     Args:
-        base_url: the endpoint, up to `/v1`; None for the client's own default.
+        base_url: the endpoint's URL, up to and including `/v1`; None = the openai client's default.
         api_key: the endpoint's key.
-        default_model: for agents that name no model.
+        default_model: the model of agents that name none.
     """
 
     def __init__(self, base_url: str | None, api_key: str, default_model: str) -> None:
         self._client = openai.AsyncOpenAI(base_url=base_url, api_key=api_key, max_retries=0)
         self._default_model = default_model
         self._models_without_streaming: set[str] = set()
-        """The models that were seen to answer, but not word by word."""
+        """Models that answered a request only without streaming."""
 
     async def close(self) -> None:
         """Close the client's connections."""
@@ -53,9 +53,14 @@ class ModelProvider:
         tools: Sequence[Mapping[str, JsonValue]] = (),
         on_text: TextCallback | None = None,
     ) -> Completion:
-        """Ask for one completion; with `tools`, the model must call one of them.
+        """Request one completion.
 
-        `on_text` hears the answer's words as they come, where the endpoint can stream.
+        Args:
+            settings: model, temperature and further parameters of the request.
+            messages: the prompt.
+            timeout_seconds: limit for the whole call, including the stream.
+            tools: functions of which the model must call one; empty = a text answer.
+            on_text: called with each part of the text as it arrives, if the endpoint can stream; not used with `tools`.
 
         Raises:
             ModelError: there is no usable answer.
@@ -83,7 +88,7 @@ class ModelProvider:
         except openai.APIStatusError as error:
             if is_retryable(error.status_code):
                 raise
-        # The request was refused. If it is not without the stream, that was the reason.
+        # Refused: if the same request succeeds without streaming, streaming was the reason. Remember that.
         response = await self._post(body, timeout_seconds)
         self._models_without_streaming.add(body["model"])
         return response
@@ -100,7 +105,6 @@ class ModelProvider:
 
 @asynccontextmanager
 async def _convert_errors(timeout_seconds: float) -> AsyncIterator[None]:
-    """Every way in which the call can fail becomes a `ModelError`."""
     try:
         async with asyncio.timeout(timeout_seconds):
             yield

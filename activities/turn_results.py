@@ -1,6 +1,6 @@
-"""From a turn's work to its record, and from the record to what the workflow is told.
+"""Records of turns, and the results that the workflow receives for them.
 
-Law: a turn that is read back from the database gives the same result as when it was committed.
+Invariant: a turn read back from the database gives the same result as when it was committed.
 """
 
 from typing import Any
@@ -15,28 +15,34 @@ from tertulia.store.transcript import text_of
 from tertulia.store.turns import find_turn
 
 
-def base_record_fields(work: TakeTurnInput) -> dict[str, Any]:
-    """The part of a turn's record that is known before it begins."""
+def base_record_fields(request: TakeTurnInput) -> dict[str, Any]:
+    """Return the fields of a turn's record that are known before the turn starts."""
     return {
-        "turn": work.turn,
-        "round": work.round,
-        "epoch": work.epoch,
-        "speaker_id": work.speaker.agent_id,
-        "speaker": work.speaker.name,
-        "chosen_by": work.chosen_by,
-        "reason": work.reason,
+        "turn": request.turn,
+        "round": request.round,
+        "epoch": request.epoch,
+        "speaker_id": request.speaker.agent_id,
+        "speaker": request.speaker.name,
+        "chosen_by": request.chosen_by,
+        "reason": request.reason,
     }
 
 
-def build_turn_result(work: TakeTurnInput, turn: TurnRecord, text: str) -> TurnResult:
-    """What the workflow is told of a turn in which `text` was said."""
+def build_turn_result(request: TakeTurnInput, turn: TurnRecord, text: str) -> TurnResult:
+    """Build the result of a turn for the workflow.
+
+    Args:
+        request: the activity's input.
+        turn: the committed record.
+        text: the committed message; empty if there is none.
+    """
     return TurnResult(
         text_preview=(
-            make_preview(text, work.preview_chars) if turn.outcome == "spoke" else f"({turn.error or turn.outcome})"
+            make_preview(text, request.preview_chars) if turn.outcome == "spoke" else f"({turn.error or turn.outcome})"
         ),
         outcome=turn.outcome,
         seq=turn.seq,
-        tokens_found=find_tokens(text, work.tokens),
+        tokens_found=find_tokens(text, request.tokens),
         usage=turn_usage(turn),
         attempt=turn.attempt,
         fallback_index=turn.fallback_index,
@@ -45,15 +51,15 @@ def build_turn_result(work: TakeTurnInput, turn: TurnRecord, text: str) -> TurnR
 
 
 def turn_usage(turn: TurnRecord) -> Usage:
-    """What a turn has cost."""
+    """Return the cost of a turn."""
     return Usage(
         prompt_tokens=turn.prompt_tokens, completion_tokens=turn.completion_tokens, model_calls=turn.model_calls
     )
 
 
-async def read_committed_result(database: Database, work: TakeTurnInput) -> TurnResult:
-    """As `build_turn_result`, for the turn that another attempt has committed."""
-    turn = await find_turn(database, work.conversation_id, work.turn)
+async def read_committed_result(database: Database, request: TakeTurnInput) -> TurnResult:
+    """Build the result of the turn that another attempt has committed."""
+    turn = await find_turn(database, request.conversation_id, request.turn)
     assert turn is not None
-    text = await text_of(database, work.conversation_id, turn.seq) if turn.outcome == "spoke" else ""
-    return build_turn_result(work, turn, text)
+    text = await text_of(database, request.conversation_id, turn.seq) if turn.outcome == "spoke" else ""
+    return build_turn_result(request, turn, text)

@@ -1,7 +1,7 @@
-"""A worker among its peers: it claims what it is at work on, and hands back at once what a dead one was at work on.
+"""Record this worker's leases, and report the activities of dead workers to Temporal so that they are retried at once.
 
-Law: nothing here is needed for anything but speed, and nothing here fails anything. A worker that only seems dead loses
-nothing: its attempt may go on, and whichever attempt commits first is the one that counts.
+Invariant: this only speeds up recovery and never raises. If a live worker is taken for dead, its attempt continues
+beside the new one, and the attempt that commits first counts.
 """
 
 import asyncio
@@ -32,23 +32,23 @@ from tertulia.store.leases import (
 )
 
 CHECK_INTERVAL_SECONDS = 0.2
-"""How often a worker looks at its peers: one short query, whatever they are at work on."""
+"""Interval of the query for dead workers. It reads locks, not leases, so its cost does not depend on the load."""
 DEAD_AFTER_SECONDS = 0.5
-"""How long a peer has to be seen without its lock: one that lives has it again by then."""
+"""Time without its lock after which a worker counts as dead; a live one has reconnected by then."""
 _RETRY_INTERVAL_SECONDS = 0.05
 _LOCK_CHECK_SECONDS = 0.2
 _LEASE_TIMEOUT_SECONDS = 2.0
 _NO_DELAY = timedelta(milliseconds=1)
 
-logger = logging.getLogger("tertulia.peers")
+logger = logging.getLogger("tertulia.liveness")
 
 
 class WorkerLivenessMonitor:
-    """While the block runs, this worker is known to its peers, and watches over them.
+    """Async context manager: hold this worker's lock, and monitor the other workers of the database.
 
     Args:
-        database: where the claims are.
-        client: through which activities are handed back.
+        database: stores leases and locks.
+        client: reports the activities of dead workers as failed.
     """
 
     def __init__(self, database: Database, client: Client) -> None:
@@ -70,13 +70,14 @@ class WorkerLivenessMonitor:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def claim(self, token: bytes) -> None:
-        """Tell that this worker is at work on that activity; without the lock it would be taken for dead."""
+    async def add_lease(self, token: bytes) -> None:
+        """Record that this worker executes the activity with this task token."""
+        # Without its lock this worker counts as dead: its lease would make others fail the activity.
         if self._holds_lock:
             await self._update_lease(add_lease, token)
 
-    async def release(self, token: bytes) -> None:
-        """Tell that it has done."""
+    async def remove_lease(self, token: bytes) -> None:
+        """Delete the record of `add_lease`."""
         await self._update_lease(remove_lease, token)
 
     async def _update_lease(
@@ -94,14 +95,16 @@ class WorkerLivenessMonitor:
                     await asyncio.sleep(_LOCK_CHECK_SECONDS)
                     await check_lock()
         except LockNotHeld:
-            logger.warning("no lock can be held through this database's pooler: heartbeats alone tell of dead workers")
+            logger.warning(
+                "the database is behind a pooler that cannot hold advisory locks: dead workers are noticed by missing"
+                " heartbeats only, which takes some seconds longer"
+            )
             self._holds_lock = False
             await claim_leases(self._database, [self._worker_number])
         finally:
             self._holds_lock = False
 
     async def _monitor_workers(self) -> None:
-        """Whoever is seen without a lock for long enough is dead."""
         unlocked_since: dict[WorkerNumber, float] = {}
         while True:
             now = monotonic()
@@ -114,15 +117,15 @@ class WorkerLivenessMonitor:
 
     async def _fail_activities(self, tokens: Sequence[bytes]) -> None:
         if tokens:
-            logger.info("a worker has died; %d of its activities are handed back", len(tokens))
+            logger.info("a worker has died; its %d activities are retried now", len(tokens))
         for token in tokens:
-            worker_died = ApplicationError("its worker died", type=ErrorType.WORKER_DIED, next_retry_delay=_NO_DELAY)
+            worker_died = ApplicationError("the worker died", type=ErrorType.WORKER_DIED, next_retry_delay=_NO_DELAY)
             with suppress(RPCError):
                 await self._client.get_async_activity_handle(task_token=token).fail(worker_died)
 
 
 async def _repeat_on_database_errors(step: Callable[[], Awaitable[None]]) -> None:
-    """Begin again whenever the database is away, until the step itself is content to end."""
+    """Run a step until it returns; start it again after errors of the database."""
     while True:
         with suppress(SQLAlchemyError, OSError):
             return await step()

@@ -57,15 +57,15 @@ class GroupChange:
         await workflow.wait_condition(workflow.all_handlers_finished)
         return written
 
-    async def _notify(self, work: NotifyConversationsInput) -> None:
+    async def _notify(self, request: NotifyConversationsInput) -> None:
         """Page by page; then, with growing pauses, those that did not answer."""
         unanswered: list[ConversationId] = []
         while True:
-            result = await self._notify_page(work)
+            result = await self._notify_page(request)
             unanswered += result.unanswered
             if result.last is None:
                 break
-            work = work.model_copy(update={"after": result.last})
+            request = request.model_copy(update={"after": result.last})
         delay = _INITIAL_RETRY_DELAY
         while unanswered:
             await workflow.sleep(delay, summary=f"{len(unanswered)} conversations do not answer")
@@ -73,12 +73,12 @@ class GroupChange:
             pages = [tuple(unanswered[at : at + _PAGE_SIZE]) for at in range(0, len(unanswered), _PAGE_SIZE)]
             unanswered = []
             for page in pages:
-                notified = await self._notify_page(work.model_copy(update={"conversation_ids": page}))
+                notified = await self._notify_page(request.model_copy(update={"conversation_ids": page}))
                 unanswered += notified.unanswered
 
-    async def _notify_page(self, work: NotifyConversationsInput) -> NotifyConversationsResult:
-        line = f"tell the conversations of {work.group.group_id if work.group else work.removed_agent_id}"
-        return await call_database(ActivityName.NOTIFY_CONVERSATIONS, work, NotifyConversationsResult, line)
+    async def _notify_page(self, request: NotifyConversationsInput) -> NotifyConversationsResult:
+        line = f"tell the conversations of {request.group.group_id if request.group else request.removed_agent_id}"
+        return await call_database(ActivityName.NOTIFY_CONVERSATIONS, request, NotifyConversationsResult, line)
 
     @workflow.update(description="Answers with what was written, as soon as it is.")
     async def written(self) -> GroupChangeResult:

@@ -31,10 +31,10 @@ async def take_turn(
 ) -> TurnCompleted:
     """Let the speaker take its turn; `in_flight_policy` says whether it is to leave without its words meanwhile."""
     started_at = workflow.now()
-    work = _build_input(state, decision)
+    request = _build_input(state, decision)
     speaker = decision.chosen.member.name
     line = f"turn {decision.turn} · {speaker} · {decision.chosen.reason}"
-    call = call_model(state, ActivityName.TAKE_TURN, work, activity_contracts.TurnResult, line)
+    call = call_model(state, ActivityName.TAKE_TURN, request, activity_contracts.TurnResult, line)
     try:
         await workflow.wait_condition(lambda: call.done() or in_flight_policy() is not None)
     except asyncio.CancelledError:
@@ -44,26 +44,26 @@ async def take_turn(
         raise
     policy = in_flight_policy()
     if call.done() or policy is None:
-        result = await _await_result(work, call)
+        result = await _await_result(request, call)
     else:
-        result = await _drop_turn(work, call, policy)
+        result = await _drop_turn(request, call, policy)
     return _turn_completed(decision, result, (workflow.now() - started_at).total_seconds())
 
 
-async def _await_result(work: activity_contracts.TakeTurnInput, call: _TurnHandle) -> activity_contracts.TurnResult:
+async def _await_result(request: activity_contracts.TakeTurnInput, call: _TurnHandle) -> activity_contracts.TurnResult:
     try:
         return await call
     except ActivityError as error:
         if is_cancelled_exception(error):
             raise
         silent_turn = activity_contracts.RecordSilentTurnInput(
-            **dict(work), error=truncate(describe_cause(error)), attempts=0
+            **dict(request), error=truncate(describe_cause(error)), attempts=0
         )
         return await _record_silent_turn(silent_turn, "could not speak")
 
 
 async def _drop_turn(
-    work: activity_contracts.TakeTurnInput, call: _TurnHandle, policy: InFlight
+    request: activity_contracts.TakeTurnInput, call: _TurnHandle, policy: InFlight
 ) -> activity_contracts.TurnResult:
     """`cancel` ends the call, `discard` awaits it, for the sake of what it costs; its words stand in no case."""
     outcome = "cancelled" if policy == "cancel" else "discarded"
@@ -71,7 +71,7 @@ async def _drop_turn(
         call.cancel()
         call.add_done_callback(_ignore_exception)
     silent_turn = activity_contracts.RecordSilentTurnInput(
-        **dict(work), error="removed while it spoke", attempts=0, outcome=outcome
+        **dict(request), error="removed while it spoke", attempts=0, outcome=outcome
     )
     recorded = await _record_silent_turn(silent_turn, f"is removed while it speaks ({policy})")
     if policy == "cancel":
@@ -88,10 +88,10 @@ def _ignore_exception(call: asyncio.Task[activity_contracts.TurnResult]) -> None
 
 
 async def _record_silent_turn(
-    work: activity_contracts.RecordSilentTurnInput, why: str
+    request: activity_contracts.RecordSilentTurnInput, why: str
 ) -> activity_contracts.TurnResult:
-    line = f"turn {work.turn} · {work.speaker.name} {why}"
-    return await call_database(ActivityName.RECORD_SILENT_TURN, work, activity_contracts.TurnResult, line)
+    line = f"turn {request.turn} · {request.speaker.name} {why}"
+    return await call_database(ActivityName.RECORD_SILENT_TURN, request, activity_contracts.TurnResult, line)
 
 
 def _build_input(state: ConversationState, decision: TakeTurn) -> activity_contracts.TakeTurnInput:

@@ -23,13 +23,13 @@ SECOND = timedelta(seconds=1)
 
 
 class NoLeases:
-    """Nobody is told what this worker is at work on."""
+    """Record nothing."""
 
-    async def claim(self, token: bytes) -> None:
-        """Nothing."""
+    async def add_lease(self, token: bytes) -> None:
+        """Do nothing."""
 
-    async def release(self, token: bytes) -> None:
-        """Nothing."""
+    async def remove_lease(self, token: bytes) -> None:
+        """Do nothing."""
 
 
 @workflow.defn

@@ -86,7 +86,7 @@ async def test_stream_joins_split_utf8_character() -> None:
         ([b"<html>no stream at all"], "not a chat completion", True),
         ([b"data: {broken\n\n"], "not a chat completion", True),
         ([DONE_EVENT], "holds no choice", True),
-        ([completion_chunk("Good "), completion_chunk("day")], "broke off", True),
+        ([completion_chunk("Good "), completion_chunk("day")], "ended early", True),
         (
             [completion_chunk("Good "), b'data: {"error": {"message": "overloaded", "code": 502}}\n\n'],
             "overloaded",

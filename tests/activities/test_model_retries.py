@@ -59,7 +59,7 @@ async def test_unusable_answers_are_charged(harness: ActivityHarness) -> None:
     """An empty one has its prompt charged; and each attempt sends the same prompt."""
     await harness.set_models("Ana", "own", "spare")
     await harness.model.set_behaviour(*failing_models("own", kind="empty"))
-    with pytest.raises(ApplicationError, match="said nothing"):
+    with pytest.raises(ApplicationError, match="empty answer"):
         await harness.take_turn(1, "Ana", seq=1)
     once = RetryState.model_validate(harness.heartbeats[-1][0]).usage
     assert (once.prompt_tokens > 0, once.model_calls) == (True, 1)
@@ -121,9 +121,10 @@ async def test_missing_fallback_uses_last_defined(harness: ActivityHarness) -> N
 
 async def test_retry_state_continues_from_heartbeat(harness: ActivityHarness) -> None:
     await harness.set_models("Ana", "own", "spare")
-    left = RetryState(model=1, all_failures=3, usage=Usage(prompt_tokens=11, model_calls=3), trouble="own: 500")
+    left = RetryState(fallback_index=1, all_failures=3, usage=Usage(prompt_tokens=11, model_calls=3), error="own: 500")
     turn_input = harness.turn_input(1, "Ana", 1, use_fallbacks=True)
     carried: list[Any] = [left.model_dump(mode="json")]
+    assert (carried[0]["model"], carried[0]["trouble"]) == (1, "own: 500"), "the names that the previous release reads"
     result = await harness.run(harness.turn_activities.take_turn, turn_input, attempt=4, carried=carried)
     assert await calls_by_model(harness) == {"spare": 1}
     assert (result.fallback_index, result.error, result.usage.model_calls) == (1, "own: 500", 4)

@@ -79,7 +79,7 @@ async def test_pooler_prevents_leases(stack: Stack, workflow_harness: WorkflowHa
     ):
 
         async def lease_count_after_claim() -> int:
-            await monitor.claim(b"alive")
+            await monitor.add_lease(b"alive")
             return await lease_count(pooled)
 
         # At first the pooler may give the lock and each look at it the same connection, by chance.
