@@ -7,7 +7,7 @@ from tertulia.client.manifest import AgentSpec, GroupSpec, Manifest
 from tertulia.core.agents import Agent, ModelSettings
 from tertulia.core.group import GroupSettings
 from tertulia.core.ids import AgentId
-from tertulia.core.prompt import GroupContext
+from tertulia.core.prompt import GroupContext, MemberProfile
 from tertulia.devstack.offline_model import TERSE_MODEL
 
 CONTEXT_MESSAGES = 20
@@ -39,7 +39,7 @@ GROUP_NAMES: dict[ManagerType, str] = {"round_robin": "The bench", "dynamic": "T
 GROUP_CONTEXT = GroupContext(
     group_name=GROUP_NAMES["round_robin"],
     description=_DESCRIPTION,
-    members=tuple((member.name, member.description) for member in MEMBERS),
+    members=tuple(MemberProfile(name=member.name, description=member.description) for member in MEMBERS),
 )
 
 

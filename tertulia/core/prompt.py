@@ -1,7 +1,7 @@
-"""What a model is told: the persona, who is here, the rules, then the conversation as this member sees it.
+"""Prompts: the persona, the members, the rules, then the transcript as the agent sees it.
 
-Law: the front of a prompt does not change from one call of an agent to its next while its persona, the roster and the
-window's beginning stay; only the end grows.
+Invariant: while persona, roster and start of the context window stay the same, an agent's next prompt differs from its
+last one only at the end, so that providers can cache the front.
 """
 
 import re
@@ -16,7 +16,7 @@ from tertulia.core.text import PASS_ANSWER
 
 
 class ChatMessage(TypedDict):
-    """One message of a chat completion request."""
+    """Message of a chat completion request."""
 
     role: Literal["system", "user", "assistant"]
     content: str
@@ -24,21 +24,30 @@ class ChatMessage(TypedDict):
 
 
 class TranscriptMessage(Record):
-    """One message of the transcript, as a prompt needs it."""
+    """Message of the transcript, with the fields that prompts use."""
 
     sender_id: str | None
-    """The agent that spoke; None for someone outside."""
+    """Id of the agent that spoke; None for a posted message."""
     sender: str
     text: str
 
 
+class MemberProfile(Record):
+    """A member as prompts describe it."""
+
+    name: str
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    """Tags of the agent; only the manager's prompt lists them."""
+
+
 class GroupContext(Record):
-    """Who sits at the table: what every member is told about the others and the group."""
+    """The group as prompts describe it."""
 
     group_name: str
     description: str
-    members: tuple[tuple[str, str], ...]
-    """Name and description of each member, in order."""
+    members: tuple[MemberProfile, ...]
+    """Present members in roster order."""
     shared_memory: tuple[MemoryBlock, ...] = ()
 
 
@@ -53,7 +62,15 @@ def build_member_prompt(
     *,
     conclude: str = "",
 ) -> list[ChatMessage]:
-    """The messages of the request that lets `agent` take its turn; with `conclude`, the last one, to sum up."""
+    """Build the request messages for a turn of `agent`.
+
+    Args:
+        agent: the speaker.
+        group_context: the group and its members.
+        transcript: the messages in the context window, oldest first.
+        termination_tokens: texts that end the round; the rules mention them.
+        conclude: reason of a concluding turn; the last message then asks for a summary. Empty = an ordinary turn.
+    """
     rules = [
         "Speak as yourself, in your own words, and only for yourself. Do not begin with your own name.",
         "The others' words are given to you with their name and a colon before them.",
@@ -70,16 +87,27 @@ def build_member_prompt(
     if conclude:
         question += f" It is the last one ({conclude}): sum up what was found, in your own words. Nobody answers."
     turn = ChatMessage(role="user", content=question)
-    return [ChatMessage(role="system", content=system), *(_to_chat_message(one, agent.id) for one in transcript), turn]
+    return [
+        ChatMessage(role="system", content=system),
+        *(_to_chat_message(message, agent.id) for message in transcript),
+        turn,
+    ]
 
 
 def build_manager_prompt(
     agent: Agent, group_context: GroupContext, transcript: Sequence[TranscriptMessage], candidates: Sequence[str]
 ) -> list[ChatMessage]:
-    """The messages of the request that lets the managing `agent` choose among `candidates`, given by name."""
+    """Build the request messages with which the managing `agent` chooses a speaker.
+
+    Args:
+        agent: the manager.
+        group_context: the group and its members, with the descriptions and tags that the choice is based on.
+        transcript: the messages in the context window, oldest first.
+        candidates: names of the members that can be chosen.
+    """
     system = _join_sections(
         agent.instructions or f"You are {agent.name}.",
-        _group_section(agent.name, group_context),
+        _group_section(agent.name, group_context, with_tags=True),
         *_memory_sections((*group_context.shared_memory, *agent.memory)),
         "You lead this conversation and do not speak in it. When you are asked, choose who speaks next, by whom the "
         "conversation needs now, with a short reason; or finish, when everything the group was asked for is done.",
@@ -87,20 +115,24 @@ def build_manager_prompt(
     question = f"Who speaks next? You can choose: {', '.join(candidates)}."
     return [
         ChatMessage(role="system", content=system),
-        *(_to_chat_message(one, None) for one in transcript),
+        *(_to_chat_message(message, None) for message in transcript),
         ChatMessage(role="user", content=question),
     ]
 
 
-def _group_section(name: str, group_context: GroupContext) -> str:
+def _group_section(name: str, group_context: GroupContext, *, with_tags: bool = False) -> str:
     lines = [f"You are {name} in the group {group_context.group_name!r}."]
     if group_context.description:
         lines.append(group_context.description)
     lines.append("Here now:")
-    lines += [
-        f"- {member}: {description}" if description else f"- {member}" for member, description in group_context.members
-    ]
+    lines += [_member_line(member, with_tags=with_tags) for member in group_context.members]
     return "\n".join(lines)
+
+
+def _member_line(member: MemberProfile, *, with_tags: bool) -> str:
+    tags = f"tags: {', '.join(member.tags)}" if with_tags and member.tags else ""
+    about = "; ".join(part for part in (member.description, tags) if part)
+    return f"- {member.name}: {about}" if about else f"- {member.name}"
 
 
 def _memory_sections(blocks: Sequence[MemoryBlock]) -> list[str]:

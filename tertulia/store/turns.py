@@ -44,7 +44,12 @@ class OutOfStep(Exception):
 _present_members = (
     select(
         func.json_agg(
-            aggregate_order_by(func.json_build_array(members.c.name, agents.c.description), members.c.position)
+            aggregate_order_by(
+                func.json_build_object(
+                    "name", members.c.name, "description", agents.c.description, "tags", agents.c.tags
+                ),
+                members.c.position,
+            )
         )
     )
     .select_from(members.join(agents, agents.c.id == members.c.agent_id))
@@ -84,7 +89,7 @@ async def read_turn_context(
     group_context = GroupContext(
         group_name=row.group_name,
         description=row.group_description,
-        members=tuple((name, description) for name, description in row.present or ()),
+        members=row.present or (),
         shared_memory=row.shared_memory,
     )
     return TurnContext(

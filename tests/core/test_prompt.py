@@ -6,7 +6,14 @@ from tertulia.core.agents import Agent
 from tertulia.core.blocks import MemoryBlock
 from tertulia.core.context_window import compute_window
 from tertulia.core.ids import AgentId
-from tertulia.core.prompt import ChatMessage, GroupContext, TranscriptMessage, build_manager_prompt, build_member_prompt
+from tertulia.core.prompt import (
+    ChatMessage,
+    GroupContext,
+    MemberProfile,
+    TranscriptMessage,
+    build_manager_prompt,
+    build_member_prompt,
+)
 
 VELMA = Agent(
     id=AgentId("a1"),
@@ -17,7 +24,11 @@ VELMA = Agent(
 GROUP_CONTEXT = GroupContext(
     group_name="Mystery",
     description="We look into odd things.",
-    members=(("Velma", "solves riddles"), ("Fred Jones", "")),
+    members=(
+        MemberProfile(name="Velma", description="solves riddles", tags=("clever", "short-sighted")),
+        MemberProfile(name="Fred Jones"),
+        MemberProfile(name="Daphne", tags=("brave",)),
+    ),
     shared_memory=(MemoryBlock(label="Case", value="the old mill"),),
 )
 
@@ -63,8 +74,9 @@ def test_system_message_parts_in_order() -> None:
         "You solve riddles.",
         "You are Velma in the group 'Mystery'.",
         "We look into odd things.",
-        "- Velma: solves riddles",
+        "- Velma: solves riddles\n",
         "- Fred Jones\n",
+        "- Daphne\n",
         "Case:\nthe old mill",
         "Own notes:\nlost my glasses",
         "single word PASS",
@@ -96,6 +108,12 @@ def test_manager_prompt_lists_candidates() -> None:
     assert asked[2]["content"] == "Velma: I see a footprint."
     assert asked[-1]["content"] == "Who speaks next? You can choose: Velma, Fred Jones."
     assert "do not speak in it" in asked[0]["content"]
+
+
+def test_manager_prompt_lists_descriptions_and_tags() -> None:
+    system = build_manager_prompt(VELMA, GROUP_CONTEXT, TRANSCRIPT, ["Velma"])[0]["content"]
+    lines = ["- Velma: solves riddles; tags: clever, short-sighted", "- Fred Jones", "- Daphne: tags: brave"]
+    assert "Here now:\n" + "\n".join(lines) + "\n" in system
 
 
 def common_prefix(one: str, other: str) -> str:

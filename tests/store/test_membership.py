@@ -78,7 +78,7 @@ async def test_members_are_in_roster_order(harness: StoreHarness) -> None:
     ]
     context = await read_turn_context(harness.database, harness.conversation_id, harness.agents[2].id)
     assert context is not None
-    assert [name[:7] for name, _ in context.group_context.members] == ["Agent 2", "Agent 4", "Agent 1"]
+    assert [member.name[:7] for member in context.group_context.members] == ["Agent 2", "Agent 4", "Agent 1"]
 
 
 async def test_every_member_can_be_removed(harness: StoreHarness) -> None:

@@ -4,10 +4,11 @@ import asyncio
 
 import pytest
 
+from tertulia.core.agents import AgentPatch
 from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, ConversationId
 from tertulia.core.phases import PhaseChange
 from tertulia.core.usage import Usage
-from tertulia.store.agents import save_agent
+from tertulia.store.agents import change_agent, save_agent
 from tertulia.store.conversations import close_conversation, find_conversation
 from tertulia.store.turns import OutOfStep, charge_turn, find_turn, read_turn_context, read_turns
 from tests.store.harness import StoreHarness, post, unique_id
@@ -100,7 +101,8 @@ async def test_turn_context_has_speaker_data(harness: StoreHarness) -> None:
     context = await read_turn_context(harness.database, harness.conversation_id, harness.agents[1].id)
     assert context is not None
     assert context.agent == harness.agents[1]
-    assert context.group_context.members == tuple((agent.name, agent.description) for agent in harness.agents[:3])
+    members = [(member.name, member.description, member.tags) for member in context.group_context.members]
+    assert members == [(agent.name, agent.description, ()) for agent in harness.agents[:3]]
     assert (context.group_context.group_name, context.group_context.description) == (harness.group.name, "talks")
     assert (context.last_seq, context.last_turn, context.chars, context.visible_from) == (2, 1, 7, 0)
 
@@ -110,6 +112,13 @@ async def test_turn_context_for_manager_is_complete(harness: StoreHarness) -> No
     assert context is not None
     assert (context.agent, context.visible_from) == (harness.agents[4], 0)
     assert len(context.group_context.members) == 3
+
+
+async def test_turn_context_has_tags_of_members(harness: StoreHarness) -> None:
+    await change_agent(harness.database, DEFAULT_ORGANISATION, harness.agents[1].id, AgentPatch(tags=("wise", "old")))
+    context = await read_turn_context(harness.database, harness.conversation_id, harness.agents[4].id)
+    assert context is not None
+    assert [member.tags for member in context.group_context.members] == [(), ("old", "wise"), ()]
 
 
 async def test_turn_context_reads_agent_each_turn(harness: StoreHarness) -> None:

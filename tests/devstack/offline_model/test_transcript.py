@@ -49,6 +49,10 @@ def test_system_prompt_roles_of_others() -> None:
     assert system_prompt.roster["Tomas"] == "a cook"
     voice = find_voice(system_prompt.persona)
     assert voice is not None and voice.name == "economist"
+    tagged = parse_system_prompt(
+        "You are Host.\nHere now:\n- Tomas: a cook; tags: fish, soup\n- Rosa: tags: law\n- Velma"
+    )
+    assert tagged.roster == {"Tomas": "a cook; tags: fish, soup", "Rosa": "tags: law", "Velma": ""}
     quiet = parse_system_prompt("You are Velma, who says little.\nHere now:\n- Tomas: a cook\n- Velma")
     assert find_voice(quiet.persona) is None
 
