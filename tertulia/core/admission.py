@@ -1,7 +1,7 @@
-"""Where commands come in: each is checked, and either refused with nothing changed or taken in with a receipt.
+"""Admission of commands: check each one, then refuse it with nothing changed or queue it and return a receipt.
 
-Law: what the door has accepted cannot fail later. A change of members is checked against the roster as it will be once
-all changes accepted before it are applied.
+Invariant: an admitted command cannot fail later. A roster change is checked against the roster that all changes
+admitted before it lead to.
 """
 
 from collections.abc import Iterable, Sequence
@@ -34,7 +34,7 @@ from tertulia.core.group import GroupSettings, ManagerConfig
 from tertulia.core.health import HEALTHY
 from tertulia.core.ids import CommandId
 from tertulia.core.pending_changes import AUTOMATIC_ID_PREFIX, expected_roster
-from tertulia.core.roster import Member, MemberRef
+from tertulia.core.roster import Member, MemberRef, Roster
 from tertulia.core.roster_changes import (
     AnyRosterChange,
     ManagerHealthChanged,
@@ -65,10 +65,11 @@ _IMMUTABLE_FIELDS = {"manager_type", "manager_agent_id", "fallback_manager_ids"}
 _DETAIL_CHARS = 200
 
 AdmittedCommand = tuple[ConversationState, Receipt]
+"""The state with the command queued, and the command's receipt."""
 
 
 def newcomer_of(command: AnyCommand) -> str | None:
-    """The agent, by id or name, whom the command brings in and whom only the database knows."""
+    """Return the id or name of the agent that the command adds; it must be looked up in the database first."""
     match command:
         case AddMember(agent=id_or_name) | ReplaceMember(replacement=id_or_name):
             return id_or_name
@@ -84,40 +85,42 @@ def admit(
     *,
     joining: MemberRef | None = None,
 ) -> AdmittedCommand:
-    """Take `command` in.
+    """Check `command` and queue it for the next turn boundary.
 
     Args:
-        state: the conversation now.
+        state: the current state.
         name: the command's name, as in `COMMANDS`.
-        command: what is asked.
-        command_id: the command's own id, or the one its carrier gave it.
-        joining: the agent that `newcomer_of` named, found in the database.
+        command: the parsed command.
+        command_id: the command's own id, else the id of the update or signal.
+        joining: the agent that `newcomer_of` names, as found in the database.
 
     Returns:
-        The state with the command taken in, and the receipt. A repeated id changes nothing and gets its first receipt.
+        The new state and the receipt. A repeated id changes nothing and returns its first receipt.
 
     Raises:
-        CommandRefused: it cannot be taken; the message says why.
+        CommandRefused: the command is impossible; the message gives the reason.
+        PendingLimitExceeded: too much waits already.
         ConversationClosed: the conversation is closing or closed.
     """
     if first := state.receipts.get(command_id):
         return state, first
     if command_id.startswith(AUTOMATIC_ID_PREFIX):
-        raise CommandRefused(f"command_id: ids that begin with {AUTOMATIC_ID_PREFIX!r} are the conversation's own")
+        raise CommandRefused(f"command_id: the prefix {AUTOMATIC_ID_PREFIX!r} is reserved for automatic changes")
     if state.stop or state.phase in ("terminating", "closed"):
-        raise ConversationClosed(f"conversation {state.conversation_id!r} is closed; it takes no {name}")
+        raise ConversationClosed(f"conversation {state.conversation_id!r} is closed: {name} is not possible")
     if state.phase in ("initializing", "loading") and isinstance(command, RosterCommand | UpdateSettings):
-        raise CommandRefused("the conversation is still loading its group; send the command again")
-    taken, detail, epoch = _admit_command(state, command, command_id, joining)
+        raise CommandRefused("the conversation is still loading its group; try again in a moment")
+    admitted, detail, epoch = _admit_command(state, command, command_id, joining)
     receipt = Receipt(command_id=command_id, command=name, detail=truncate(detail, _DETAIL_CHARS), epoch=epoch)
-    return taken.model_copy(update={"receipts": _remember_receipt(taken, receipt)}), receipt
+    return admitted.model_copy(update={"receipts": _remember_receipt(admitted, receipt)}), receipt
 
 
 def _remember_receipt(state: ConversationState, receipt: Receipt) -> dict[CommandId, Receipt]:
-    """The receipts with one more. What still waits is not forgotten, or the same id could be taken in twice."""
+    """Return the receipts with `receipt` added and the oldest ones beyond the limit removed."""
     receipts = {**state.receipts, receipt.command_id: receipt}
     waiting = {post.message_id for post in state.pending_posts}
     waiting |= {change.command_id for change in state.pending_changes}
+    # A receipt is kept while its command waits; otherwise the same id could be admitted twice.
     done = (command_id for command_id in state.receipts if command_id not in waiting)
     for oldest in list(islice(done, max(len(receipts) - REMEMBERED_COMMANDS, 0))):
         del receipts[oldest]
@@ -125,7 +128,7 @@ def _remember_receipt(state: ConversationState, receipt: Receipt) -> dict[Comman
 
 
 def record_rejection(state: ConversationState, name: str, command_id: str | None, reason: str) -> ConversationState:
-    """Remember that a signal was refused: it has no caller to answer."""
+    """Record that a signal was refused; `status` shows it, because a signal has no caller to answer."""
     shown_id = None if command_id is None else truncate(command_id, _DETAIL_CHARS)
     rejection = Rejection(command=name, command_id=shown_id, reason=truncate(reason))
     return state.model_copy(update={"rejected": (*state.rejected, rejection)[-RECENT_REJECTIONS:]})
@@ -138,7 +141,7 @@ def _admit_command(
         case PostMessage():
             return _admit_post(state, command, command_id)
         case UpdateSettings():
-            return _update_settings(state, command), "the new settings hold from the next turn boundary on", None
+            return _update_settings(state, command), "the new settings apply from the next turn boundary", None
         case Pause(reason=reason):
             if state.paused_because is not None:
                 raise CommandRefused("the conversation is already paused")
@@ -146,10 +149,10 @@ def _admit_command(
         case Resume():
             if state.paused_because is None and state.outage:
                 outage = state.outage.model_copy(update={"next_probe_at": state.outage.since, "probe_requested": True})
-                return state.model_copy(update={"outage": outage}), "tries a member at once", None
+                return state.model_copy(update={"outage": outage}), "a member is tried at once", None
             if state.paused_because is None:
                 raise CommandRefused("the conversation is not paused")
-            return state.model_copy(update={"paused_because": None}), "goes on", None
+            return state.model_copy(update={"paused_because": None}), "continues", None
         case Stop(reason=reason):
             stop = StopRequest(reason="operator_stop", explanation=reason or "an operator stopped the conversation")
             return state.model_copy(update={"stop": stop}), "closes at the next turn boundary", None
@@ -162,14 +165,14 @@ def _admit_post(
 ) -> tuple[ConversationState, str, int | None]:
     limit = state.settings.max_message_chars
     if not post.text.strip():
-        raise CommandRefused("text: a message has at least one visible character")
+        raise CommandRefused("text: a message needs at least one visible character")
     if len(post.text) > limit:
-        raise CommandRefused(f"text: {len(post.text)} characters, but max_message_chars is {limit}")
+        raise CommandRefused(f"text: {len(post.text)} characters; max_message_chars is {limit}")
     if expected_roster(state).find(post.sender):
-        raise CommandRefused(f"sender: {post.sender!r} is a member; a message from outside bears another name")
+        raise CommandRefused(f"sender: {post.sender!r} is a member's name; use another one")
     if len(state.pending_posts) >= state.settings.max_pending_messages:
         raise CommandRefused(
-            f"{len(state.pending_posts)} messages wait already (max_pending_messages); try again later"
+            f"{len(state.pending_posts)} messages wait already; max_pending_messages allows no more, try again later"
         )
     waiting = Post(message_id=command_id, sender=post.sender, text=post.text)
     _check_pending_size(state, waiting)
@@ -178,12 +181,12 @@ def _admit_post(
 
 
 def _check_pending_size(state: ConversationState, more: Record) -> None:
-    """Measured as JSON, for that is how the state travels: a control character takes six bytes there."""
+    # Measured as JSON, the form in which the state travels: a control character takes six bytes there.
     size = len(more.model_dump_json().encode())
     waiting = len(_PENDING_ADAPTER.dump_json((state.pending_posts, state.pending_changes)))
     if size + waiting > MAX_PENDING_BYTES:
         raise PendingLimitExceeded(
-            f"{size} bytes, and {waiting} bytes of messages and changes wait already, but {MAX_PENDING_BYTES} may; "
+            f"{size} bytes do not fit: {waiting} of {MAX_PENDING_BYTES} bytes for waiting messages and changes are used; "
             "send less or try again later"
         )
 
@@ -193,9 +196,9 @@ def _update_settings(state: ConversationState, command: UpdateSettings) -> Conve
     rules, settings = state.manager_config, state.settings
     known = (type(rules).model_fields.keys() | GroupSettings.model_fields.keys()) - _IMMUTABLE_FIELDS
     if not changes:
-        raise CommandRefused(f"no setting is named; there are {_join_names(known)}")
+        raise CommandRefused(f"no setting is given; available: {_join_names(known)}")
     if unknown := [name for name in changes if name not in known]:
-        raise CommandRefused(f"{_join_names(unknown)}: no such setting; there are {_join_names(known)}")
+        raise CommandRefused(f"{_join_names(unknown)}: no such setting; available: {_join_names(known)}")
     of_rules = {name: value for name, value in changes.items() if name in type(rules).model_fields}
     of_settings = {name: value for name, value in changes.items() if name in GroupSettings.model_fields}
     try:
@@ -217,15 +220,23 @@ def _admit_roster_change(
     state: ConversationState, command: RosterCommand, command_id: CommandId, joining: MemberRef | None
 ) -> tuple[ConversationState, str, int | None]:
     if len(state.pending_changes) >= MAX_PENDING_CHANGES:
-        raise PendingLimitExceeded(f"{MAX_PENDING_CHANGES} changes of members wait already; try again later")
+        raise PendingLimitExceeded(f"{MAX_PENDING_CHANGES} roster changes wait already; try again later")
     if joining and joining.agent_id in getattr(state.manager_config, "manager_ids", ()):
-        raise CommandRefused(f"{joining.name!r} manages this conversation and cannot take part in it")
+        raise CommandRefused(f"{joining.name!r} manages this conversation and cannot be a member")
     change = _resolve_change(state, command, command_id, joining)
-    roster = apply_roster_change(expected_roster(state), change, state.floor.turn)
+    before = expected_roster(state)
+    roster = apply_roster_change(before, change, state.floor.turn)
     _check_pending_size(state, change)
-    taken = state.model_copy(update={"pending_changes": (*state.pending_changes, change)})
+    admitted = state.model_copy(update={"pending_changes": (*state.pending_changes, change)})
     names = ", ".join(member.name for member in roster.members) or "nobody"
-    return taken, f"at the next turn boundary: {names}", roster.epoch
+    detail = f"at the next turn boundary: {names}"
+    if _has_active_member(before) and not _has_active_member(roster):
+        detail = f"warning: no active member remains, so nobody can speak; {detail}"
+    return admitted, detail, roster.epoch
+
+
+def _has_active_member(roster: Roster) -> bool:
+    return any(member.state == "active" for member in roster.members)
 
 
 def _resolve_change(

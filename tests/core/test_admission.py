@@ -14,7 +14,7 @@ from tertulia.core.admission import admit, newcomer_of, record_rejection
 from tertulia.core.base import format_validation_error
 from tertulia.core.commands import COMMANDS, PostMessage
 from tertulia.core.errors import CommandRefused, ConversationClosed
-from tertulia.core.group import MAX_MEMBERS, DynamicConfig, GroupSettings, RoundRobinConfig
+from tertulia.core.group import MAX_MEMBERS, DynamicConfig, GroupSettings, RoundRobinConfig, Standby
 from tertulia.core.ids import AgentId, CommandId
 from tertulia.core.pending_changes import expected_roster, in_flight_policy
 from tertulia.core.roster import MemberRef
@@ -132,17 +132,17 @@ def test_posts_before_loading_are_accepted() -> None:
         ("update_settings", {"budgets": [{}]}, "a budget must limit at least one of tokens"),
         ("update_settings", {"on_failure": ["pray"]}, "on_failure.0: "),
         ("resume", {}, "is not paused"),
-        ("update_settings", {}, "no setting is named; there are allow"),
+        ("update_settings", {}, "no setting is given; available: allow"),
         ("update_settings", {"manager_type": "round_robin"}, "manager_type: no such setting"),
         ("update_settings", {"manager_agent_id": "a1"}, "manager_agent_id: no such setting"),
-        ("update_settings", {"max_turn": 3}, "max_turn: no such setting; there are"),
+        ("update_settings", {"max_turn": 3}, "max_turn: no such setting; available:"),
         ("update_settings", {"max_turns": 0}, "max_turns: Input should be greater than 0"),
         ("update_settings", {"max_turns": "many", "intake": "queue"}, "max_turns: Input should be a valid integer"),
         ("update_settings", {"preview_chars": -1}, "preview_chars: "),
         ("update_settings", {"intake": "shout"}, "intake: "),
         ("update_settings", {"termination": {"type": "time_budget", "seconds": "inf"}}, "finite"),
         ("post_message", {"text": "hi", "sender": "agent1"}, "sender: 'agent1' is a member"),
-        ("post_message", {"text": "x" * 101}, "text: 101 characters, but max_message_chars is 100"),
+        ("post_message", {"text": "x" * 101}, "text: 101 characters; max_message_chars is 100"),
     ],
 )
 def test_impossible_command_is_refused(name: str, fields: dict[str, object], says: str) -> None:
@@ -262,7 +262,7 @@ def test_pending_changes_are_limited() -> None:
     simulator = CoreSimulator.loaded()
     for number in range(MAX_PENDING_CHANGES):
         simulator.command("unmute_member" if number % 2 else "mute_member", f"c{number}", agent="a0")
-    assert f"{MAX_PENDING_CHANGES} changes" in refusal_reason(simulator, "mute_member", agent="a0")
+    assert f"{MAX_PENDING_CHANGES} roster changes" in refusal_reason(simulator, "mute_member", agent="a0")
     simulator.run()
     simulator.command("mute_member", "later", agent="a0")
 
@@ -301,7 +301,7 @@ def test_post_text_is_kept_verbatim(text: str) -> None:
 def test_reserved_command_ids_are_refused(name: str) -> None:
     simulator = CoreSimulator.loaded()
     fields = {"mute_member": {"agent": "a0"}, "post_message": {"text": "x"}}.get(name, {})
-    with pytest.raises(CommandRefused, match="command_id: ids that begin with 'auto:'"):
+    with pytest.raises(CommandRefused, match="command_id: the prefix 'auto:' is reserved"):
         simulator.command(name, "auto:2", **fields)
 
 
@@ -393,3 +393,12 @@ def test_only_current_turn_is_revoked(
     simulator.half_step()
     assert simulator.turns[0].outcome == {"discard": "discarded", "cancel": "cancelled"}.get(expected or "", "spoke")
     assert in_flight_policy(simulator.state) is None
+
+
+@pytest.mark.parametrize("command", ["remove_member", "mute_member"])
+def test_receipt_warns_without_active_member(command: str) -> None:
+    simulator = CoreSimulator.loaded(members=(ref(0), ref(1), ref(2)), standby=(Standby(agent_id=ref(2).agent_id),))
+    assert "warning" not in simulator.command(command, "first", agent="a0").detail
+    last = simulator.command(command, "second", agent="a1").detail
+    assert last.startswith("warning: no active member remains, so nobody can speak; at the next turn boundary: ")
+    assert "warning" not in simulator.command("remove_member", "third", agent="a2").detail, "it was warned of before"

@@ -88,6 +88,6 @@ async def test_pending_messages_are_bounded(harness: WorkflowHarness) -> None:
     await harness.wait_until(conversation, lambda status: status.speaking is not None)
     for number in range(3):
         await harness.client.conversations.handle(conversation).post(f"Message {number}.")
-    with pytest.raises(CommandRefused, match=r"3 messages wait already \(max_pending_messages\); try again later"):
+    with pytest.raises(CommandRefused, match=r"3 messages wait already; max_pending_messages allows no more, try again later"):
         await harness.client.conversations.handle(conversation).post("One too many.")
     await harness.model.reset()

@@ -167,7 +167,7 @@ async def test_deleted_agent_leaves_with_full_queue(harness: WorkflowHarness) ->
     for number in range(MAX_PENDING_CHANGES):
         command = "unmute_member" if number % 2 else "mute_member"
         await harness.client.scope.workflow_handle(talk).signal(command, {"agent": group.agent_ids[0]})
-    with pytest.raises(CommandRefused, match=f"{MAX_PENDING_CHANGES} changes of members wait already"):
+    with pytest.raises(CommandRefused, match=f"{MAX_PENDING_CHANGES} roster changes wait already"):
         await harness.client.conversations.handle(talk).members.mute(group.agent_ids[0])
     await delete_agent_everywhere(harness.client.scope, guest)
     await harness.model.set_behaviour(delay_ms=0)

@@ -83,7 +83,7 @@ async def test_repeated_command_id_counts_once(harness: WorkflowHarness) -> None
         ("add_member", {"agent": "Ana", "catch_up": "some"}, "catch_up"),
         ("update_settings", {"colour": "red"}, "colour: no such setting"),
         ("update_settings", {"max_turns": 0}, "max_turns"),
-        ("update_settings", {}, "no setting is named"),
+        ("update_settings", {}, "no setting is given"),
         ("post_message", {"text": " "}, "at least 1"),
         ("post_message", {"text": "x", "sender": "Ana"}, "is a member"),
         ("resume", {}, "is not paused"),

@@ -137,7 +137,7 @@ def test_watch_shows_all_and_ends_when_closed(tertulia: CommandLine) -> None:
     tertulia("say", "bread", "And butter?", "--follow")
     assert "hold from" in tertulia("settings", "bread", "max_turns=2", "intake=queue").stdout
     assert "pauses" in tertulia("pause", "bread", "--reason", "rest").stdout
-    assert "goes on" in tertulia("resume", "bread").stdout
+    assert "continues" in tertulia("resume", "bread").stdout
     tertulia("stop", "bread")
     output, errors = watching.communicate(timeout=30)
     assert (watching.returncode, errors) == (0, "")

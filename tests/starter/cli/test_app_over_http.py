@@ -158,7 +158,7 @@ def test_member_and_setting_commands_over_http(http_cli: HttpCommandLine, sample
     assert {one["name"]: one["state"] for one in members["members"]}[ana] == "removed"
     assert [one["kind"] for one in members["changes"]][:2] == ["add", "reorder"]
     assert "pauses" in http_cli("pause", talk, "--reason", "rest").stdout
-    assert "goes on" in http_cli("resume", talk).stdout
+    assert "continues" in http_cli("resume", talk).stdout
     for command in (["members", "add", talk, "Nobody at all"], ["settings", talk, "bogus=1"], ["status", "nowhere"]):
         assert http_cli.error_line(*command).split(";")[0] == http_cli.tertulia.error_line(*command).split(";")[0]
 
