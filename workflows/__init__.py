@@ -1,4 +1,4 @@
-"""The workflows: deterministic, they execute the decisions of `tertulia.core`."""
+"""The workflows. They are deterministic and execute the decisions of `tertulia.core`."""
 
 if not __name__.startswith("tertulia."):
     raise ImportError(f"import tertulia.{__name__}, not {__name__}: a second name would load the module twice")

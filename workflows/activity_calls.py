@@ -1,4 +1,4 @@
-"""How activities are called: on which queue, with which limits, and with a line for those who read the Temporal UI."""
+"""Start activities with their task queue, timeouts, retry policy and a summary for the Temporal UI."""
 
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -17,17 +17,27 @@ _Result = TypeVar("_Result")
 
 _DATABASE_TIMEOUT = timedelta(seconds=30)
 _HEARTBEAT_TIMEOUT = timedelta(seconds=2)
-"""Short, for a false alarm costs no model call: what is written twice is written once."""
+"""Short: database activities are idempotent and cheap, so a false alarm costs nothing."""
 _DATABASE_RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=200), backoff_coefficient=2, maximum_interval=timedelta(seconds=10)
 )
 _MODEL_RETRY_MAX_INTERVAL = timedelta(seconds=60)
 _ACTIVITY_GRACE = timedelta(seconds=30)
-"""What an activity has beyond its model calls, to read and to commit."""
+"""Time of a model activity for reading and committing, beyond its model calls."""
 
 
 async def call_database(name: ActivityName, argument: Any, result: type[_Result], line: str) -> _Result:
-    """The result of an activity that reads or writes, on the workflow's own queue."""
+    """Execute a database activity on the workflow's task queue.
+
+    Args:
+        name: the activity.
+        argument: its input.
+        result: the type of its result.
+        line: summary for the Temporal UI; not part of the command, so it may change between releases.
+
+    Raises:
+        ActivityError: the activity failed with a non-retryable error. Other errors are retried without limit.
+    """
     value: _Result = await workflow.execute_activity(
         name,
         argument,
@@ -43,7 +53,16 @@ async def call_database(name: ActivityName, argument: Any, result: type[_Result]
 def call_model(
     state: ConversationState, name: ActivityName, argument: Any, result: type[_Result], line: str, calls: int = 1
 ) -> workflow.ActivityHandle[_Result]:
-    """A running activity that asks a model up to `calls` times, on the queue that all groups share."""
+    """Start an activity that calls a model up to `calls` times, on the task queue that all groups share.
+
+    Args:
+        state: names the timeouts; its group is the fairness key, so that one group cannot delay the others.
+        name: the activity.
+        argument: its input.
+        result: the type of its result.
+        line: summary for the Temporal UI.
+        calls: model calls within one attempt; the attempt's timeout is that of a turn times `calls`.
+    """
     settings = state.settings
     handle: workflow.ActivityHandle[_Result] = workflow.start_activity(
         name,
@@ -57,6 +76,7 @@ def call_model(
             backoff_coefficient=2,
             maximum_interval=_MODEL_RETRY_MAX_INTERVAL,
         ),
+        # The next decision needs the committed turn: a cancelled attempt may just have committed it.
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         priority=Priority(fairness_key=state.group_id),
         summary=summary(line),
@@ -65,10 +85,10 @@ def call_model(
 
 
 def describe_cause(error: ActivityError) -> str:
-    """Why an activity failed, for a reader."""
+    """Return the reason of an activity's failure, for people."""
     cause = error.cause
     if isinstance(cause, ApplicationError):
         return cause.message
     if isinstance(cause, TimeoutError):
-        return f"no sign of life in time ({cause.type.name if cause.type is not None else 'timeout'})"
+        return f"the worker did not report in time ({cause.type.name if cause.type is not None else 'timeout'})"
     return str(cause or error)

@@ -1,4 +1,4 @@
-"""How each decision but a turn is carried out: by which activity, and the event that it leads to."""
+"""Execute each decision except a turn: call its activity and return the resulting event."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -45,19 +45,23 @@ with workflow.unsafe.imports_passed_through():
     from tertulia.workflows.activity_calls import call_database, call_model, describe_cause
 
 
-async def carry_out(state: ConversationState, decision: Decision) -> AnyEvent:
-    """Do what was decided in `state`, and say what has happened."""
+async def execute(state: ConversationState, decision: Decision) -> AnyEvent:
+    """Execute a decision that was made in `state`, and return the event that it leads to.
+
+    Raises:
+        ActivityError: the decision's activity failed with a non-retryable error, or was cancelled.
+    """
     return await _EXECUTORS[type(decision)](state, decision)
 
 
-async def find_newcomer(organisation_id: OrganisationId, who: str) -> MemberRef:
-    """The agent of that id or unique name.
+async def find_newcomer(organisation_id: OrganisationId, agent: str) -> MemberRef:
+    """Find the agent with this id or unique name.
 
     Raises:
-        ActivityError: there is none, as a `NotFound` application error.
+        ActivityError: no such agent; its cause is a `NotFound` application error.
     """
-    argument = activity_contracts.FindNewcomerInput(agent=who, organisation_id=organisation_id)
-    return await call_database(ActivityName.FIND_NEWCOMER, argument, MemberRef, f"who is {who}?")
+    argument = activity_contracts.FindNewcomerInput(agent=agent, organisation_id=organisation_id)
+    return await call_database(ActivityName.FIND_NEWCOMER, argument, MemberRef, f"find agent {agent}")
 
 
 async def _load(state: ConversationState, decision: LoadConversation) -> ConversationLoaded:
@@ -76,7 +80,7 @@ async def _load(state: ConversationState, decision: LoadConversation) -> Convers
 
 async def _load_group(state: ConversationState, decision: LoadGroup) -> GroupLoaded | GroupDeleted:
     argument = activity_contracts.LoadGroupInput(group_id=state.group_id, organisation_id=state.organisation_id)
-    line = f"the group has changed: revision {state.notified_revision}"
+    line = f"load revision {state.notified_revision} of the group"
     group = (await call_database(ActivityName.LOAD_GROUP, argument, activity_contracts.LoadGroupResult, line)).group
     if group is None:
         return GroupDeleted(at=workflow.now())
@@ -111,6 +115,7 @@ async def _record_posts(state: ConversationState, decision: RecordPosts) -> Post
     )
     senders = ", ".join(dict.fromkeys(post.sender for post in decision.posts))
     line = f"{senders}: {decision.posts[0].text}" if len(decision.posts) == 1 else f"messages from {senders}"
+    # With previews off, no text of a message may enter the history, not even in a summary.
     if not state.settings.preview_chars:
         line = f"messages from {senders}"
     recorded = await call_database(ActivityName.RECORD_POSTS, argument, activity_contracts.RecordPostsResult, line)
@@ -143,7 +148,7 @@ async def _ask_manager(
         model_override=settings.model,
     )
     name, calls = ActivityName.CHOOSE_SPEAKER, rules.max_selection_attempts
-    line = f"turn {decision.turn} · who speaks? · {decision.manager.name}"
+    line = f"turn {decision.turn} · {decision.manager.name} chooses the speaker"
     try:
         choice = await call_model(state, name, argument, activity_contracts.ChooseSpeakerResult, line, calls)
     except ActivityError as error:
@@ -198,7 +203,7 @@ async def _close_round(state: ConversationState, decision: CloseRound) -> RoundC
         started_at=current.started_at,
         change=next_phase_change(state, "ready", decision.reason, decision.explanation, round=current.number),
     )
-    line = f"round {current.number} ends: {decision.reason}"
+    line = f"end round {current.number}: {decision.reason}"
     await call_database(ActivityName.CLOSE_ROUND, argument, type(None), line)
     return RoundClosed(
         at=workflow.now(), reason=decision.reason, explanation=decision.explanation, closes=decision.closes

@@ -1,6 +1,6 @@
-"""The workflow: one group conversation, for as long as it lasts.
+"""The workflow of one group conversation.
 
-Law: a loop of decide, carry out, apply. What happens next is decided in `groups`; here it is only done.
+Invariant: it loops over decide, execute and apply. `tertulia.core` decides what happens next; this module executes it.
 """
 
 import asyncio
@@ -18,20 +18,21 @@ with workflow.unsafe.imports_passed_through():
     from tertulia.core.state import ConversationState, TurnSummary
     from tertulia.core.state_machine import apply, cancel, decide, start_decision
     from tertulia.core.status import ConversationStatus, RosterStatus, build_roster_status, build_status
-    from tertulia.workflows.carry_out import carry_out
+    from tertulia.temporal.names import GROUP_CONVERSATION, RECENT_TURNS, ROSTER, SET_GROUP_REVISION, STATUS
+    from tertulia.workflows.carry_out import execute
     from tertulia.workflows.handlers import CommandHandlers, signal_handler, update_handler
     from tertulia.workflows.turns import take_turn
     from tertulia.workflows.ui_details import build_search_attributes, diff_search_attributes, render_details
 
 
 MAX_HISTORY_EVENTS = 600
-"""Of one run's history: about 100 turns. A worker that takes a conversation over replays it, 0.6 ms an event: if many
-conversations were long, a restart would keep it busy for longer than a workflow task may take."""
+"""Events of one run's history, about 100 turns. A worker that takes over a conversation replays its history at 0.6 ms
+per event; with longer histories, the replays after a restart would exceed the workflow task timeout."""
 
 
-@workflow.defn(name="GroupConversation")
+@workflow.defn(name=GROUP_CONVERSATION)
 class GroupConversation(CommandHandlers):
-    """A durable group conversation. Its id is the conversation's id; its argument is its whole state."""
+    """A durable group conversation. The workflow id is the conversation's id; the argument is its whole state."""
 
     @workflow.init
     def __init__(self, state: ConversationState) -> None:
@@ -41,7 +42,7 @@ class GroupConversation(CommandHandlers):
 
     @workflow.run
     async def run(self, state: ConversationState) -> ConversationStatus:
-        """Talk until the conversation is closed; the result is its final status."""
+        """Run until the conversation is closed, and return its final status."""
         while not isinstance(decision := decide(self.state), Finish):
             try:
                 await self._execute_decision(decision)
@@ -60,7 +61,7 @@ class GroupConversation(CommandHandlers):
         self._update_ui()
         event = await self._execute(decision)
         if event:
-            # Only now: commands may have changed the state meanwhile.
+            # Applied to the current state: handlers may have changed it while the decision was executed.
             self.state = apply(self.state, event)
 
     async def _execute(self, decision: Decision) -> AnyEvent | None:
@@ -68,10 +69,10 @@ class GroupConversation(CommandHandlers):
             return await self._wait_for_input(decision)
         if isinstance(decision, TakeTurn):
             return await take_turn(self.state, decision, lambda: in_flight_policy(self.state))
-        return await carry_out(self.state, decision)
+        return await execute(self.state, decision)
 
     async def _wait_for_input(self, decision: WaitForInput) -> ProbeDue | None:
-        """Rest until a command gives work or, with nobody left to speak, until it is time to try someone."""
+        """Wait for a command, or until an isolated member has to be tried again."""
 
         def has_work() -> bool:
             return decide(self.state) != decision or self._should_continue_as_new()
@@ -81,9 +82,7 @@ class GroupConversation(CommandHandlers):
             return None
         delay = max(decision.until - workflow.now(), timedelta())
         try:
-            await workflow.wait_condition(
-                has_work, timeout=delay, timeout_summary="nobody can speak; then one is tried"
-            )
+            await workflow.wait_condition(has_work, timeout=delay, timeout_summary="no member can speak; try one again")
         except TimeoutError:
             return ProbeDue(at=workflow.now())
         return None
@@ -96,6 +95,7 @@ class GroupConversation(CommandHandlers):
         return info.is_continue_as_new_suggested() or info.get_current_history_length() >= MAX_HISTORY_EVENTS
 
     async def _continue_as_new(self) -> None:
+        # An update that waits for an activity would be lost with this run: refuse new ones, finish the old ones.
         self.is_draining = True
         await workflow.wait_condition(workflow.all_handlers_finished)
         workflow.continue_as_new(self.state)
@@ -106,20 +106,24 @@ class GroupConversation(CommandHandlers):
         if updates:
             workflow.upsert_search_attributes(updates)
 
-    @workflow.query(description="Phase, roster, usage, what waits and what was refused.")
+    @workflow.query(name=STATUS, description="Phase, roster, usage, pending commands and refused signals.")
     def status(self) -> ConversationStatus:
         return build_status(self.state)
 
-    @workflow.query(description="Who is here, in order.")
+    @workflow.query(name=ROSTER, description="The members, in order.")
     def roster(self) -> RosterStatus:
         return build_roster_status(self.state)
 
-    @workflow.query(description="The last turns: who spoke, why, and the beginning of what was said.")
+    @workflow.query(
+        name=RECENT_TURNS, description="The last turns: speaker, reason of the choice, preview of the message."
+    )
     def recent_turns(self) -> list[TurnSummary]:
         return list(self.state.recent_turns)
 
-    @workflow.update(description="The group has a new revision: it is read at the next turn boundary.")
-    def group_changed(self, revision: int) -> None:
+    @workflow.update(
+        name=SET_GROUP_REVISION, description="Report a new revision of the group; it is read at the next turn boundary."
+    )
+    def set_group_revision(self, revision: int) -> None:
         self.state = record_group_revision(self.state, revision)
 
     post_message = update_handler("post_message")

@@ -1,6 +1,6 @@
-"""A change of a group: written in one transaction, then told to every conversation that runs.
+"""The workflow of a group change: write it in one transaction, then notify every running conversation.
 
-Law: what is written is told. A crash between the two loses nothing, for this workflow goes on where it was.
+Invariant: a written change reaches every conversation. After a crash in between, the workflow continues.
 """
 
 from datetime import timedelta
@@ -18,6 +18,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from tertulia.core.errors import ErrorType
     from tertulia.core.ids import ConversationId
+    from tertulia.temporal.names import GROUP_CHANGE, GROUP_CHANGE_STORED
     from tertulia.workflows.activity_calls import call_database
 
 _PAGE_SIZE = 100
@@ -25,40 +26,44 @@ _INITIAL_RETRY_DELAY = timedelta(seconds=5)
 _MAX_RETRY_DELAY = timedelta(minutes=5)
 
 
-@workflow.defn(name="GroupChange")
+@workflow.defn(name=GROUP_CHANGE)
 class GroupChange:
-    """Makes one change. The update `written` answers once it is written; the workflow ends once it is told."""
+    """Make one change. The update `written` returns once it is stored; the workflow ends after all notifications."""
 
     @workflow.init
     def __init__(self, change: GroupChangeInput) -> None:
-        self._written: GroupChangeResult | None = None
+        self._stored: GroupChangeResult | None = None
         self._refusal: ApplicationError | None = None
 
     @workflow.run
     async def run(self, change: GroupChangeInput) -> GroupChangeResult:
-        """Write, and tell."""
+        """Write the change and notify the conversations.
+
+        Raises:
+            ApplicationError: the change was refused.
+        """
         try:
-            written = await call_database(ActivityName.WRITE_CHANGE, change, GroupChangeResult, change.describe())
+            stored = await call_database(ActivityName.WRITE_CHANGE, change, GroupChangeResult, change.describe())
         except ActivityError as error:
             self._refusal = _refusal(error)
             await workflow.wait_condition(workflow.all_handlers_finished)
             raise self._refusal from None
-        self._written = written
-        for group in written.groups:
+        self._stored = stored
+        for group in stored.groups:
             await self._notify(
-                NotifyConversationsInput(organisation_id=change.organisation_id, group=group, closes=written.closes)
+                NotifyConversationsInput(organisation_id=change.organisation_id, group=group, closes=stored.closes)
             )
-        if written.removed_agent_id is not None:
+        if stored.removed_agent_id is not None:
             await self._notify(
                 NotifyConversationsInput(
-                    organisation_id=change.organisation_id, removed_agent_id=written.removed_agent_id
+                    organisation_id=change.organisation_id, removed_agent_id=stored.removed_agent_id
                 )
             )
         await workflow.wait_condition(workflow.all_handlers_finished)
-        return written
+        return stored
 
     async def _notify(self, request: NotifyConversationsInput) -> None:
-        """Page by page; then, with growing pauses, those that did not answer."""
+        """Notify page by page; then repeat, with growing delays, for conversations that did not answer."""
         unanswered: list[ConversationId] = []
         while True:
             result = await self._notify_page(request)
@@ -68,7 +73,7 @@ class GroupChange:
             request = request.model_copy(update={"after": result.last})
         delay = _INITIAL_RETRY_DELAY
         while unanswered:
-            await workflow.sleep(delay, summary=f"{len(unanswered)} conversations do not answer")
+            await workflow.sleep(delay, summary=f"{len(unanswered)} conversations did not answer; try again")
             delay = min(2 * delay, _MAX_RETRY_DELAY)
             pages = [tuple(unanswered[at : at + _PAGE_SIZE]) for at in range(0, len(unanswered), _PAGE_SIZE)]
             unanswered = []
@@ -77,16 +82,16 @@ class GroupChange:
                 unanswered += notified.unanswered
 
     async def _notify_page(self, request: NotifyConversationsInput) -> NotifyConversationsResult:
-        line = f"tell the conversations of {request.group.group_id if request.group else request.removed_agent_id}"
+        line = f"notify the conversations of {request.group.group_id if request.group else request.removed_agent_id}"
         return await call_database(ActivityName.NOTIFY_CONVERSATIONS, request, NotifyConversationsResult, line)
 
-    @workflow.update(description="Answers with what was written, as soon as it is.")
-    async def written(self) -> GroupChangeResult:
-        await workflow.wait_condition(lambda: self._written is not None or self._refusal is not None)
+    @workflow.update(name=GROUP_CHANGE_STORED, description="Return the change as soon as it is stored.")
+    async def wait_until_stored(self) -> GroupChangeResult:
+        await workflow.wait_condition(lambda: self._stored is not None or self._refusal is not None)
         if self._refusal is not None:
             raise self._refusal
-        assert self._written is not None
-        return self._written
+        assert self._stored is not None
+        return self._stored
 
 
 def _refusal(error: ActivityError) -> ApplicationError:

@@ -1,8 +1,8 @@
-"""How commands reach a running conversation: each as an update with a validator, and as a signal of the same name.
+"""Handlers of commands: each command is an update with a validator, and a signal of the same name.
 
-Law: no handler waits for a turn. A command is checked, taken into the state and answered; the loop carries it out at
-the next turn boundary. Only a newcomer's name takes a look into the database, and those who change the roster go
-through that in the order in which they came.
+Invariant: no handler waits for a turn. A command is validated, added to the state and answered; the main loop applies
+it at the next turn boundary. Only adding a member reads the database, to find the agent by name; a lock keeps commands
+that change the roster in the order of their arrival meanwhile.
 """
 
 import asyncio
@@ -33,11 +33,12 @@ with workflow.unsafe.imports_passed_through():
 
 
 class CommandHandlers:
-    """The doors of a conversation: what its workflow offers to those outside."""
+    """Update and signal handlers of a conversation's workflow."""
 
     state: ConversationState
+    """The state of the conversation, replaced with every change."""
     is_draining: bool
-    """Set while the run waits to continue as new: nobody may begin a look into the database."""
+    """True while the run waits for its handlers before it continues as new: no handler may start an activity."""
 
     def __init__(self, state: ConversationState) -> None:
         self.state = state
@@ -45,14 +46,18 @@ class CommandHandlers:
         self._roster_lock = asyncio.Lock()
 
     def validate_command(self, name: str, argument: JsonValue, command_id: CommandId) -> None:
-        """Refuse what can be refused at the door, with nothing written to the history."""
+        """Refuse a command that is invalid now. A refusal by an update's validator leaves no trace in the history.
+
+        Raises:
+            ApplicationError: the command is refused.
+        """
         command = _parse_command(name, argument)
         command_id = CommandId(command.command_id or command_id)
         if command_id in self.state.receipts:
             return
         if newcomer_of(command) and self.is_draining:
             raise ApplicationError(
-                "the conversation is moving on to a new run; send the command again", type=RollingOver.code
+                "the conversation continues in a new Temporal run; send the command again", type=RollingOver.code
             )
         if isinstance(command, RosterCommand) and self._roster_lock.locked():
             return
@@ -61,10 +66,10 @@ class CommandHandlers:
         _admit_command(self.state, name, command, command_id, _PLACEHOLDER_MEMBER if newcomer_of(command) else None)
 
     async def handle_command(self, name: str, argument: JsonValue, command_id: CommandId) -> Receipt:
-        """Take a command into the state.
+        """Add a command to the state.
 
         Raises:
-            ApplicationError: it is refused; nothing has changed.
+            ApplicationError: the command is refused; nothing has changed.
         """
         command = _parse_command(name, argument)
         command_id = CommandId(command.command_id or command_id)
@@ -74,18 +79,18 @@ class CommandHandlers:
             self.state, receipt = _admit_command(self.state, name, command, command_id, None)
             return receipt
         async with self._roster_lock:
-            who = newcomer_of(command)
-            skip_lookup = who is None or command_id in self.state.receipts
-            joining = None if skip_lookup else await _look_up_newcomer(self.state.organisation_id, str(who))
+            newcomer = newcomer_of(command)
+            skip_lookup = newcomer is None or command_id in self.state.receipts
+            joining = None if skip_lookup else await _look_up_newcomer(self.state.organisation_id, str(newcomer))
             self.state, receipt = _admit_command(self.state, name, command, command_id, joining)
             return receipt
 
     def _is_loaded(self) -> bool:
-        """Before that, nobody knows whom a change of members is about."""
+        """Return True once the roster is known, to which commands refer."""
         return self.state.phase not in ("initializing", "loading")
 
     async def handle_signal(self, name: str, argument: JsonValue) -> None:
-        """As `handle_command`; a refusal is kept in the state, for a signal has no caller to answer."""
+        """Add a command to the state; record a refusal there, because a signal has no caller to answer."""
         try:
             await self.handle_command(name, argument, CommandId(str(workflow.uuid7())))
         except ApplicationError as refusal:
@@ -95,7 +100,7 @@ class CommandHandlers:
 
 
 _PLACEHOLDER_MEMBER = MemberRef(agent_id=AgentId(""), name="")
-"""Stands in for a newcomer whose name has not been looked up yet."""
+"""Represents a new member in a validator, which cannot run the activity that finds the agent."""
 
 
 def _parse_command(name: str, argument: JsonValue) -> AnyCommand:
@@ -122,17 +127,19 @@ def _refused_error(message: str, kind: type[TertuliaError] = CommandRefused) -> 
     return ApplicationError(message, type=kind.code, non_retryable=True)
 
 
-async def _look_up_newcomer(organisation_id: OrganisationId, who: str) -> MemberRef:
+async def _look_up_newcomer(organisation_id: OrganisationId, agent: str) -> MemberRef:
     try:
-        return await find_newcomer(organisation_id, who)
+        return await find_newcomer(organisation_id, agent)
     except ActivityError as error:
         cause = error.cause
-        message = cause.message if isinstance(cause, ApplicationError) else f"{who!r} could not be looked up"
+        message = (
+            cause.message if isinstance(cause, ApplicationError) else f"the agent {agent!r} could not be looked up"
+        )
         raise _refused_error(message, NotFound) from None
 
 
 def update_handler(name: str) -> Any:
-    """The update `name`, with its validator."""
+    """Return the update handler of a command, with its validator."""
 
     @workflow.update(name=name, description=getdoc(COMMANDS[name]))
     async def handle(self: CommandHandlers, argument: JsonValue = None) -> Receipt:
@@ -146,7 +153,7 @@ def update_handler(name: str) -> Any:
 
 
 def signal_handler(name: str) -> Any:
-    """The signal `name`, of the same meaning."""
+    """Return the signal handler of a command."""
 
     @workflow.signal(name=name, description=getdoc(COMMANDS[name]))
     async def handle(self: CommandHandlers, argument: JsonValue = None) -> None:

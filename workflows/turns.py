@@ -1,7 +1,7 @@
-"""How a participant's turn is carried out, and what becomes of it when the speaker is removed meanwhile.
+"""Execute a member's turn; drop it if the speaker is removed meanwhile.
 
-Law: the first record of a turn is the only one. A turn that is to be dropped is recorded as silent at once; so the
-words of a call that still runs can no longer be committed.
+Invariant: the first record of a turn is the only one. A dropped turn is recorded as silent at once, so the message of
+a call that still runs can no longer be committed.
 """
 
 import asyncio
@@ -29,7 +29,13 @@ _TurnHandle = workflow.ActivityHandle[activity_contracts.TurnResult]
 async def take_turn(
     state: ConversationState, decision: TakeTurn, in_flight_policy: Callable[[], InFlight | None]
 ) -> TurnCompleted:
-    """Let the speaker take its turn; `in_flight_policy` says whether it is to leave without its words meanwhile."""
+    """Execute a turn and return its result.
+
+    Args:
+        state: the state in which the turn was decided.
+        decision: the turn.
+        in_flight_policy: returns the policy for the running turn once its speaker is to be removed, else None.
+    """
     started_at = workflow.now()
     request = _build_input(state, decision)
     speaker = decision.chosen.member.name
@@ -59,13 +65,13 @@ async def _await_result(request: activity_contracts.TakeTurnInput, call: _TurnHa
         silent_turn = activity_contracts.RecordSilentTurnInput(
             **dict(request), error=truncate(describe_cause(error)), attempts=0
         )
-        return await _record_silent_turn(silent_turn, "could not speak")
+        return await _record_silent_turn(silent_turn, "failed")
 
 
 async def _drop_turn(
     request: activity_contracts.TakeTurnInput, call: _TurnHandle, policy: InFlight
 ) -> activity_contracts.TurnResult:
-    """`cancel` ends the call, `discard` awaits it, for the sake of what it costs; its words stand in no case."""
+    """Record the turn as silent. `cancel` then ends the call, `discard` awaits it so that its cost is recorded."""
     outcome = "cancelled" if policy == "cancel" else "discarded"
     if policy == "cancel":
         call.cancel()
@@ -73,7 +79,7 @@ async def _drop_turn(
     silent_turn = activity_contracts.RecordSilentTurnInput(
         **dict(request), error="removed while it spoke", attempts=0, outcome=outcome
     )
-    recorded = await _record_silent_turn(silent_turn, f"is removed while it speaks ({policy})")
+    recorded = await _record_silent_turn(silent_turn, f"was removed during its turn ({policy})")
     if policy == "cancel":
         return recorded
     with suppress(ActivityError):
@@ -82,15 +88,15 @@ async def _drop_turn(
 
 
 def _ignore_exception(call: asyncio.Task[activity_contracts.TurnResult]) -> None:
-    """Whatever comes of a cancelled call is of no interest; asyncio complains if nobody looks."""
+    # asyncio logs an error for a task whose exception is never read.
     if not call.cancelled():
         call.exception()
 
 
 async def _record_silent_turn(
-    request: activity_contracts.RecordSilentTurnInput, why: str
+    request: activity_contracts.RecordSilentTurnInput, explanation: str
 ) -> activity_contracts.TurnResult:
-    line = f"turn {request.turn} · {request.speaker.name} {why}"
+    line = f"turn {request.turn} · {request.speaker.name} {explanation}"
     return await call_database(ActivityName.RECORD_SILENT_TURN, request, activity_contracts.TurnResult, line)
 
 

@@ -1,4 +1,4 @@
-"""What a person reads in the Temporal UI: one line for each step, the present state as Markdown, search attributes."""
+"""Texts for the Temporal UI: the current state as Markdown, and search attributes."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ _MAX_DETAILS_CHARS = 160
 
 
 def build_search_attributes(state: ConversationState) -> TypedSearchAttributes:
-    """What conversations are found by. Changes with rounds and the roster, not with turns."""
+    """Return the search attributes of a conversation. They change with rounds and the roster, not with turns."""
     running = state.round is not None and state.phase not in ("paused", "terminating", "closed")
     pairs: list[SearchAttributePair[str] | SearchAttributePair[Sequence[str]]] = [
         SearchAttributePair(GROUP_ID, state.group_id),
@@ -36,7 +36,7 @@ def _member_value(state: ConversationState, member: Member) -> str:
 def diff_search_attributes(
     before: TypedSearchAttributes, after: TypedSearchAttributes
 ) -> list[SearchAttributeUpdate[str] | SearchAttributeUpdate[Sequence[str]]]:
-    """The updates that lead from `before` to `after`."""
+    """Return the updates that lead from `before` to `after`."""
     updates: list[SearchAttributeUpdate[str] | SearchAttributeUpdate[Sequence[str]]] = []
     for key in (GROUP_ID, PHASE, STOP_REASON):
         value = after.get(key)
@@ -49,7 +49,7 @@ def diff_search_attributes(
 
 
 def render_details(state: ConversationState) -> str:
-    """The present state as Markdown: phase, roster, last turns."""
+    """Return the current state as Markdown: phase, roster, last turns."""
     return "\n".join(
         [
             *_headline_lines(state),
@@ -68,18 +68,18 @@ def _headline_lines(state: ConversationState) -> list[str]:
     lines = [f"**{_escape_cell(state.group_name or state.group)}** · {state.phase} · round {state.rounds}"]
     lines[0] += f" · turn {state.floor.turn}"
     if chosen:
-        lines.append(f"\n**{_escape_cell(chosen.member.name)}** has the floor: {_escape_cell(chosen.reason)}")
+        lines.append(f"\nSpeaking: **{_escape_cell(chosen.member.name)}**, because {_escape_cell(chosen.reason)}")
     if (reason := pause_reason(state)) is not None:
         lines.append(f"\nPaused: {_escape_cell(reason) or 'by an operator'}")
         if state.outage and state.paused_because is None:
-            lines[-1] += f"; a member is tried at {state.outage.next_probe_at:%H:%M:%S} UTC"
+            lines[-1] += f"; the next member is tried at {state.outage.next_probe_at:%H:%M:%S} UTC"
     if state.stop_reason:
         lines.append(f"\nThe last round ended: {state.stop_reason} ({_escape_cell(state.stop_explanation or '')})")
     usage = state.usage
     lines.append(f"\n{state.last_seq} messages · {usage.total_tokens} tokens · {usage.model_calls} model calls")
     if state.pending_posts or state.pending_changes:
-        waiting = f"{len(state.pending_posts)} messages and {len(state.pending_changes)} changes of members"
-        lines.append(f"\nWaiting for the next turn boundary: {waiting}")
+        pending = f"{len(state.pending_posts)} messages and {len(state.pending_changes)} changes of members"
+        lines.append(f"\nPending until the next turn boundary: {pending}")
     return lines
 
 
@@ -92,12 +92,12 @@ def _roster_lines(state: ConversationState) -> list[str]:
     for member in state.roster.members:
         name = _escape_cell(member.name)
         label = name if member.effective_state == "active" else f"~~{name}~~"
-        cells = (label, _format_standing(state, member), str(member.turns), str(member.last_turn or "–"))
+        cells = (label, _format_state(state, member), str(member.turns), str(member.last_turn or "–"))
         lines.append(_table_row(*cells, _escape_cell(_format_health(member.health))))
     return lines
 
 
-def _format_standing(state: ConversationState, member: Member) -> str:
+def _format_state(state: ConversationState, member: Member) -> str:
     owner = state.roster.find(member.in_place_of) if member.in_place_of else None
     return f"in place of {_escape_cell(owner.name)}" if owner else member.effective_state
 
@@ -122,14 +122,14 @@ def _manager_lines(state: ConversationState) -> list[str]:
 
 def _turn_lines(state: ConversationState) -> list[str]:
     if not state.recent_turns:
-        return ["No turn has been taken yet."]
-    lines = _table_header("turn", "speaker", "chosen by", "why", "said")
+        return ["No turn yet."]
+    lines = _table_header("turn", "speaker", "chosen by", "reason", "message")
     for turn in reversed(state.recent_turns[-_MAX_DETAILS_TURNS:]):
-        said = _escape_cell(truncate(turn.text_preview, _MAX_DETAILS_CHARS))
+        message = _escape_cell(truncate(turn.text_preview, _MAX_DETAILS_CHARS))
         if turn.error and turn.outcome in ("spoke", "passed"):
-            said += f" *({_escape_cell(truncate(turn.error, _MAX_DETAILS_CHARS))})*"
+            message += f" *({_escape_cell(truncate(turn.error, _MAX_DETAILS_CHARS))})*"
         speaker = f"**{_escape_cell(turn.speaker)}**"
-        lines.append(_table_row(str(turn.turn), speaker, turn.chosen_by, _escape_cell(turn.reason), said))
+        lines.append(_table_row(str(turn.turn), speaker, turn.chosen_by, _escape_cell(turn.reason), message))
     return lines
 
 
@@ -138,14 +138,19 @@ def _table_header(*names: str) -> list[str]:
 
 
 def _table_row(*cells: str) -> str:
-    # The UI puts no space between columns: no-break spaces keep them apart.
+    # The UI renders no space between columns; no-break spaces separate them.
     return "|" + "|".join(f" {cell}\u00a0\u00a0\u00a0" for cell in cells) + "|"
 
 
 def _rejection_lines(state: ConversationState) -> list[str]:
     if not state.rejected:
         return []
-    return ["", "Refused signals", "", *(f"- {one.command}: {_escape_cell(one.reason)}" for one in state.rejected[-5:])]
+    return [
+        "",
+        "Refused signals",
+        "",
+        *(f"- {signal.command}: {_escape_cell(signal.reason)}" for signal in state.rejected[-5:]),
+    ]
 
 
 def _escape_cell(text: str) -> str:

@@ -1,8 +1,8 @@
-"""In which order a workflow hears of what has happened: updates after everything else that came with them.
+"""Deliver updates to a workflow after the other events of the same activation.
 
-Law: what is done does not depend on how happenings are bundled. A worker that is asked something (a query) may hear of
-an activity's end before the workflow task that tells of it, and of an update with that task; one who replays hears of
-both at once. The SDK would run the update first then, and the history would not fit any more, for ever.
+Invariant: the workflow's commands do not depend on how events are grouped into activations. A worker that answers a
+query can receive an activity's result before an update, while replay receives both in one activation. The SDK would
+run the update first then, and the history could never be replayed.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,40 +27,40 @@ _CLOSING_COMMANDS = frozenset(
 
 
 class UpdatesLast(WorkflowRunner):
-    """A runner whose workflows hear of updates last.
+    """A workflow runner that delivers updates last.
 
     Args:
-        inner: runs the workflows.
+        inner: the runner that runs the workflows.
     """
 
     def __init__(self, inner: WorkflowRunner) -> None:
         self._inner = inner
 
     def prepare_workflow(self, defn: workflow._Definition) -> None:
-        """As the inner runner does."""
+        """Call the inner runner."""
         self._inner.prepare_workflow(defn)
 
     def set_worker_level_failure_exception_types(self, types: Sequence[type[BaseException]]) -> None:
-        """As the inner runner does."""
+        """Call the inner runner."""
         self._inner.set_worker_level_failure_exception_types(types)
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
-        """A workflow of the inner runner, whose activations are put in order."""
+        """Create an instance with the inner runner, and order its activations."""
         instance = self._inner.create_instance(det)
         activate = instance.activate
         instance.activate = lambda act: activate_in_order(activate, act)  # type: ignore[method-assign]
-        # The SDK asks for each payload in which context it stands, each time in the sandbox: a fifth of a turn's CPU.
-        # No converter of this project wants to know.
+        # The SDK computes a serialization context for each payload in the sandbox, a fifth of a turn's CPU time. Our
+        # data converter uses none.
         instance.get_serialization_context = lambda command_info: None  # type: ignore[method-assign]
         instance.get_external_store_context = lambda command_info: _NO_STORE  # type: ignore[method-assign]
         return instance
 
 
 def activate_in_order(activate: Activate, act: WorkflowActivation) -> WorkflowActivationCompletion:
-    """What came of an activation whose updates are told in one of their own, after the rest.
+    """Activate a workflow, with updates in a second activation, and return the combined completion.
 
-    Those that come with the workflow's end are not told: their senders hear that it has ended, or are sent on to the
-    run that follows.
+    Updates that arrive together with the end of the run are not delivered: the server then reports the end to their
+    senders, or forwards them to the next run.
     """
     updates = [job for job in act.jobs if job.HasField("do_update")]
     others = [job for job in act.jobs if not job.HasField("do_update")]

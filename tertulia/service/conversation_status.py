@@ -15,6 +15,7 @@ from tertulia.service.command_updates import await_answer, describe_rpc_error
 from tertulia.service.scope import OrganisationScope
 from tertulia.store.conversations import find_conversation
 from tertulia.store.events import last_event, number_of_message
+from tertulia.temporal.names import RECENT_TURNS, STATUS
 
 _QUERY_TIMEOUT = timedelta(seconds=5)
 _QUERY_ATTEMPTS = 3
@@ -40,7 +41,7 @@ async def read_status(scope: OrganisationScope, conversation_id: str, *, live: b
     if row.final_status is not None and not live:
         return ConversationStatus.model_validate(row.final_status)
     try:
-        return await _query(scope, conversation_id, "status", ConversationStatus)
+        return await _query(scope, conversation_id, STATUS, ConversationStatus)
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise Unavailable(describe_rpc_error(error)) from None
@@ -71,7 +72,7 @@ async def read_recent_turns(scope: OrganisationScope, conversation_id: str) -> l
         Unavailable: no answer.
     """
     await scope.check_conversation(conversation_id)
-    return await await_answer(_query(scope, conversation_id, "recent_turns", list[TurnSummary]))
+    return await await_answer(_query(scope, conversation_id, RECENT_TURNS, list[TurnSummary]))
 
 
 async def read_event_cursor(scope: OrganisationScope, conversation_id: str, *, last: int | None = None) -> int:

@@ -18,7 +18,7 @@ from tertulia.core.patches import GroupPatch
 from tertulia.service.command_updates import UPDATE_TIMEOUT, await_answer
 from tertulia.service.scope import OrganisationScope
 from tertulia.store.groups import find_group
-from tertulia.temporal.names import GROUP_CHANGE
+from tertulia.temporal.names import GROUP_CHANGE, GROUP_CHANGE_STORED
 from tertulia.temporal.summaries import summary
 
 
@@ -81,7 +81,7 @@ async def _execute(scope: OrganisationScope, change: GroupChangeInput) -> GroupC
         static_summary=summary(change.describe()),
     )
     call = scope.temporal.execute_update_with_start_workflow(
-        "written", start_workflow_operation=start, result_type=GroupChangeResult, rpc_timeout=UPDATE_TIMEOUT
+        GROUP_CHANGE_STORED, start_workflow_operation=start, result_type=GroupChangeResult, rpc_timeout=UPDATE_TIMEOUT
     )
     try:
         result: GroupChangeResult = await await_answer(call)

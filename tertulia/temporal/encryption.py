@@ -1,8 +1,8 @@
-"""Encryption of what Temporal holds: AES-256-GCM, under the newest of several keys.
+"""Encryption of the payloads that Temporal stores: AES-256-GCM, with the newest of several keys.
 
-Law: whatever was encrypted under any of the keys can be read, and what was not encrypted passes through, so that
-encryption can be switched on while conversations run. A payload that cannot be read fails the task that needs it, which
-Temporal tries again, and never the conversation.
+Invariant: payloads encrypted with any configured key can be read, and plain ones pass through, so that encryption can
+be switched on and keys rotated while conversations run. An unreadable payload fails the task that needs it, which
+Temporal retries, and never the conversation.
 """
 
 import os
@@ -34,7 +34,7 @@ _NON_KEY_ID_CHARS = re.compile(r"[^A-Za-z0-9._-]")
 
 
 class EncryptionCodec(PayloadCodec):
-    """Encrypts with the first key, decrypts with any. Without keys it encrypts nothing, and names the key it lacks.
+    """Encrypt with the first key, decrypt with any. Without keys, payloads pass and encrypted ones raise an error.
 
     Args:
         keys: 32 bytes under each id, newest first.
@@ -51,19 +51,19 @@ class EncryptionCodec(PayloadCodec):
 
     @property
     def is_encrypting(self) -> bool:
-        """Whether there is a key to encrypt with."""
+        """True if there is a key to encrypt with."""
         return self._newest_key_id is not None
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Each payload, metadata and all, inside an encrypted one."""
-        # Some twenty microseconds each: less than it would cost to hand them to a thread.
+        """Encrypt each payload, including its metadata."""
+        # About 20 microseconds each: a thread would cost more.
         return [self._encrypt(payload) for payload in payloads]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """What was encrypted, as it was before; anything else as it is.
+        """Decrypt encrypted payloads and return others unchanged.
 
         Raises:
-            PayloadUnreadable: the key is not there, or the payload is not what was encrypted under it.
+            PayloadUnreadable: the key is not configured, or the payload was altered.
         """
         return [self._decrypt(payload) for payload in payloads]
 
@@ -86,34 +86,36 @@ class EncryptionCodec(PayloadCodec):
         cipher = self._ciphers.get(key_id)
         if cipher is None:
             raise PayloadUnreadable(
-                f"a payload is encrypted under the key {_quote_id(key_id)}, which is not in {KEYS_ENV}: add it there,"
-                " after the newest; what waits for it is tried again"
+                f"a payload is encrypted under the key {_quote_id(key_id)}, which is not in {KEYS_ENV}: add that key"
+                " after the newest one; Temporal retries the task that needs it"
             )
         nonce, ciphertext = payload.data[:_NONCE_BYTES], payload.data[_NONCE_BYTES:]
         try:
             return Payload.FromString(cipher.decrypt(nonce, ciphertext, _associated_data(key_id)))
         except Exception:
-            # From None: what failed to be decrypted or parsed is no text for a log.
+            # From None: the cause could show decrypted bytes in a log.
             raise PayloadUnreadable(
-                f"a payload that names the key {_quote_id(key_id)} was altered, or was encrypted under another key"
-                f" of that id: compare {KEYS_ENV} with that of whoever encrypted it"
+                f"a payload that names the key {_quote_id(key_id)} was altered, or was encrypted with another key"
+                f" of that id: compare {KEYS_ENV} with its value in the process that encrypted it"
             ) from None
 
 
 class EncryptedFailureConverter(DefaultFailureConverterWithEncodedAttributes):
-    """Messages and stack traces are payloads, and so encrypted. Only that a key is missing is told in the clear, for it
-    is read by who has no key.
-    """
+    """Encrypt messages and stack traces of failures, except the message that a key is missing: its readers lack it."""
 
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
-        """As the class it is built on."""
+        """Convert an exception; keep the message of `PayloadUnreadable` readable."""
         super().to_failure(exception, payload_converter, failure)
         if isinstance(exception, PayloadUnreadable):
             failure.message = str(exception)
 
 
 def data_converter(keys: Mapping[str, bytes]) -> DataConverter:
-    """The converter of everything that speaks to Temporal; without keys, what it writes is in the clear."""
+    """Return the data converter of clients, workers and replay.
+
+    Args:
+        keys: 32 bytes under each id, newest first; without keys, payloads are written in plain text.
+    """
     codec = EncryptionCodec(keys)
     if not codec.is_encrypting:
         return replace(pydantic_data_converter, payload_codec=codec)
@@ -121,22 +123,22 @@ def data_converter(keys: Mapping[str, bytes]) -> DataConverter:
 
 
 def is_encrypting(converter: DataConverter) -> bool:
-    """Whether what this converter writes is encrypted."""
+    """Return True if the converter encrypts what it writes."""
     return isinstance(converter.payload_codec, EncryptionCodec) and converter.payload_codec.is_encrypting
 
 
 def _cipher(secret: bytes) -> "AESGCM":
-    # Imported here: whoever encrypts nothing need not load it.
+    # Imported here: a process without encryption does not load it.
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     return AESGCM(secret)
 
 
 def _associated_data(key_id: str) -> bytes:
-    """What stands beside the encrypted bytes in the clear, and cannot be changed without notice."""
+    # The plain metadata is authenticated: it cannot be changed without an error.
     return ENCRYPTED_ENCODING + b"\0" + key_id.encode()
 
 
 def _quote_id(key_id: str) -> str:
-    """An id that may come from anywhere, fit for a message."""
+    # The id may come from anybody: no control characters in logs and terminals.
     return repr(_NON_KEY_ID_CHARS.sub("?", key_id)[:64])
