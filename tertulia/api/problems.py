@@ -26,6 +26,7 @@ from tertulia.core.errors import (
     TertuliaError,
     Unavailable,
 )
+from tertulia.core.validation_messages import validation_message
 
 RETRY_AFTER_SECONDS = 1
 """When one who was told that a server does not answer may try again."""
@@ -157,15 +158,11 @@ async def _handle_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _validation_problem(error: RequestValidationError) -> JSONResponse:
-    fields = [FieldProblem(loc=list(one["loc"]), msg=_field_message(one), type=one["type"]) for one in error.errors()]
+    fields = [
+        FieldProblem(loc=list(one["loc"]), msg=validation_message(one), type=one["type"]) for one in error.errors()
+    ]
     detail = "; ".join(f"{'.'.join(map(str, field.loc))}: {field.msg}" for field in fields)
     return problem_response(422, detail, errors=fields)
-
-
-def _field_message(error: Mapping[str, Any]) -> str:
-    if error["type"] == "extra_forbidden":
-        return "unknown field"
-    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _database_problem(error: DBAPIError) -> JSONResponse:

@@ -1,8 +1,7 @@
-"""What the workflow and the activities say to each other: names, arguments, results. Imports nothing that touches the
-world, so that the workflow can import it.
+"""Contracts between workflows and activities: names, arguments and results.
 
-Law: an argument holds ids, numbers and what an operator wrote, never the conversation. A field is added last and with
-a default, so that running conversations can still be replayed.
+Invariant: an argument holds ids, numbers and short texts of operators, never the transcript. New fields are added last
+and have a default, so that running conversations can be replayed.
 """
 
 from datetime import datetime
@@ -22,11 +21,9 @@ from tertulia.core.selection import ChosenBy
 from tertulia.core.state import Fork, Post
 from tertulia.core.usage import Usage
 
-DEFAULT_TASK_QUEUE = "tertulia"
-
 
 class ActivityName(StrEnum):
-    """The names under which the activities are registered."""
+    """Registered names of the activities."""
 
     LOAD_CONVERSATION = "load_conversation"
     FIND_NEWCOMER = "find_newcomer"
@@ -44,17 +41,17 @@ class ActivityName(StrEnum):
 
 
 class LoadConversationInput(Record):
-    """Read the group, and open the conversation in the database."""
+    """Argument of `load_conversation`: read the group and create the conversation's rows."""
 
     conversation_id: ConversationId
     group: str
     organisation_id: OrganisationId = DEFAULT_ORGANISATION
     fork: Fork | None = None
-    """Whose beginning it shares."""
+    """Origin of the conversation; None = not a fork."""
 
 
 class LoadConversationResult(Record):
-    """The group as it was read; the conversation keeps this until a command changes it."""
+    """The group as read. The conversation keeps it until a command or a change of the group changes it."""
 
     group_id: GroupId
     group_name: str
@@ -62,37 +59,39 @@ class LoadConversationResult(Record):
     manager_config: ManagerConfig
     settings: GroupSettings
     members: tuple[MemberRef, ...]
-    """All participants, those on standby last."""
+    """All members of the group; those on standby last."""
     standby: tuple[Standby, ...] = ()
     managers: tuple[MemberRef, ...] = ()
     revision: int = 1
     roster: tuple[MemberRef, ...] | None = None
-    """Who takes part, where those are not the group's members."""
+    """Members of a fork that differ from the group's; None = the group's members."""
     fork_origin: Annotated[ForkOrigin | None, wire_name("begun")] = None
+    """Counters that a fork starts from; None = not a fork."""
 
 
 class LoadGroupInput(Record):
-    """Read the group of a conversation anew."""
+    """Argument of `load_group`: read a changed group again."""
 
     group_id: GroupId
     organisation_id: OrganisationId
 
 
 class LoadGroupResult(Record):
-    """The group as it is now; None if it was deleted."""
+    """The group as it is now."""
 
     group: LoadConversationResult | None
+    """None = it was deleted."""
 
 
 class FindNewcomerInput(Record):
-    """Look up an agent by id or unique name."""
+    """Argument of `find_newcomer`: look up an agent by id or unique name."""
 
     agent: Annotated[str, wire_name("who")]
     organisation_id: OrganisationId = DEFAULT_ORGANISATION
 
 
 class ApplyMembershipInput(Record):
-    """Write changes of the roster."""
+    """Argument of `apply_membership`: write roster changes and the resulting roster."""
 
     conversation_id: ConversationId
     changes: tuple[AnyRosterChange, ...]
@@ -101,29 +100,32 @@ class ApplyMembershipInput(Record):
 
 
 class RecordPostsInput(Record):
-    """Append messages from outside."""
+    """Argument of `record_posts`: append posted messages to the transcript."""
 
     conversation_id: ConversationId
     posts: tuple[Post, ...]
     round: int | None = None
-    """The round that they belong to."""
+    """Number of their round; None = the conversation closes without another round."""
     round_start: Annotated[PhaseChange | None, wire_name("begins")] = None
-    """Set if the round begins with them."""
+    """Phase change to publish if they start a round; None = they join the current one."""
 
 
 class RecordPostsResult(Record):
+    """Result of `record_posts`."""
+
     last_seq: int
+    """Last message of the transcript."""
 
 
 class ContextLimits(Record):
-    """How much of the transcript a prompt holds."""
+    """Limits on the transcript in one prompt."""
 
     messages: int
     tokens: int
 
 
 class ChooseSpeakerInput(Record):
-    """Let the manager choose who has turn `turn`."""
+    """Argument of `choose_speaker`: let a managing agent choose the speaker of `turn`."""
 
     conversation_id: ConversationId
     round: int
@@ -135,15 +137,15 @@ class ChooseSpeakerInput(Record):
     model_attempts: int
     timeout_seconds: float
     first_fallback_index: Annotated[int, wire_name("first_model")] = 0
-    """Which of the manager's models is asked first."""
+    """Index of the manager's model to use first: 0 = its own, 1 = its first fallback."""
     use_fallbacks: bool = False
-    """Whether the models after it are asked when it fails."""
+    """Use the following models when one fails."""
     model_override: Annotated[str | None, wire_name("model")] = None
-    """Asked instead of the manager's own."""
+    """Provider's name of a model to use instead of the manager's own."""
 
 
 class ChooseSpeakerResult(Record):
-    """What the manager answered. `speaker` and `reason` come first: they are what the Temporal UI shows of a result."""
+    """Result of `choose_speaker`. `speaker` and `reason` come first, because the Temporal UI shows the first fields."""
 
     speaker: Annotated[str, wire_name("who")]
     reason: Annotated[str, wire_name("why")]
@@ -151,13 +153,13 @@ class ChooseSpeakerResult(Record):
     agent_id: AgentId | None = None
     usage: Usage = Usage()
     fallback_index: Annotated[int, wire_name("model")] = 0
-    """Which of the manager's models answered: 0 = its own."""
+    """Index of the manager's model that answered: 0 = its own."""
     error: Annotated[str, wire_name("trouble")] = ""
-    """What failed before there was an answer."""
+    """Failure before the answer; empty = none."""
 
 
 class TakeTurnInput(Record):
-    """Let the speaker take turn `turn`: who it is, why that one, and within which limits."""
+    """Argument of `take_turn`: the speaker, the reason for its choice, and limits."""
 
     conversation_id: ConversationId
     turn: int
@@ -165,74 +167,73 @@ class TakeTurnInput(Record):
     speaker: MemberRef
     epoch: int
     seq: int
-    """The last message of the transcript when the turn begins."""
+    """Last message of the transcript before the turn."""
     chosen_by: ChosenBy
     reason: str
     tokens: tuple[str, ...]
-    """The termination tokens to tell of and to look for."""
+    """Termination tokens to mention in the prompt and to search for in the message."""
     context: ContextLimits
     preview_chars: int
     max_message_chars: int
     model_attempts: int
     timeout_seconds: float
     first_fallback_index: Annotated[int, wire_name("first_model")] = 0
-    """Which of the speaker's models is asked first."""
+    """Index of the speaker's model to use first: 0 = its own, 1 = its first fallback."""
     use_fallbacks: bool = False
-    """Whether the models after it are asked when it fails."""
+    """Use the following models when one fails."""
     conclude: str = ""
-    """The speaker shall sum up, for this reason: nobody speaks after it."""
+    """Reason for a concluding turn; empty = an ordinary turn."""
     model_override: Annotated[str | None, wire_name("model")] = None
-    """Asked instead of the speaker's own."""
+    """Provider's name of a model to use instead of the speaker's own."""
 
 
 class RecordSilentTurnInput(TakeTurnInput):
-    """Keep that the speaker could not speak, or that its words are not wanted any more: from then on, no attempt at
-    the turn can commit."""
+    """Argument of `record_silent_turn`: record a turn without a message; afterwards no attempt at it can commit."""
 
     error: str
     attempts: int
-    """How often it was tried; 0 = unknown."""
+    """Number of attempts; 0 = unknown."""
     outcome: Literal["failed", "discarded", "cancelled"] = "failed"
 
 
 class TurnResult(Record):
-    """What came of a turn. `text_preview` comes first: it is what the Temporal UI shows of a result."""
+    """Result of `take_turn`. `text_preview` comes first, because the Temporal UI shows the first fields."""
 
     text_preview: Annotated[str, wire_name("said")]
     outcome: TurnOutcome
     seq: int
-    """The last message of the transcript after the turn."""
+    """Last message of the transcript after the turn."""
     tokens_found: Annotated[tuple[str, ...], wire_name("tokens_said")] = ()
     usage: Usage = Usage()
     attempt: int = 1
     fallback_index: Annotated[int, wire_name("model")] = 0
-    """Which of the speaker's models answered: 0 = its own."""
+    """Index of the speaker's model that answered: 0 = its own."""
     error: Annotated[str, wire_name("trouble")] = ""
-    """What failed, also where there was an answer in the end."""
+    """Failure before or instead of the answer; empty = none."""
 
 
 class CloseRoundInput(Record):
-    """Keep what came of a round."""
+    """Argument of `close_round`: record the result of a round."""
 
     conversation_id: ConversationId
     round: int
     turns: int
     seq: int
-    """The last message of the transcript after the round."""
+    """Last message of the transcript after the round."""
     usage: Usage
     started_at: datetime
     change: PhaseChange
 
 
 class AnnouncePhaseInput(Record):
-    """Tell those outside of the conversation's phase."""
+    """Argument of `announce_phase`: publish a phase change as an event."""
 
     conversation_id: ConversationId
     change: PhaseChange
 
 
 class CloseConversationInput(Record):
-    """Let every member's cursor catch up, and keep the final status."""
+    """Argument of `close_conversation`: move all cursors to the end and store the final status."""
 
     conversation_id: ConversationId
     change: PhaseChange
@@ -240,7 +241,10 @@ class CloseConversationInput(Record):
 
 
 class CloseConversationResult(Record):
+    """Result of `close_conversation`."""
+
     last_seq: int
+    """Last message of the transcript."""
 
 
 class PatchGroup(Record):
@@ -249,12 +253,12 @@ class PatchGroup(Record):
     kind: Literal["patch_group"] = "patch_group"
     group_id: GroupId
     fields: dict[str, JsonValue]
-    """Of a `GroupPatch`; those that it names and no others."""
+    """Changed fields of a `GroupPatch`; the others stay."""
     expected_revision: int | None = None
 
 
 class DeleteGroup(Record):
-    """Delete a group, and close its conversations or let them go on."""
+    """Delete a group; close its open conversations or let them continue."""
 
     kind: Literal["delete_group"] = "delete_group"
     group_id: GroupId
@@ -262,20 +266,20 @@ class DeleteGroup(Record):
 
 
 class DeleteAgent(Record):
-    """Delete an agent, and take it out of all groups and running conversations."""
+    """Delete an agent and remove it from all groups and open conversations."""
 
     kind: Literal["delete_agent"] = "delete_agent"
     agent_id: AgentId
 
 
 class GroupChangeInput(Record):
-    """What the workflow `GroupChange` is asked for; its id is the change's."""
+    """Argument of the workflow `GroupChange`; the workflow id is the id of the change."""
 
     organisation_id: OrganisationId
     change: Annotated[PatchGroup | DeleteGroup | DeleteAgent, Field(discriminator="kind")]
 
     def describe(self) -> str:
-        """The change in a few words, for a reader."""
+        """Return a short description for the Temporal UI."""
         match self.change:
             case PatchGroup(group_id=group_id, fields=fields):
                 return f"{group_id}: {', '.join(fields)}"
@@ -286,39 +290,41 @@ class GroupChangeInput(Record):
 
 
 class GroupRevision(Record):
-    """A group after a change."""
+    """A group and its revision after a change."""
 
     group_id: GroupId
     revision: int
 
 
 class GroupChangeResult(Record):
-    """What was written, and so what conversations are to be told."""
+    """Stored result of a change, from which the conversations to notify follow."""
 
     groups: tuple[GroupRevision, ...] = ()
-    """Their conversations read them anew…"""
+    """Groups whose open conversations must read them again, or close."""
     closes: bool = False
-    """…or close."""
+    """The open conversations close."""
     removed_agent_id: Annotated[AgentId | None, wire_name("left")] = None
-    """An agent that is gone, also from conversations to which it was added by hand."""
+    """Deleted agent; open conversations to which it was added by command remove it as well."""
 
 
 class NotifyConversationsInput(Record):
-    """Tell one page of the conversations that a change concerns: those of a group, or those in which an agent was."""
+    """Argument of `tell_conversations`: notify one page of the conversations of a group, or of a removed agent."""
 
     organisation_id: OrganisationId
     group: GroupRevision | None = None
     closes: bool = False
     removed_agent_id: Annotated[AgentId | None, wire_name("left")] = None
     after: str = ""
-    """The last conversation of the page before."""
+    """Last conversation of the previous page."""
     conversation_ids: Annotated[tuple[ConversationId, ...], wire_name("only")] = ()
-    """These once more, which did not answer before; empty = the next page."""
+    """Conversations to notify again because they did not answer; empty = the next page."""
 
 
 class NotifyConversationsResult(Record):
+    """Result of `tell_conversations`."""
+
     count: int
     last: str | None
-    """The last one of the page; None if there is no further page."""
+    """Last conversation of the page; None = there is no further page."""
     unanswered: Annotated[tuple[ConversationId, ...], wire_name("missed")] = ()
-    """Those that did not answer: they do not keep the others waiting."""
+    """Conversations that did not answer; they are notified again after all pages."""

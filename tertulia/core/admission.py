@@ -186,7 +186,7 @@ def _check_pending_size(state: ConversationState, more: Record) -> None:
     waiting = len(_PENDING_ADAPTER.dump_json((state.pending_posts, state.pending_changes)))
     if size + waiting > MAX_PENDING_BYTES:
         raise PendingLimitExceeded(
-            f"{size} bytes do not fit: {waiting} of {MAX_PENDING_BYTES} bytes for waiting messages and changes are used; "
+            f"{size} bytes do not fit: waiting messages and changes use {waiting} of {MAX_PENDING_BYTES} bytes; "
             "send less or try again later"
         )
 

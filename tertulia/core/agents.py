@@ -1,4 +1,4 @@
-"""An agent is a row, never code: who it is, what it is good at, and with which model it speaks."""
+"""Agents: definitions, patches, filters and stored rows. An agent is a database row, never code."""
 
 from datetime import datetime
 from typing import Annotated
@@ -12,43 +12,43 @@ from tertulia.core.names import DisplayName, Identifier
 
 
 class ModelChoice(Definition):
-    """A model, and how it is called."""
+    """A model and its call parameters."""
 
     model: str | None = Field(default=None, min_length=1, max_length=200)
-    """The provider's name of the model; without one, the worker's `TERTULIA_MODEL`."""
+    """Provider's name of the model; null = the worker's `TERTULIA_MODEL`."""
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: PositiveInt | None = None
-    """The most tokens that one answer may have; without it, the provider's own limit."""
+    """Tokens of one answer at most; null = the provider's limit."""
     extra: dict[str, JsonValue] = Field(default_factory=dict)
-    """Further fields of the request, passed on as they are (`reasoning_effort`, `top_p`, …)."""
+    """Further request fields, sent unchanged (`reasoning_effort`, `top_p`, …)."""
 
 
 class ModelSettings(ModelChoice):
-    """How an agent's model is called, and which models answer when it fails."""
+    """An agent's model, its call parameters and its fallback models."""
 
     fallbacks: tuple[ModelChoice, ...] = Field(default=(), max_length=5)
-    """Asked in this order once all attempts with the models before them have failed."""
+    """Models used in this order after all attempts with the previous one have failed."""
 
     @property
     def choices(self) -> tuple[ModelChoice, ...]:
-        """All models, in the order in which they are asked."""
+        """The agent's model, then its fallbacks."""
         return (self, *self.fallbacks)
 
     def with_model(self, model: str | None) -> "ModelSettings":
-        """The same, with that model in the place of the agent's own."""
+        """Return these settings with `model` instead of the agent's own; None changes nothing."""
         return self if model is None else self.model_copy(update={"model": model})
 
 
 class Agent(Definition):
-    """Someone who can take part in a group, or manage one."""
+    """An agent that can be a member or a manager of groups."""
 
     id: AgentId
     name: DisplayName
-    """Unique among all agents: the words in a transcript bear it."""
+    """Unique within the organisation; messages in the transcript carry it."""
     description: str = Field(default="", max_length=2_000)
-    """What it is good at, in a line: a manager and the other members read this."""
+    """Skills of the agent in one line; managers and other members read it."""
     instructions: str = Field(default="", max_length=100_000)
-    """The persona: what the model is told about who it is."""
+    """Persona: the first part of the system prompt."""
     model: ModelSettings = ModelSettings()
     memory: tuple[MemoryBlock, ...] = ()
 
@@ -58,22 +58,22 @@ Tags = Annotated[tuple[Tag, ...], Field(max_length=50), AfterValidator(lambda ta
 
 
 class AgentPatch(Definition):
-    """A change of an agent. What it does not name stays; null = empty."""
+    """A change of an agent. Fields that are not given stay; null clears a field."""
 
     name: DisplayName | None = None
     description: str | None = Field(default=None, max_length=2_000)
     instructions: str | None = Field(default=None, max_length=100_000)
     model: ModelSettings | None = None
     model_name: str | None = Field(default=None, min_length=1, max_length=200)
-    """Another model alone; how it is called stays."""
+    """Provider's name of another model; the call parameters stay."""
     tags: Tags | None = None
     metadata: dict[str, JsonValue] | None = None
     block_ids: tuple[BlockId, ...] | None = Field(default=None, max_length=100)
-    """All its blocks, in their new order."""
+    """All memory blocks of the agent, in their new order."""
 
 
 class StoredAgent(Record):
-    """An agent as it is kept, with its blocks."""
+    """An agent as stored, with its blocks."""
 
     id: AgentId
     name: str
@@ -89,21 +89,21 @@ class StoredAgent(Record):
 
 
 class AgentFilter(Definition):
-    """Which agents: those for which all of this holds."""
+    """Filter of agents; all given fields must match."""
 
     name: str | None = None
     query_text: str | None = None
-    """A part of the name."""
+    """Part of the name."""
     tags: tuple[str, ...] = ()
-    """Tags of which it has one, or all."""
+    """Tags to match: at least one, or all with `match_all_tags`."""
     match_all_tags: bool = False
 
 
 class NewAgent(Definition):
-    """An agent that is to be made."""
+    """Request to create an agent."""
 
     id: Identifier | None = None
-    """One is made where none is given; the same holds for the name."""
+    """Null = generated; the same applies to `name`."""
     name: DisplayName | None = None
     description: str = Field(default="", max_length=2_000)
     instructions: str = Field(default="", max_length=100_000)
@@ -111,6 +111,6 @@ class NewAgent(Definition):
     tags: Tags = ()
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     blocks: tuple[NewBlock, ...] = Field(default=(), max_length=MAX_BLOCKS)
-    """Blocks that are made with it."""
+    """Blocks to create and attach."""
     block_ids: tuple[BlockId, ...] = Field(default=(), max_length=MAX_BLOCKS)
-    """Blocks that are there, after those."""
+    """Existing blocks to attach after the new ones."""

@@ -1,4 +1,4 @@
-"""The three ways in which this project's data is strict."""
+"""Pydantic bases: `Definition` for user input (unknown fields are errors), `Record` for values between programs."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -6,10 +6,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tertulia.core.errors import InvalidDefinition
+from tertulia.core.validation_messages import field_path, validation_message
 
 
 class Definition(BaseModel):
-    """What a person writes: frozen, and an unknown field is an error that names it."""
+    """Base of user input: frozen; an unknown field is an error that names it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, allow_inf_nan=False)
 
@@ -17,7 +18,7 @@ class Definition(BaseModel):
     @classmethod
     def _reject_nul(cls, value: Any) -> Any:
         if _has_nul(value):
-            raise ValueError("no NUL characters: Postgres cannot store them")
+            raise ValueError("NUL characters are not allowed: Postgres cannot store them")
         return value
 
 
@@ -60,19 +61,22 @@ def _has_nul(value: Any) -> bool:
 
 
 def format_validation_error(error: ValidationError, *, path_prefix: Sequence[str] = ()) -> str:
-    """A validation error on one line, each problem with the field's path: `agents.0.name: Field required`."""
+    """Format a validation error on one line, each problem with its field: `agents.0.name: is required`.
+
+    Args:
+        error: the error of a model.
+        path_prefix: path of the model's place in the user's input.
+    """
     problems = []
-    for problem in error.errors(include_url=False, include_context=False):
-        path = ".".join(str(part) for part in (*path_prefix, *problem["loc"]))
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "unknown field"
+    for problem in error.errors(include_url=False, include_input=False):
+        path = field_path((*path_prefix, *problem["loc"]))
+        message = validation_message(problem)
         problems.append(f"{path}: {message}" if path else message)
     return "; ".join(problems)
 
 
 def validated(kind: type[DefinitionT], **values: Any) -> DefinitionT:
-    """Build a definition from values that a person wrote.
+    """Build a definition from user input.
 
     Raises:
         InvalidDefinition: a value is invalid; the message names the field.

@@ -1,6 +1,6 @@
-"""A memory block: a labelled text with a row of its own, attached to agents and shared by groups.
+"""Memory blocks: labelled texts with rows of their own, attached to agents and shared by groups.
 
-Law: `version` counts the changes of the value.
+Invariant: `version` counts the changes of the value.
 """
 
 from datetime import datetime
@@ -19,7 +19,7 @@ MAX_BLOCKS = 100
 
 
 class MemoryBlock(Definition):
-    """A labelled text that stands in the prompt of its agent, or of all members of a group that shares it."""
+    """A labelled text in the prompt of its agent, or of all members of a group that shares it."""
 
     label: DisplayName
     value: str = Field(default="", max_length=MAX_BLOCK_CHARS)
@@ -30,30 +30,30 @@ BlockLimit = Annotated[PositiveInt, Field(le=MAX_BLOCK_CHARS)]
 
 
 class NewBlock(Definition):
-    """A block that is to be made."""
+    """Request to create a block."""
 
     label: DisplayName
     value: BlockText = ""
     description: str = Field(default="", max_length=2_000)
     limit: BlockLimit = DEFAULT_BLOCK_LIMIT
-    """The most characters that the value may have."""
+    """Characters of the value at most."""
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class BlockPatch(Definition):
-    """A change of a block: the fields that are set, and no others."""
+    """A change of a block. Fields that are not given, or are null, stay."""
 
     label: DisplayName | None = None
     value: BlockText | None = None
     append: BlockText | None = None
-    """Text that is added to the end of the value, whatever that is by then."""
+    """Text to append to the value that is stored when the change is applied; excludes `value`."""
     description: str | None = Field(default=None, max_length=2_000)
     limit: BlockLimit | None = None
     metadata: dict[str, JsonValue] | None = None
 
 
 class Block(Record):
-    """A block as it is kept."""
+    """A block as stored."""
 
     id: BlockId
     label: str
@@ -61,24 +61,24 @@ class Block(Record):
     description: str = ""
     limit: PositiveInt = DEFAULT_BLOCK_LIMIT
     version: PositiveInt = 1
-    """Counts the changes of the value."""
+    """Number of the value, counted from 1."""
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     created_at: datetime
     updated_at: datetime
 
 
 def check_block_limit(label: str, value: str, limit: int) -> None:
-    """Refuse a value that is longer than its block allows.
+    """Check the length of a block's value.
 
     Raises:
-        InvalidDefinition: with both lengths.
+        InvalidDefinition: the value is longer than `limit`.
     """
     if len(value) > limit:
-        raise InvalidDefinition(f"value: {len(value)} characters, and the block {label!r} has a limit of {limit}")
+        raise InvalidDefinition(f"value: {len(value)} characters; the limit of block {label!r} is {limit}")
 
 
 def apply_block_patch(block: Block, patch: BlockPatch) -> Block:
-    """The block after `patch`; its version counts up if the value has become another.
+    """Return the block after `patch`; `version` increases if the value has changed.
 
     Raises:
         InvalidDefinition: the value would be longer than the limit, or `value` and `append` are both given.
@@ -97,12 +97,12 @@ def apply_block_patch(block: Block, patch: BlockPatch) -> Block:
 
 
 class BlockFilter(Definition):
-    """Which blocks: those for which all of this holds."""
+    """Filter of blocks; all given fields must match."""
 
     label: str | None = None
     label_search: str | None = None
-    """A part of the label."""
+    """Part of the label."""
     value_search: str | None = None
-    """A part of the value."""
+    """Part of the value."""
     description_search: str | None = None
-    """A part of the description."""
+    """Part of the description."""

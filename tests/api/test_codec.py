@@ -85,11 +85,11 @@ async def test_missing_key_is_refused_before_body(browser: httpx2.AsyncClient, r
 @pytest.mark.parametrize(
     ("body", "detail"),
     [
-        (b"", "not Temporal's payloads: Invalid JSON"),
-        (b"\xff", "not Temporal's payloads: Invalid JSON"),
-        (b"[" * 100_000, "not Temporal's payloads: Invalid JSON"),
+        (b"", "not Temporal's payloads: must be valid JSON"),
+        (b"\xff", "not Temporal's payloads: must be valid JSON"),
+        (b"[" * 100_000, "not Temporal's payloads: must be valid JSON"),
         (b"[]", "not Temporal's payloads: "),
-        (b"{}", "not Temporal's payloads: payloads: Field required"),
+        (b"{}", "not Temporal's payloads: payloads: is required"),
         (b'{"payloads": null}', "not Temporal's payloads: payloads: "),
         (b'{"payloads": [{"data": "not base64"}]}', "not Temporal's payloads: payloads.0.data: "),
         (b'{"payloads": [{"data": 5}]}', "not Temporal's payloads: payloads.0.data: expected base64"),

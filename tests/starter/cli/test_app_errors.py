@@ -45,7 +45,7 @@ def test_impossible_command_is_explained(tertulia: CommandLine, arguments: list[
     ("content", "message"),
     [
         ("agents: [", "not YAML: "),
-        ("agents: [{nam: Bea}]", "agents.0.name: Field required; agents.0.nam: unknown field"),
+        ("agents: [{nam: Bea}]", "agents.0.name: is required; agents.0.nam: unknown field"),
         ("groups: [{name: Alone, agents: [Nobody]}]", "group 'Alone': no such agent: 'Nobody'"),
     ],
 )
