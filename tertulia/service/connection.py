@@ -15,7 +15,7 @@ from tertulia.configuration import Configuration
 from tertulia.core.errors import Unavailable
 from tertulia.store.database import Database
 from tertulia.temporal.encryption import is_encrypting
-from tertulia.temporal.plugin import TertuliaClientPlugin
+from tertulia.temporal.plugin import TertuliaClientPlugin, check_data_converter
 
 _CONNECT_TIMEOUT_SECONDS = 10.0
 
@@ -49,7 +49,7 @@ class Connection:
 
         Args:
             configuration: names the servers.
-            temporal_client: an existing client to use instead of a new one.
+            temporal_client: an existing client to use instead of a new one; it needs our data converter.
             is_lazy: connect to Temporal with the first call that needs it; reads of the database never do.
             pool_size: database connections kept open; when all are busy, more are opened.
 
@@ -57,6 +57,8 @@ class Connection:
             ConfigurationError: a server is not configured and no embedded stack runs.
             Unavailable: a server does not answer.
         """
+        if temporal_client is not None:
+            check_data_converter(temporal_client, configuration.encryption_keys)
         temporal = temporal_client or await _connect_temporal(configuration, is_lazy=is_lazy)
         database = Database(configuration.database_url, pool_size=pool_size, timeout_seconds=_CONNECT_TIMEOUT_SECONDS)
         async with database:

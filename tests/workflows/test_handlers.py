@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import random
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -251,11 +252,12 @@ async def _fifty_commands(
     """
     choice = random.Random(7)
     members = harness.client.conversations.handle(conversation).members
+    commands: list[Callable[..., Awaitable[Receipt]]] = [members.add, members.remove, members.mute, members.unmute]
     accepted: list[str] = []
     refused: dict[str, str] = {}
     for number in range(50):
         name = harness.name(choice.choice(shorts[2:]))
-        send = choice.choice([members.add, members.remove, members.mute, members.unmute])
+        send = choice.choice(commands)
         command_id = f"command-{number}"
         try:
             first = await send(name, command_id=command_id)
