@@ -1,4 +1,7 @@
-"""What operators can tell a running conversation. Each command bears an id: said twice, it counts once."""
+"""Commands to running conversations, their receipts and rejections.
+
+Invariant: every command has an id; a command with a known id changes nothing and gets the first receipt again.
+"""
 
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -18,50 +21,50 @@ DEFAULT_SENDER = "User"
 
 
 class Command(Definition):
-    """The root of all commands."""
+    """Base of all commands."""
 
     command_id: CommandIdText | None = None
-    """The same id again changes nothing and gets the first answer. Without one, the update's own id serves."""
+    """Idempotency key: a repeated id changes nothing and gets the first receipt. Null = the id of the update."""
 
 
 class PostMessage(Command):
-    """Say something in the conversation from outside."""
+    """Post a message to the conversation."""
 
     text: str = Field(min_length=1)
     sender: DisplayName = DEFAULT_SENDER
-    """The name that stands before the words; not a member's."""
+    """Name shown with the message; not the name of a member."""
 
 
 class AddMember(Command):
-    """Let an agent join at the next turn boundary."""
+    """Add an agent at the next turn boundary."""
 
     agent: AgentIdOrName = Field(validation_alias=AliasChoices("agent", "agent_id"))
     position: NonNegativeInt | None = None
-    """Index in the order, 0 = first; without it, last."""
+    """Index in the roster order, 0 = first; null = last."""
     state: Literal["active", "muted", "standby"] = "active"
     catch_up: CatchUp | None = None
-    """What it reads of what came before; without it, the group's setting."""
+    """Earlier messages that it can read; null = the group's setting."""
     stands_in_for: AgentIdOrName | None = None
-    """With state `standby`: the only member that it stands in for; without it, any."""
+    """With state `standby`: the only member it stands in for; null = any member."""
 
     @model_validator(mode="after")
     def _check_stands_in_for(self) -> Self:
         if self.stands_in_for is not None and self.state != "standby":
-            raise ValueError("stands_in_for: only a member with state 'standby' stands in for others")
+            raise ValueError("stands_in_for: allowed only with state 'standby'")
         return self
 
 
 class RemoveMember(Command):
-    """Let a member leave at the next turn boundary."""
+    """Remove a member at the next turn boundary."""
 
     agent: AgentIdOrName = Field(validation_alias=AliasChoices("agent", "agent_id"))
     in_flight: InFlight | None = None
-    """If it speaks just now: `finish` = its words stand, `discard` = they are dropped, `cancel` = the model call is
-    cancelled; without it, the group's setting."""
+    """If it is the current speaker: `finish` keeps its message, `discard` drops it, `cancel` cancels the model call;
+    null = the group's setting."""
 
 
 class ReplaceMember(Command):
-    """Let another agent take a member's place in the order."""
+    """Replace a member by another agent at the same position."""
 
     agent: AgentIdOrName = Field(validation_alias=AliasChoices("agent", "agent_id"))
     replacement: AgentIdOrName = Field(validation_alias=AliasChoices("replacement", "replacement_id"))
@@ -71,42 +74,42 @@ class ReplaceMember(Command):
 
 
 class ReorderMembers(Command):
-    """Give the roster a new order."""
+    """Change the order of the roster."""
 
     agents: tuple[AgentIdOrName, ...] = Field(min_length=1, validation_alias=AliasChoices("agents", "agent_ids"))
-    """Every member once, by id or name."""
+    """Id or name of every member, each once, in the new order."""
 
 
 class MuteMember(Command):
-    """Let a member stay and read, but not speak."""
+    """Mute a member: it stays and reads but takes no turns."""
 
     agent: AgentIdOrName = Field(validation_alias=AliasChoices("agent", "agent_id"))
 
 
 class UnmuteMember(Command):
-    """Let a muted member speak again, or one on standby speak for itself."""
+    """Make a muted or standby member active."""
 
     agent: AgentIdOrName = Field(validation_alias=AliasChoices("agent", "agent_id"))
 
 
 class ReinstateMember(Command):
-    """Take an isolated or suspect member for healthy at once."""
+    """Reset the health of an isolated or suspect member, or of a manager."""
 
     agent: AgentIdOrName = Field(validation_alias=AliasChoices("agent", "agent_id"))
 
 
 class UpdateSettings(Command, extra="allow"):
-    """Change settings of this conversation: any field of the group's settings or of its manager's rules, flat."""
+    """Change settings of this conversation: any field of the group settings or of the manager configuration, flat."""
 
 
 class Pause(Command):
-    """Rest at the next turn boundary."""
+    """Pause at the next turn boundary."""
 
     reason: str = Field(default="", max_length=500)
 
 
 class Resume(Command):
-    """Go on after a pause; or, where nobody can speak, try a member at once."""
+    """Continue after a pause; while no member can speak, try an isolated member at once."""
 
 
 class Stop(Command):
@@ -132,32 +135,31 @@ COMMANDS: dict[str, type[AnyCommand]] = {
     "resume": Resume,
     "stop": Stop,
 }
-"""Every command under the name of its update and its signal."""
+"""Commands by the name of their update and signal."""
 COMMAND_NAMES: dict[type[AnyCommand], str] = {command: name for name, command in COMMANDS.items()}
-"""The name of each command."""
+"""Names by command class."""
 
 
 class Receipt(Record):
-    """The answer to an accepted command; a repeated id gets the same one again."""
+    """Receipt of an accepted command; a repeated id gets the same receipt."""
 
     command_id: CommandId
     command: str
     detail: str
-    """What will happen, for a reader."""
+    """Effect of the command, for readers; a warning comes first."""
     epoch: int | None = None
-    """The epoch that the roster will have after a change of members."""
+    """Epoch of the roster after a roster command; null for other commands."""
 
 
 class Rejection(Record):
-    """A signal that was refused: it has no caller to answer, so `status` shows it."""
+    """A refused signal. `status` shows it, because a signal has no caller to answer."""
 
     command: str
     command_id: str | None
     reason: str
 
 
-C = TypeVar("C", bound=Command)
-
+CommandT = TypeVar("CommandT", bound=Command)
 
 PATHS = {
     "post_message": "messages",
@@ -173,14 +175,14 @@ PATHS = {
     "resume": "resume",
     "stop": "stop",
 }
-"""Where the API takes each command, by its name: below the conversation's address."""
+"""Path of each command in the REST API, below the conversation's path."""
 
 
-def checked(kind: type[C], **values: Any) -> C:
-    """The command of these values.
+def checked(kind: type[CommandT], **values: Any) -> CommandT:
+    """Build a command from user input.
 
     Raises:
-        CommandRefused: it cannot be like that.
+        CommandRefused: a value is invalid; the message names the field.
     """
     try:
         return kind(**values)

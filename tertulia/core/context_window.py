@@ -1,7 +1,7 @@
-"""Which part of a transcript a prompt holds: the newest messages within a budget.
+"""Context window: the part of the transcript in a prompt, the newest messages within a budget.
 
-Law: the window's beginning moves in steps of half a budget. Between two steps the old messages in front stay unchanged,
-so that a provider's prompt cache hits; and finding the beginning costs the same however long the transcript is.
+Invariant: the start of the window moves in steps of half the budget. Between two steps the front of the prompt stays
+the same, so that providers can cache it. The cost of finding the start does not depend on the transcript's length.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,10 @@ CHARS_PER_TOKEN = 4
 
 @dataclass(frozen=True)
 class ContextWindow:
-    """The messages with `seq > after_seq` and, of those, the ones with at least `after_chars` of transcript before
-    them; the last message is always in it."""
+    """The messages with `seq > after_seq` that have at least `after_chars` characters of transcript before them.
+
+    The last message is always included.
+    """
 
     after_seq: int
     after_chars: int
@@ -21,14 +23,14 @@ class ContextWindow:
 def compute_window(
     last_seq: int, chars: int, *, max_messages: int, max_tokens: int, visible_from: int = 0
 ) -> ContextWindow:
-    """The window over a transcript of `last_seq` messages and `chars` characters.
+    """Return the window over a transcript of `last_seq` messages and `chars` characters.
 
     Args:
-        last_seq: the number of the last message.
-        chars: the characters of all messages together.
-        max_messages: the most messages to show.
-        max_tokens: about the most tokens to show.
-        visible_from: the reader may see what comes after this `seq`.
+        last_seq: number of the last message.
+        chars: characters of all messages together.
+        max_messages: limit on messages.
+        max_tokens: approximate limit on tokens, at 4 characters each.
+        visible_from: the reader can see messages after this `seq`.
     """
     return ContextWindow(
         after_seq=max(_window_start(last_seq, max_messages), visible_from),

@@ -1,4 +1,4 @@
-"""Requests that start a conversation."""
+"""Requests that start conversations, and the filter of their list."""
 
 from datetime import datetime
 
@@ -13,15 +13,15 @@ from tertulia.core.phases import PublicPhase
 
 
 class NewConversation(Definition):
-    """A conversation that is to be started."""
+    """Request to start a conversation."""
 
     group: str = Field(min_length=1, max_length=128)
-    """The group's id or name."""
+    """Id or name of the group."""
     message: str = Field(min_length=1)
-    """What is said first."""
+    """First message."""
     sender: DisplayName = DEFAULT_SENDER
     id: Identifier | None = None
-    """One is made where none is given."""
+    """Null = generated from the group's name."""
     close_after_round: bool = False
     """Close once the first round has ended and no message waits."""
     continue_as_new_after_turns: PositiveInt | None = None
@@ -29,31 +29,31 @@ class NewConversation(Definition):
 
 
 class NewFork(Definition):
-    """A conversation that is to share the beginning of another one."""
+    """Request to fork a conversation: a new one that shares the transcript up to a turn."""
 
     turn: int | None = Field(default=None, ge=0)
-    """The last turn that they share; null = all that were taken so far, 0 = none."""
+    """Last shared turn; null = the last turn taken, 0 = none."""
     agent_ids: tuple[AgentId, ...] | None = Field(default=None, min_length=1, max_length=MAX_MEMBERS)
-    """Who takes part, in order; null = those who take part in the other one now."""
+    """Members of the fork in order; null = the present members of the source."""
     model: str | None = Field(default=None, min_length=1, max_length=200)
-    """A model that everyone is asked with, instead of their own."""
+    """Provider's name of a model for every member instead of its own; null = each its own."""
     message: str | None = Field(default=None, min_length=1)
-    """What is said first; null = it waits for a message."""
+    """First message; null = the fork waits for one."""
     sender: DisplayName = DEFAULT_SENDER
     id: Identifier | None = None
 
 
 class ConversationFilter(Definition):
-    """Which conversations a list contains: those that match every field that is set."""
+    """Filter of conversations; all given fields must match."""
 
     group: str | None = Field(default=None, max_length=128)
     """Id or name of the group."""
     phase: PublicPhase | None = None
-    """The present phase."""
+    """Published phase."""
     member: str | None = Field(default=None, max_length=128)
     """Id or name of a present member."""
     id_prefix: str | None = Field(default=None, max_length=128)
-    """The id starts with this text."""
+    """Start of the id."""
     created_after: datetime | None = None
     """Created at this time or later."""
     created_before: datetime | None = None

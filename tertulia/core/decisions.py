@@ -1,4 +1,4 @@
-"""What is to be done next. The workflow carries a decision out and answers with an event."""
+"""Decisions of the state machine. The workflow executes each decision and answers with an event."""
 
 from datetime import datetime
 
@@ -15,60 +15,60 @@ class LoadConversation(Record):
 
 
 class ApplyMembership(Record):
-    """Write these changes of the roster, and the roster they lead to; answer with `MembershipApplied`."""
+    """Write roster changes and the resulting roster; answer with `MembershipApplied`."""
 
     changes: tuple[AnyRosterChange, ...]
     first_epoch: int
-    """The epoch that the first change leads to; each further one is the next."""
+    """Epoch after the first change; each further change increases it by one."""
     roster: Roster
 
 
 class RecordPosts(Record):
-    """Write these messages into the transcript; answer with `PostsRecorded`."""
+    """Append posted messages to the transcript; answer with `PostsRecorded`."""
 
     posts: tuple[Post, ...]
     first_seq: int
     round: int | None = None
-    """The round that they belong to."""
+    """Number of their round; None = the conversation closes without another round."""
     round_start: PhaseChange | None = None
-    """Set if the round begins with them."""
+    """Phase change to publish if they start a round; None = they join the current one."""
 
 
 class LoadGroup(Record):
-    """Read the group anew, for it has changed; answer with `GroupLoaded`."""
+    """Read the changed group again; answer with `GroupLoaded` or `GroupDeleted`."""
 
 
 class AnnouncePhase(Record):
-    """Tell those outside that the conversation is held, or goes on; answer with `PhaseAnnounced`."""
+    """Publish that the conversation pauses or continues; answer with `PhaseAnnounced`."""
 
     change: PhaseChange
 
 
 class AskManager(Record):
-    """Let a manager choose; answer with `SpeakerChosen`, `SelectionFailed` or `ManagerFinished`."""
+    """Let a manager choose the speaker; answer with `SpeakerChosen`, `SelectionFailed` or `ManagerFinished`."""
 
     turn: int
     candidates: tuple[AgentId, ...]
     manager: MemberRef
     note: str = ""
-    """Why some are no candidates: part of the reason that is kept."""
+    """Why some members are no candidates; becomes part of the recorded reason."""
     first_fallback_index: int = 0
-    """Which of the manager's models is asked first."""
+    """Index of the manager's model to use first: 0 = its own."""
     trial: bool = False
-    """One attempt decides: the manager is on probation."""
+    """Allow one attempt only, because the manager is on probation."""
 
 
 class TakeTurn(Record):
-    """Let this member speak; answer with `TurnCompleted`."""
+    """Let a member take a turn; answer with `TurnCompleted`."""
 
     turn: int
     chosen: NextSpeaker
     first_fallback_index: int = 0
-    """Which of the speaker's models is asked first."""
+    """Index of the speaker's model to use first: 0 = its own."""
     trial: bool = False
-    """One attempt decides: the member is on probation."""
+    """Allow one attempt only, because the member is on probation."""
     conclude: str = ""
-    """The speaker shall sum up, for this reason."""
+    """Reason for a concluding turn; empty = an ordinary turn."""
 
 
 class CloseRound(Record):
@@ -77,24 +77,24 @@ class CloseRound(Record):
     reason: str
     explanation: str
     closes: bool = False
-    """The conversation ends with it."""
+    """The conversation closes as well."""
 
 
 class WaitForInput(Record):
-    """Nothing to do until a message or a command comes or, if there is one, a moment; then answer with `ProbeDue`."""
+    """Wait for a message or command; at `until`, if set, answer with `ProbeDue`."""
 
     phase: Phase
     until: datetime | None = None
 
 
 class CloseConversation(Record):
-    """Let every member's cursor catch up and write the end; answer with `ConversationEnded`."""
+    """Move all cursors to the end and store the final status; answer with `ConversationEnded`."""
 
     reason: str
 
 
 class Finish(Record):
-    """The conversation is closed."""
+    """Complete the workflow; the conversation is closed."""
 
 
 Decision = (

@@ -1,4 +1,4 @@
-"""What has happened to a conversation. Past tense; each is the outcome of one decision of the state machine."""
+"""Events of the state machine: each is the result of one decision."""
 
 from datetime import datetime
 from typing import Literal
@@ -12,18 +12,18 @@ from tertulia.core.selection import ChosenBy
 from tertulia.core.usage import Usage
 
 TurnOutcome = Literal["spoke", "passed", "failed", "discarded", "cancelled"]
-"""`discarded` and `cancelled`: the speaker was removed while it spoke."""
+"""Result of a turn. `discarded` and `cancelled`: the speaker was removed during the turn."""
 
 
 class Event(Record):
-    """The root of all events."""
+    """Base of all events."""
 
     at: datetime
-    """The workflow's time, with zone: the core has no clock of its own."""
+    """Workflow time with zone; the core has no clock."""
 
 
 class GroupSnapshot(Record):
-    """What the database has of a group."""
+    """A group as stored in the database."""
 
     group_name: str
     description: str
@@ -31,14 +31,13 @@ class GroupSnapshot(Record):
     settings: GroupSettings
     members: tuple[MemberRef, ...]
     standby: tuple[Standby, ...] = ()
-    """Those of the members that only stand in for others."""
+    """Members that only stand in for others."""
     managers: tuple[MemberRef, ...] = ()
     revision: int = 1
-    """Which revision of the group this is."""
 
 
 class ForkOrigin(Record):
-    """What a conversation has behind it already: that which it shares with another one."""
+    """Counters that a fork starts from: turns, messages, rounds and usage shared with its source."""
 
     last_turn: int
     last_seq: int
@@ -47,45 +46,45 @@ class ForkOrigin(Record):
 
 
 class ConversationLoaded(Event, GroupSnapshot):
-    """The group was read from the database."""
+    """The group was read and the conversation's rows exist."""
 
     group_id: GroupId
     roster: tuple[MemberRef, ...] | None = None
-    """Who takes part, where those are not the group's members."""
+    """Members of a fork that differ from the group's; None = the group's members."""
     fork_origin: ForkOrigin | None = None
 
 
 class GroupLoaded(Event, GroupSnapshot):
-    """The group was read anew, because it has changed."""
+    """The changed group was read again."""
 
 
 class GroupDeleted(Event):
-    """The group that had changed was deleted; the conversation goes on without it."""
+    """The group was deleted; the conversation continues without it."""
 
 
 class PhaseAnnounced(Event):
-    """Those outside know that the conversation is held, or goes on."""
+    """A pause or its end was published."""
 
     change: PhaseChange
 
 
 class MembershipApplied(Event):
-    """The first `count` pending changes of the roster are in the database."""
+    """The first `count` pending roster changes were written."""
 
     count: int
 
 
 class PostsRecorded(Event):
-    """The first `count` pending messages are in the transcript, up to `last_seq`."""
+    """The first `count` pending messages were appended; `last_seq` is the last one."""
 
     count: int
     last_seq: int
     starts_round: bool = False
-    """Whether a round begins with them."""
+    """A round starts with these messages."""
 
 
 class SpeakerChosen(Event):
-    """A manager chose a member for the turn."""
+    """A manager chose the next speaker."""
 
     agent_id: AgentId
     chosen_by: ChosenBy
@@ -93,13 +92,13 @@ class SpeakerChosen(Event):
     manager: MemberRef
     usage: Usage = Usage()
     fallback_index: int = 0
-    """Which of the manager's models answered: 0 = its own, 1 = its first fallback…"""
+    """Index of the manager's model that answered: 0 = its own, 1 = its first fallback."""
     error: str = ""
-    """What failed before."""
+    """Failure before the answer; empty = none."""
 
 
 class SelectionFailed(Event):
-    """A manager could not be brought to choose; the next one is asked, or the fallback rule takes its place."""
+    """A manager failed to choose; the next manager is asked, or the fallback rule applies."""
 
     candidates: tuple[AgentId, ...]
     reason: str
@@ -118,42 +117,42 @@ class ManagerFinished(Event):
 
 
 class TurnCompleted(Event):
-    """A member had the floor, and what it said, or that it passed, is committed."""
+    """A turn was committed."""
 
     turn: int
     speaker: MemberRef
     outcome: TurnOutcome
     text_preview: str
-    """A preview of the words, or why the turn failed."""
+    """Start of the message, or the reason of the failure."""
     seq: int
-    """The last `seq` of the transcript after this turn."""
+    """Last message of the transcript after the turn."""
     chosen_by: ChosenBy
     reason: str
     tokens_found: tuple[str, ...] = ()
     usage: Usage = Usage()
     seconds: float = 0
-    """Wall time from the first attempt to the outcome."""
+    """Wall time from the first attempt to the result, in seconds."""
     fallback_index: int = 0
-    """Which of the speaker's models answered: 0 = its own, 1 = its first fallback…"""
+    """Index of the speaker's model that answered: 0 = its own, 1 = its first fallback."""
     error: str = ""
-    """What failed before, or what is the matter with the answer."""
+    """Failure before the answer, or a defect of the answer; empty = none."""
 
 
 class ProbeDue(Event):
-    """Nobody could speak for a while: it is time to try someone."""
+    """The delay before the next try of an isolated member is over."""
 
 
 class RoundClosed(Event):
-    """A condition that ends rounds held."""
+    """The round ended."""
 
     reason: str
     explanation: str
     closes: bool = False
-    """Whether the conversation ends with it."""
+    """The conversation closes as well."""
 
 
 class ConversationEnded(Event):
-    """Everything is written, the cursors of all members stand at the last message."""
+    """The final status was stored and all cursors are at the last message."""
 
     last_seq: int
 

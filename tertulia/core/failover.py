@@ -1,7 +1,7 @@
-"""What a conversation does by itself when members and managers fail and recover, or have spent their budgets.
+"""Automatic roster changes: reactions to failures and recoveries of members and managers, and to spent budgets.
 
-Law: whatever is done is a change of the roster with its reason, applied at a turn boundary and kept in the audit like
-an operator's. Nothing here ends a conversation.
+Invariant: each reaction is a roster change with a reason, applied at a turn boundary and kept in the audit like an
+operator's. No reaction ends a conversation.
 """
 
 from datetime import timedelta
@@ -27,7 +27,7 @@ NO_PARTICIPANTS = "no_available_participants"
 
 
 def record_member_result(state: ConversationState, event: TurnCompleted) -> ConversationState:
-    """The state with the change of health, if any, that the turn means for its speaker."""
+    """Enqueue the change of the speaker's health, if the turn causes one."""
     member = expected_roster(state).find(event.speaker.agent_id)
     if member is None or event.outcome in ("discarded", "cancelled"):
         return state
@@ -44,7 +44,7 @@ def record_member_result(state: ConversationState, event: TurnCompleted) -> Conv
 
 
 def isolate_all_members(state: ConversationState, turn_time: TurnTime) -> ConversationState:
-    """The state when every member has failed, one after the other: it is no use to ask them again at once."""
+    """Isolate all members after each of them has failed in turn."""
     for seat in expected_roster(state).seats():
         health = isolate(seat.occupant.health, turn_time, "every member failed, one after the other")
         state = _enqueue_health_change(state, seat.occupant, health)
@@ -52,7 +52,7 @@ def isolate_all_members(state: ConversationState, turn_time: TurnTime) -> Conver
 
 
 def start_probation_for_all(state: ConversationState, turn_time: TurnTime, reason: str) -> ConversationState:
-    """The state when somebody answers again after nobody did."""
+    """Put all isolated members and managers on probation, because one member has answered after an outage."""
     roster = expected_roster(state)
     for member in roster.members:
         if member.health.state == "isolated" and member.state != "muted":
@@ -64,15 +64,15 @@ def start_probation_for_all(state: ConversationState, turn_time: TurnTime, reaso
 
 
 def start_probe(state: ConversationState, turn_time: TurnTime) -> ConversationState:
-    """The state in which the next in the rotation of those isolated is tried."""
+    """Put the next isolated member on probation; without one, or without an outage, return `state`."""
     roster = expected_roster(state)
-    able = [member for member in roster.members if member.state == "active" and member.health.state == "isolated"]
-    waiting = [member for member in able if member.agent_id not in state.floor.lap] or able
+    isolated = [member for member in roster.members if member.state == "active" and member.health.state == "isolated"]
+    waiting = [member for member in isolated if member.agent_id not in state.floor.lap] or isolated
     if not waiting or state.outage is None:
         return state
     outage = state.outage.model_copy(update={"probes": state.outage.probes + 1, "probe_requested": False})
     member = waiting[state.outage.probes % len(waiting)]
-    health = start_probation(member.health, turn_time, "nobody else is left")
+    health = start_probation(member.health, turn_time, "no other member can speak")
     return _enqueue_health_change(state.model_copy(update={"outage": outage}), member, health)
 
 
@@ -85,7 +85,16 @@ def record_manager_result(
     fallback_index: int = 0,
     error: str = "",
 ) -> ConversationState:
-    """The state with the change of health that being asked means for a manager; `failed` says why it did not choose."""
+    """Enqueue the change of a manager's health, if its answer causes one.
+
+    Args:
+        state: the current state.
+        manager_ref: the manager that was asked.
+        turn_time: time of the answer.
+        failed: why it did not choose; empty = it chose or finished the round.
+        fallback_index: index of its model that answered.
+        error: failure before the answer.
+    """
     manager = expected_roster(state).find_manager(manager_ref.agent_id) or Manager(**manager_ref.model_dump())
     if failed:
         return _enqueue_manager_health_change(
@@ -97,15 +106,15 @@ def record_manager_result(
 
 
 def apply_due_transitions(state: ConversationState) -> ConversationState:
-    """The state with all that is due by itself now. Done again, it changes nothing."""
+    """Apply automatic transitions: budget mutes, cool-downs, stand-ins and outages. Idempotent."""
     if state.clock is None or state.stop or state.phase in ("terminating", "closed"):
         return state
     turn_time = TurnTime(turn=state.floor.turn, at=state.clock)
     for member in state.roster.members:
         state = _update_member(state, member.agent_id, turn_time)
     for manager in expected_roster(state).managers:
-        if why := _probation_reason(manager.health, state, turn_time):
-            state = _enqueue_manager_health_change(state, manager, start_probation(manager.health, turn_time, why))
+        if reason := _probation_reason(manager.health, state, turn_time):
+            state = _enqueue_manager_health_change(state, manager, start_probation(manager.health, turn_time, reason))
     return state.model_copy(update={"outage": _update_outage(state, turn_time)})
 
 
@@ -119,9 +128,9 @@ def _update_member(state: ConversationState, agent_id: AgentId, turn_time: TurnT
         return enqueue_change(
             state, MemberMuted(command_id=automatic_command_id(state), member=member.ref, reason=spent.explanation)
         )
-    # While nobody can speak, only failures would make the turns pass: then `start_probe` says who is tried, and when.
-    if state.outage is None and (why := _probation_reason(member.health, state, turn_time)):
-        return _enqueue_health_change(state, member, start_probation(member.health, turn_time, why))
+    # During an outage turns pass only by failures, so cool-downs do not apply: `start_probe` selects the member to try.
+    if state.outage is None and (reason := _probation_reason(member.health, state, turn_time)):
+        return _enqueue_health_change(state, member, start_probation(member.health, turn_time, reason))
     if (
         member.health.state == "isolated"
         and roster.find_stand_in(agent_id) is None
@@ -160,7 +169,7 @@ def _find_stand_in(state: ConversationState, roster: Roster, member: Member) -> 
 
 
 def can_use_fallbacks(state: ConversationState, owner: AgentId) -> bool:
-    """Whether the agent's fallback models are asked when its own fails: not if a substitute is there and goes first."""
+    """Return whether a failed turn of `owner` tries its fallback models: not if a substitute comes first."""
     steps = state.settings.failure_steps
     if "fallback_model" not in steps:
         return False
@@ -178,18 +187,22 @@ def _enqueue_manager_health_change(state: ConversationState, manager: Manager, h
 
 
 def _update_outage(state: ConversationState, turn_time: TurnTime) -> Outage | None:
-    """Whether nobody is left who could speak, and when someone is tried next: after growing intervals."""
+    """Return the outage, with the time of its next probe, if no member can speak; the interval grows."""
     roster = expected_roster(state)
     seats = roster.seats()
     if state.round is None or any(seat.occupant.health.state != "probation" for seat in seats):
         return None
-    failed_at = [one.health.since for one in roster.members if one.state == "active" and one.health.state == "isolated"]
+    failed_at = [
+        member.health.since
+        for member in roster.members
+        if member.state == "active" and member.health.state == "isolated"
+    ]
     if seats:
         return state.outage
     if not failed_at:
         return None
     outage = state.outage or Outage(since=turn_time.at, next_probe_at=turn_time.at)
-    last_failure = max((at for at in failed_at if at is not None), default=turn_time.at)
+    last_failure = max((time for time in failed_at if time is not None), default=turn_time.at)
     due = outage.since if outage.probe_requested else last_failure + _probe_interval(state, outage)
     return outage.model_copy(update={"next_probe_at": due})
 

@@ -1,7 +1,7 @@
-"""What a change of the group means for a conversation that runs.
+"""Merge changes of a group into its open conversations.
 
-Law: a conversation takes over what the group has changed since it last read it, and keeps what its own operators have
-changed. A revision that is not newer than what it has changes nothing.
+Invariant: a conversation adopts what the group has changed since it last read the group, and keeps what was changed in
+the conversation itself. A revision that is not newer changes nothing.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def build_baseline(event: ConversationLoaded | GroupLoaded) -> GroupBaseline:
-    """What the group says now."""
+    """Return the group as read, for comparison with later revisions."""
     on_standby = {one.agent_id for one in event.standby}
     return GroupBaseline(
         revision=event.revision,
@@ -41,18 +41,18 @@ def build_baseline(event: ConversationLoaded | GroupLoaded) -> GroupBaseline:
 
 
 def record_group_revision(state: ConversationState, revision: int) -> ConversationState:
-    """The state once it knows that the group has that revision; older ones than it knows of say nothing new."""
+    """Record that the group has this revision; an older one changes nothing."""
     return state.model_copy(update={"notified_revision": max(state.notified_revision, revision)})
 
 
 def merge_group_changes(state: ConversationState, event: GroupLoaded) -> ConversationState:
-    """The state with what the group has changed; changes of members wait, as those of operators do."""
+    """Merge the changed settings and manager configuration, and enqueue the changes of members."""
     before, now = state.baseline, build_baseline(event)
     assert before is not None
     if now.revision <= before.revision:
         return state.model_copy(update={"notified_revision": before.revision})
-    known = {one.agent_id: one for one in state.roster.managers}
-    managers = tuple(known.get(one.agent_id) or Manager(**one.model_dump()) for one in event.managers)
+    known = {manager.agent_id: manager for manager in state.roster.managers}
+    managers = tuple(known.get(ref.agent_id) or Manager(**ref.model_dump()) for ref in event.managers)
     state = state.model_copy(
         update={
             "baseline": now,
@@ -67,7 +67,7 @@ def merge_group_changes(state: ConversationState, event: GroupLoaded) -> Convers
 
 
 def _merge_fields(own: _Model, before: _Model, now: _Model) -> _Model:
-    """`own`, with each field that differs between `before` and `now` as it is now."""
+    """Return `own` with the value of `now` in each field that differs between `before` and `now`."""
     if type(own) is not type(now):
         return now
     names = type(now).model_fields
@@ -104,19 +104,19 @@ def _enqueue_member_changes(
 
 
 def _group_seats(base: GroupBaseline) -> dict[AgentId, Standby | Literal["active"]]:
-    """Each member of the group, and whether it speaks for itself or stands by."""
+    """Return the role of each member of the group: `active`, or its standby entry."""
     return {**dict.fromkeys(base.agent_ids, "active"), **{one.agent_id: one for one in base.standby}}
 
 
 def _insert_position(roster: Roster, order: Sequence[AgentId], agent_id: AgentId) -> int:
-    """Behind the nearest of those before it in the group's order who are here."""
+    """Return the index after the nearest predecessor in the group's order that is in the roster."""
     here = [one.agent_id for one in roster.members]
     before = [one for one in order[: order.index(agent_id)] if one in here]
     return here.index(before[-1]) + 1 if before else 0
 
 
 def _enqueue_reorder(state: ConversationState, before: GroupBaseline, now: GroupBaseline) -> ConversationState:
-    """The group's order for its members, if it has changed; those that operators added keep their places."""
+    """Enqueue the group's new order for its members; members added by command keep their positions."""
     stayed = [agent_id for agent_id in before.agent_ids if agent_id in now.agent_ids]
     if stayed == [agent_id for agent_id in now.agent_ids if agent_id in before.agent_ids]:
         return state
@@ -129,7 +129,7 @@ def _enqueue_reorder(state: ConversationState, before: GroupBaseline, now: Group
 
 
 def _enqueue_or_reject(state: ConversationState, now: GroupBaseline, change: AnyRosterChange) -> ConversationState:
-    """The state with that change waiting; one that cannot be made is kept among the refusals."""
+    """Enqueue a change; record it as a rejection if it is impossible."""
     epoch = state.roster.epoch + len(state.pending_changes) + 1
     command_id = CommandId(f"{AUTOMATIC_ID_PREFIX}group-{now.revision}-{epoch}")
     change = change.model_copy(update={"command_id": command_id})

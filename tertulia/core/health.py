@@ -1,7 +1,7 @@
-"""How a member, or a manager, fares: healthy -> suspect -> isolated -> probation -> healthy.
+"""Health of members and managers: healthy -> suspect -> isolated -> probation -> healthy.
 
-Law: nobody comes back from isolation but by a turn on probation that succeeds, or by an operator's word. Each further
-isolation in a row lasts twice as long.
+Invariant: isolation ends only by a successful turn on probation or by an operator. Each further isolation in a row
+lasts twice as long.
 """
 
 from datetime import datetime
@@ -15,26 +15,26 @@ _MAX_DOUBLINGS = 6
 
 
 class Health(Record):
-    """Where one stands, since when and why."""
+    """Health of a member or manager, since when and why."""
 
     state: HealthState = "healthy"
     failures: int = 0
     """Failed turns in a row."""
     isolations: int = 0
-    """Isolations in a row, without recovery between them."""
+    """Isolations in a row without recovery between them."""
     since_turn: int = 0
-    """The last turn that was taken before it came into this state."""
+    """Last turn before this state began."""
     since: datetime | None = None
     reason: str = ""
     fallback_index: Annotated[int, wire_name("model")] = 0
-    """Which of the agent's models is asked first: 0 = its own, 1 = its first fallback…"""
+    """Index of the agent's model to use first: 0 = its own, 1 = its first fallback."""
 
 
 HEALTHY = Health()
 
 
 class HealthSettings(Protocol):
-    """The settings that health goes by."""
+    """Settings that rule isolation and cool-down."""
 
     @property
     def isolate_after_failures(self) -> int: ...
@@ -45,15 +45,15 @@ class HealthSettings(Protocol):
 
 
 class TurnTime(Record):
-    """When something happened."""
+    """Time of an event, in turns and on the clock."""
 
     turn: int
-    """The last turn taken."""
+    """Last turn taken."""
     at: datetime
 
 
 def health_after_failure(health: Health, rules: HealthSettings, turn_time: TurnTime, reason: str) -> Health:
-    """The health after one more turn of which all attempts failed."""
+    """Return the health after a turn whose attempts all failed."""
     failures = health.failures + 1
     relapses = health.state == "probation" or failures >= rules.isolate_after_failures
     state: HealthState = "isolated" if relapses else "suspect"
@@ -68,7 +68,7 @@ def health_after_failure(health: Health, rules: HealthSettings, turn_time: TurnT
 
 
 def isolate(health: Health, turn_time: TurnTime, reason: str) -> Health:
-    """The health when a failure is one of everybody's: no second chance before the cool-down."""
+    """Return the health after a failure of all members: isolated at once, whatever the number of failures."""
     return Health(
         state="isolated",
         failures=max(health.failures, 1),
@@ -80,7 +80,7 @@ def isolate(health: Health, turn_time: TurnTime, reason: str) -> Health:
 
 
 def health_after_success(health: Health, turn_time: TurnTime, fallback_index: int, error: str) -> Health:
-    """The health after a turn that succeeded, with the agent's own model or, after `error`, with a fallback."""
+    """Return the health after a successful turn, with the agent's own model or, after `error`, with a fallback."""
     if fallback_index == 0:
         return HEALTHY
     if health.state == "suspect" and health.fallback_index == fallback_index:
@@ -95,7 +95,7 @@ def health_after_success(health: Health, turn_time: TurnTime, fallback_index: in
 
 
 def start_probation(health: Health, turn_time: TurnTime, reason: str) -> Health:
-    """The health for one turn that decides whether it is over."""
+    """Return the health for one turn that ends or continues the isolation."""
     return health.model_copy(
         update={
             "state": "probation",
@@ -108,7 +108,7 @@ def start_probation(health: Health, turn_time: TurnTime, reason: str) -> Health:
 
 
 def retry_reason(health: Health, rules: HealthSettings, turn_time: TurnTime) -> str | None:
-    """Why one that is isolated, or speaks with a fallback model, may be tried again now; None = not yet."""
+    """Return why an isolated agent, or one on a fallback model, is tried again now; None = not yet."""
     factor = 2 ** min(max(health.isolations - 1, 0), _MAX_DOUBLINGS)
     turns = turn_time.turn - health.since_turn
     if rules.cool_down_turns is not None and turns >= rules.cool_down_turns * factor:

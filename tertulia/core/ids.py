@@ -1,4 +1,4 @@
-"""Names for the kinds of identifier, so that a checker tells them apart."""
+"""Identifier types, and readable ids of conversations."""
 
 import re
 import unicodedata
@@ -13,13 +13,15 @@ ConversationId = NewType("ConversationId", str)
 CommandId = NewType("CommandId", str)
 
 DEFAULT_ORGANISATION = OrganisationId("local")
-"""The organisation of everything created without a key."""
+"""Organisation of everything that is created without an API key."""
 DEFAULT_ORGANISATION_ALIAS = "default"
 """The name under which clients address the default organisation."""
 
 CONVERSATION_SUFFIX_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
-"""Characters of the random end of a conversation's id, without those that are easily confused (0 o, 1 i l)."""
+"""Characters of the random end of a conversation id, without easily confused ones (0 o, 1 i l)."""
 _SLUG_MAX_CHARS = 40
+_UNDECOMPOSED = str.maketrans({"ø": "o", "đ": "d", "ð": "d", "ł": "l", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th"})
+"""Latin letters that Unicode does not decompose into a letter and a mark."""
 _NOT_IN_SLUG = re.compile(r"[^a-z0-9]+")
 
 
@@ -30,7 +32,8 @@ def readable_conversation_id(group_name: str, suffix: str) -> ConversationId:
         group_name: the group's display name.
         suffix: random characters of `CONVERSATION_SUFFIX_ALPHABET`, drawn by the caller.
     """
-    ascii_name = unicodedata.normalize("NFKD", group_name).encode("ascii", "ignore").decode().lower()
+    lowercase = group_name.casefold().translate(_UNDECOMPOSED)
+    ascii_name = unicodedata.normalize("NFKD", lowercase).encode("ascii", "ignore").decode().lower()
     slug = _NOT_IN_SLUG.sub("-", ascii_name).strip("-")
     if len(slug) > _SLUG_MAX_CHARS:
         cut = slug[: _SLUG_MAX_CHARS + 1].rpartition("-")[0]

@@ -10,28 +10,26 @@ from tertulia.core.names import DisplayName
 from tertulia.core.records import KeyRow
 
 Scope = Literal["read", "post", "operate", "admin"]
-"""What a key lets its holder do; each includes those before it:
+"""Permission of an API key; each scope includes the previous ones:
 
-read: see everything of the organisation. post: start conversations and speak in them. operate: change agents, blocks,
-groups and running conversations. admin: make and revoke keys.
+read: read everything of the organisation. post: start conversations and post messages. operate: change agents, blocks,
+groups and open conversations. admin: create and revoke keys.
 """
-
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 
 def rank(scope: Scope) -> int:
-    """A scope's place among the scopes, the widest last."""
+    """Return the position of a scope in `SCOPES`; the widest scope is last."""
     return SCOPES.index(scope)
 
 
 class NewKey(Definition):
-    """A key that is to be made."""
+    """Request to create an API key."""
 
     name: DisplayName
-    """What it is for."""
+    """Purpose of the key, for people."""
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=len(SCOPES))] = ("operate",)
-    """What it lets its holder do."""
 
     @field_validator("scopes")
     @classmethod
@@ -41,10 +39,10 @@ class NewKey(Definition):
 
 @dataclass(frozen=True)
 class CreatedKey:
-    """A key in the only moment in which it can be read."""
+    """A new key with its secret, which cannot be read again."""
 
     key: KeyRow
     secret: str
 
     def __repr__(self) -> str:
-        return f"MadeKey({self.key.id!r})"
+        return f"CreatedKey({self.key.id!r})"

@@ -1,4 +1,4 @@
-"""The forms of display names and of ids."""
+"""Validated forms of display names and ids."""
 
 import re
 from typing import Annotated
@@ -10,7 +10,7 @@ _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f:]")
 
 def _validate_display_name(name: str) -> str:
     if _CONTROL_CHARACTERS.search(name):
-        raise ValueError("a name has no colon and no control characters: it stands before the words in the transcript")
+        raise ValueError("colons and control characters are not allowed: the name precedes messages in the transcript")
     return name
 
 
@@ -20,8 +20,8 @@ DisplayName = Annotated[
     AfterValidator(_validate_display_name),
     Field(json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f:]+$"}),
 ]
-"""A display name: 1 to 64 characters on one line, without a colon."""
+"""Display name: 1 to 64 characters on one line, without a colon."""
 
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-"""An id: letters, digits, `.`, `_` and `-`, 128 characters at most."""
+"""Id: letters, digits, `.`, `_` and `-`, at most 128 characters, starting with a letter or digit."""

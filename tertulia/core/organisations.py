@@ -8,7 +8,7 @@ from tertulia.core.names import Identifier
 
 
 class Organisation(Record):
-    """Whoever agents, groups, conversations and keys belong to."""
+    """Owner of agents, groups, conversations and keys."""
 
     id: OrganisationId
     name: str
@@ -16,7 +16,7 @@ class Organisation(Record):
 
 
 class NewOrganisation(Definition):
-    """An organisation that is to be made."""
+    """Request to create an organisation."""
 
     id: Identifier
     name: str

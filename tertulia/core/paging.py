@@ -1,4 +1,4 @@
-"""Pages of a list."""
+"""Pages of lists."""
 
 from typing import Literal
 
@@ -7,20 +7,18 @@ from pydantic import Field
 from tertulia.core.base import Definition
 
 MAX_PAGE = 200
-
-
 DEFAULT_PAGE = 50
-
 
 Order = Literal["asc", "desc"]
 
 
 class Page(Definition):
-    """Which part of a list: the oldest first, unless `order` says otherwise."""
+    """A page of a list."""
 
     before: str | None = None
-    """The id of a row: only what comes before it in the list, the nearest to it."""
+    """Id of a row; the page ends just before it."""
     after: str | None = None
-    """The id of a row: only what comes after it in the list, the nearest to it."""
+    """Id of a row; the page starts just after it."""
     limit: int = Field(default=DEFAULT_PAGE, ge=1, le=MAX_PAGE)
     order: Order = "asc"
+    """`asc`: oldest first."""

@@ -1,7 +1,7 @@
-"""What a change of a group says: the fields that it names, and no others.
+"""Changes of groups.
 
-Law: a list is replaced as a whole; the manager's rules and the settings field by field, where null is the default
-again.
+Invariant: fields that are not given stay. Lists are replaced as a whole; manager configuration and settings are merged
+field by field, and null restores a field's default.
 """
 
 from typing import Any, get_args
@@ -18,18 +18,19 @@ _MANAGER_CONFIG: TypeAdapter[ManagerConfig] = TypeAdapter(ManagerConfig)
 
 
 class GroupPatch(Definition):
-    """A change of a group. What it does not name stays."""
+    """A change of a group. Fields that are not given stay."""
 
     name: DisplayName | None = None
     description: str | None = Field(default=None, max_length=10_000)
-    """Null = empty, as for all that follow."""
+    """Null clears it, like all following fields."""
     agent_ids: tuple[AgentId, ...] | None = None
-    """All members, in their new order."""
+    """All active members, in their new order."""
     standby: tuple[Standby, ...] | None = None
     manager_config: dict[str, JsonValue] | None = None
-    """Some of the manager's rules; null = all as they are when nobody says anything."""
+    """Changed fields of the manager configuration; null = the defaults."""
     shared_block_ids: tuple[BlockId, ...] | None = None
     settings: dict[str, JsonValue] | None = None
+    """Changed settings; null = the defaults."""
     metadata: dict[str, JsonValue] | None = None
 
 
@@ -43,10 +44,10 @@ _CLEARED_VALUES: dict[str, object] = {
 
 
 def apply_group_patch(group: Group, patch: GroupPatch) -> Group:
-    """The group after the change; its revision is not counted up.
+    """Return the group after the change, with its revision unchanged.
 
     Raises:
-        InvalidDefinition: such a group cannot be; the message names the field.
+        InvalidDefinition: the changed group is invalid; the message names the field.
     """
     values: dict[str, Any] = {name: getattr(group, name) for name in type(group).model_fields}
     for name in patch.model_fields_set:
@@ -56,7 +57,7 @@ def apply_group_patch(group: Group, patch: GroupPatch) -> Group:
         elif name == "settings":
             values[name] = _merge_fields(group.settings.model_dump(mode="json", exclude_unset=True), given)
         elif name == "name" and given is None:
-            raise InvalidDefinition("name: a group has one")
+            raise InvalidDefinition("name: cannot be null")
         else:
             values[name] = _CLEARED_VALUES[name] if given is None else given
     try:
@@ -83,7 +84,7 @@ def _patch_manager_config(group: Group, given: dict[str, JsonValue] | None) -> M
 
 
 def _merge_fields(present: dict[str, Any], given: dict[str, JsonValue] | None) -> dict[str, Any]:
-    """`present` with what is given; null lets a field be as it is when nobody says anything."""
+    """Return `present` updated with `given`; null removes a field, which restores its default."""
     if given is None:
         return {}
     merged = {**present, **given}
@@ -96,4 +97,4 @@ _NULLABLE_FIELDS = {
     for name, field in model.model_fields.items()
     if type(None) in get_args(field.annotation)
 }
-"""Fields of which null says something: no such limit."""
+"""Fields for which null is a value (no limit) and not a request for the default."""

@@ -1,6 +1,6 @@
-"""What waits for the next turn boundary: changes of the roster, in the order in which they came.
+"""Roster changes that wait for the next turn boundary, in the order received.
 
-Law: a change that waits can be made. It was checked against the roster as it will be once those before it are made.
+Invariant: a waiting change is possible: it was checked against the roster that the changes before it lead to.
 """
 
 from tertulia.core.errors import CommandRefused
@@ -11,16 +11,16 @@ from tertulia.core.roster_changes import AnyRosterChange, MemberRemoved, MemberR
 from tertulia.core.state import ConversationState
 
 AUTOMATIC_ID_PREFIX = "auto:"
-"""How the ids of changes begin that are no operator's."""
+"""Prefix of the command ids of automatic changes."""
 
 
 def expected_roster(state: ConversationState) -> Roster:
-    """The roster as it will be once every pending change is applied: what a further command is checked against."""
+    """Return the roster after all pending changes; further commands are checked against it."""
     return roster_after(state, state.pending_changes)
 
 
 def roster_after(state: ConversationState, changes: tuple[AnyRosterChange, ...]) -> Roster:
-    """The present roster after these changes."""
+    """Return the current roster after `changes`."""
     roster = state.roster
     for change in changes:
         roster = apply_roster_change(roster, change, state.floor.turn)
@@ -28,12 +28,12 @@ def roster_after(state: ConversationState, changes: tuple[AnyRosterChange, ...])
 
 
 def automatic_command_id(state: ConversationState) -> CommandId:
-    """The id of a change that the conversation makes by itself now."""
+    """Return the command id of the next automatic change."""
     return CommandId(f"{AUTOMATIC_ID_PREFIX}{state.roster.epoch + len(state.pending_changes) + 1}")
 
 
 def enqueue_change(state: ConversationState, change: AnyRosterChange) -> ConversationState:
-    """The state with that change waiting, unless what waits before it makes it impossible."""
+    """Append a change to the pending ones; return `state` if it is impossible after them."""
     try:
         apply_roster_change(expected_roster(state), change, state.floor.turn)
     except CommandRefused:
@@ -42,7 +42,7 @@ def enqueue_change(state: ConversationState, change: AnyRosterChange) -> Convers
 
 
 def in_flight_policy(state: ConversationState) -> InFlight | None:
-    """What shall become of the turn that is being taken, if its speaker is to leave with its words or its call."""
+    """Return the in-flight policy if the current speaker is pending removal, else None."""
     chosen = state.round.chosen if state.round else None
     for change in state.pending_changes:
         if isinstance(change, MemberRemoved | MemberReplaced) and change.in_flight != "finish":

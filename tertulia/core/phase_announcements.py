@@ -1,6 +1,6 @@
-"""When those outside are told of the conversation's phase: each change once, with its reason.
+"""Publication of phase changes: each one once, with its reason.
 
-Law: a round tells of its own beginning and end with what it writes anyway. Only a pause, and the end of one, need a
+Invariant: start and end of a round are published by the statements that record them; only a pause and its end need a
 step of their own.
 """
 
@@ -11,7 +11,7 @@ from tertulia.core.status import pause_reason
 
 
 def next_announcement(state: ConversationState, decision: Decision) -> AnnouncePhase | None:
-    """What is to be told before `decision` is carried out."""
+    """Return the phase change to publish before `decision` is executed, if any."""
     match decision:
         case WaitForInput(phase="paused") if state.announced_phase != "paused":
             reason = pause_reason(state.model_copy(update={"phase": "paused"})) or ""
@@ -27,7 +27,7 @@ def next_announcement(state: ConversationState, decision: Decision) -> AnnounceP
 def next_phase_change(
     state: ConversationState, phase: PublicPhase, reason: str = "", explanation: str = "", *, round: int | None = None
 ) -> PhaseChange:
-    """The next change of the phase."""
+    """Return the next phase change, with the next number."""
     number = state.rounds if round is None else round
     return PhaseChange(
         number=state.phase_changes + 1, phase=phase, round=number, reason=reason, explanation=explanation
@@ -35,5 +35,5 @@ def next_phase_change(
 
 
 def record_announcement(state: ConversationState, phase: PublicPhase) -> ConversationState:
-    """The state once that phase is told."""
+    """Record that `phase` was published."""
     return state.model_copy(update={"announced_phase": phase, "phase_changes": state.phase_changes + 1})

@@ -1,4 +1,4 @@
-"""The phases of a conversation as those outside are told of them: fewer than its own, and each counted."""
+"""Published phases of a conversation: fewer than the internal ones, and numbered."""
 
 from typing import Literal
 
@@ -7,20 +7,20 @@ from pydantic import JsonValue
 from tertulia.core.base import Record
 
 PublicPhase = Literal["executing", "ready", "paused", "closed"]
-"""`executing`: a round runs; `ready`: the next message sets one off; `paused`: an operator holds it, or nobody can
-speak."""
+"""`executing`: a round runs; `ready`: the next message starts a round; `paused`: by an operator, or because no member
+can speak."""
 
 
 class PhaseChange(Record):
-    """The conversation's phase from now on, and why."""
+    """A change of the published phase, with its reason."""
 
     number: int
-    """Counts the changes of this conversation's phase: 1, 2, 3…"""
+    """Number of the change within the conversation: 1, 2, 3…"""
     phase: PublicPhase
     round: int
     reason: str = ""
     explanation: str = ""
 
     def event_data(self) -> dict[str, JsonValue]:
-        """What those outside are told of it."""
+        """Return the data of the event."""
         return self.model_dump(exclude={"number"})

@@ -1,4 +1,4 @@
-"""What is kept of conversations and of keys, as it is read back: the same whoever reads it, and from wherever."""
+"""Stored values as read back from the database or the REST API: rows, messages, turns, events."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,32 +16,32 @@ from tertulia.core.status import ConversationStatus
 from tertulia.core.usage import Usage
 
 SaveOutcome = Literal["created", "updated", "unchanged"]
-"""What became of a definition that was saved."""
+"""Result of saving a definition."""
 
 
 class ConversationRow(Record):
-    """What the database knows of a conversation."""
+    """A conversation as stored."""
 
     conversation_id: ConversationId
     organisation_id: OrganisationId = DEFAULT_ORGANISATION
     group_id: GroupId
     group: str
     phase: PublicPhase = "ready"
-    """As those outside were told last."""
+    """Last published phase."""
     last_seq: int
     last_turn: int
     stop_reason: str | None
     forked_from: ConversationId | None = None
-    """The conversation whose beginning this one shares…"""
+    """Source of a fork; None = not a fork."""
     forked_turn: int | None = None
-    """…up to that turn."""
+    """Last turn shared with the source."""
     created_at: datetime
     closed_at: datetime | None
     final_status: dict[str, JsonValue] | None = None
 
 
 class Message(Record):
-    """One message, as `tertulia show --json` prints it."""
+    """A message of the transcript, as `tertulia show --json` prints it."""
 
     seq: int
     turn: int | None
@@ -53,7 +53,7 @@ class Message(Record):
 
 
 class TurnRecord(Record):
-    """What is kept of a turn."""
+    """A turn as it is committed."""
 
     turn: int
     round: int
@@ -64,13 +64,13 @@ class TurnRecord(Record):
     reason: str
     outcome: TurnOutcome
     error: str | None = None
-    """What failed, also where there was an answer in the end."""
+    """Failure before or instead of the answer."""
     seq: int
-    """The last message of the transcript after this turn."""
+    """Last message of the transcript after the turn."""
     attempt: int
     model: str | None = None
     fallback_index: Annotated[int, wire_name("fallback")] = 0
-    """Which of the agent's models answered: 0 = its own."""
+    """Index of the agent's model that answered: 0 = its own."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     model_calls: int = 1
@@ -78,13 +78,13 @@ class TurnRecord(Record):
 
 
 class FinishedTurn(TurnRecord):
-    """A turn as it was read back."""
+    """A committed turn as read back."""
 
     finished_at: datetime
 
 
 class MembershipChange(Record):
-    """A line of the audit."""
+    """An applied roster change, as the audit keeps it."""
 
     epoch: int
     command_id: str
@@ -96,7 +96,7 @@ class MembershipChange(Record):
 
 
 class MemberRow(Record):
-    """Someone who is, or was, in a conversation."""
+    """A present or former member of a conversation."""
 
     agent_id: str
     name: str
@@ -125,7 +125,7 @@ EventKind = Literal[
 
 
 class ConversationEvent(Record):
-    """One event, with all that is to be told of it."""
+    """An event of a conversation, with its data."""
 
     number: int
     kind: EventKind
@@ -134,49 +134,49 @@ class ConversationEvent(Record):
 
     @property
     def is_end(self) -> bool:
-        """Whether it tells that the conversation is closed: nothing follows."""
+        """Whether the conversation is closed by this event, so that no event follows."""
         return self.kind == "phase" and self.data.get("phase") == "closed"
 
 
 class LiveDelta(Record):
-    """Some words, as they are said: only a foretaste of the message, which alone is the truth."""
+    """Part of a message while the model produces it; a preview of the message that follows."""
 
     turn: int
     attempt: int
-    """A turn that is begun anew has a higher one, and begins at `offset` 0."""
+    """Attempt at the turn; a higher one starts again at `offset` 0."""
     offset: int
-    """How many characters of the turn's words come before these."""
+    """Number of characters of the attempt before `text`."""
     text: str
 
 
 class KeyRow(Record):
-    """What is kept of a key."""
+    """An API key as stored, without its secret."""
 
     id: KeyId
     organisation_id: OrganisationId
     name: str
     hint: str
-    """The key's first characters, to tell it by."""
+    """First characters of the key, for recognition."""
     scopes: tuple[str, ...]
     created_at: datetime
     used_at: datetime | None
-    """When it was last used, to the minute."""
+    """Last use, to the minute."""
     revoked_at: datetime | None
 
 
 class GroupAnswer(Record):
-    """What came of a message to a group."""
+    """Result of a message to a group."""
 
     conversation_id: ConversationId
     rules: ManagerConfig
-    """The group's manager."""
+    """Manager configuration of the group."""
     message_ids: tuple[str, ...]
-    """Under which the messages are known: said again with these, they count once."""
+    """Ids of the posted messages; posting again with the same ids has no effect."""
     messages: tuple[Message, ...] = ()
-    """What was said from the first of these messages on, until the round ended."""
+    """Messages from the first posted one to the end of the round."""
     usage: Usage = Usage()
     stop_reason: str | None = None
-    """Why the round ended; None if nobody waited for that."""
+    """Why the round ended; None = the caller did not wait for it."""
     turns: int = 0
 
 
@@ -185,7 +185,7 @@ NO_DATABASE = "the database does not answer"
 
 @dataclass(frozen=True)
 class Interrupted:
-    """What the events are read from does not answer. Told once; what follows goes on where it stopped."""
+    """The source of the events does not answer. Reported once; the stream continues where it stopped."""
 
     reason: str = NO_DATABASE
 

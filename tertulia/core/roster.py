@@ -1,6 +1,6 @@
-"""Who is in a conversation now. A roster is a value: a change (`changes.py`) gives a new one, with the next epoch.
+"""Rosters: the members and managers of a conversation. A roster is immutable; each change returns a new one.
 
-Law: a member has one place in the rotation, its seat. While it is isolated, its stand-in sits there.
+Invariant: a member has one place in the rotation, its seat. While it is isolated, its stand-in occupies the seat.
 """
 
 from typing import Annotated, Literal
@@ -17,38 +17,38 @@ MemberState = Literal["active", "muted", "standby", "isolated"]
 
 
 class MemberRef(Record):
-    """An agent as a conversation knows it."""
+    """Id and name of an agent in a conversation."""
 
     agent_id: AgentId
     name: str
 
 
 class Member(MemberRef):
-    """One who is in the conversation, how it fares, and when it was last heard."""
+    """A member with its state, health and counters."""
 
     state: Literal["active", "muted", "standby"] = "active"
-    """What operators want of it; `effective_state` is what comes of that."""
+    """State set by operators; `effective_state` includes health."""
     joined_turn: NonNegativeInt = 0
-    """The last turn that was taken before it joined."""
+    """Last turn before it joined."""
     last_turn: NonNegativeInt = 0
-    """The turn in which it last had the floor; 0 = never yet."""
+    """Its last turn; 0 = none yet."""
     turns: NonNegativeInt = 0
-    """How many turns it has had."""
+    """Number of its turns."""
     health: Health = HEALTHY
     reserved_for: AgentId | None = None
-    """For one on standby: it stands in for nobody else."""
+    """On standby: the only member it stands in for; None = any member."""
     in_place_of: AgentId | None = None
-    """For one on standby: the isolated member whose seat it has now."""
+    """On standby: the isolated member whose seat it occupies; None = it is free."""
     usage: Usage = Usage()
-    """What its turns have cost since it joined."""
+    """Usage of its turns since it joined."""
     seconds: NonNegativeFloat = 0
-    """How long its turns have taken since it joined."""
+    """Wall time of its turns since it joined, in seconds."""
     has_concluded: Annotated[bool, wire_name("had_last_word")] = False
-    """Whether it has concluded for itself, its budget being spent."""
+    """It has taken the concluding turn of its spent budget."""
 
     @property
     def effective_state(self) -> MemberState:
-        """What `status` shows."""
+        """The state shown by `status`."""
         if self.health.state == "isolated":
             return "isolated" if self.state != "muted" else "muted"
         return "active" if self.in_place_of and self.state == "standby" else self.state
@@ -63,11 +63,11 @@ class Seat(Record):
 
     owner: AgentId
     occupant: Member
-    """The owner, or who stands in for it."""
+    """The owner, or its stand-in."""
 
 
 class Manager(MemberRef):
-    """An agent that may choose who speaks, and how it fares."""
+    """An agent that chooses speakers, with its health."""
 
     health: Health = HEALTHY
 
@@ -77,33 +77,37 @@ class Manager(MemberRef):
 
 
 class Roster(Record):
-    """The members in their order, and who leads them."""
+    """Members in order, and managers."""
 
     epoch: NonNegativeInt = 0
     members: tuple[Member, ...] = ()
     managers: tuple[Manager, ...] = ()
-    """The managing agent, then those that manage when it fails; empty where a rule manages."""
+    """The managing agent, then its fallbacks; empty for a group managed by a rule."""
 
     def find(self, id_or_name: str) -> Member | None:
-        """The member of that id, or else of that name, whatever its case."""
+        """Return the member with this id, else with this name regardless of case, else None."""
         by_id = next((member for member in self.members if member.agent_id == id_or_name), None)
         return by_id or next(
             (member for member in self.members if member.name.casefold() == id_or_name.casefold()), None
         )
 
     def find_manager(self, id_or_name: str) -> Manager | None:
-        """The manager of that id or name."""
+        """Return the manager with this id or name, else None."""
         return next(
             (
-                one
-                for one in self.managers
-                if one.agent_id == id_or_name or one.name.casefold() == id_or_name.casefold()
+                manager
+                for manager in self.managers
+                if manager.agent_id == id_or_name or manager.name.casefold() == id_or_name.casefold()
             ),
             None,
         )
 
     def get(self, id_or_name: str) -> Member:
-        """As `find`; refuses someone who is not here."""
+        """Return the member with this id or name.
+
+        Raises:
+            CommandRefused: no such member.
+        """
         member = self.find(id_or_name)
         if member is None:
             names = ", ".join(member.name for member in self.members) or "nobody"
@@ -111,7 +115,7 @@ class Roster(Record):
         return member
 
     def seats(self) -> tuple[Seat, ...]:
-        """The seats of which somebody can speak, in order."""
+        """Return the seats whose occupant can speak, in order."""
         taken: list[Seat] = []
         for member in self.members:
             if member.state != "active":
@@ -122,23 +126,25 @@ class Roster(Record):
         return tuple(taken)
 
     def active_members(self) -> tuple[Member, ...]:
-        """Those who may be chosen to speak, in order."""
+        """Return the members that can be chosen to speak, in order."""
         return tuple(seat.occupant for seat in self.seats())
 
     def find_stand_in(self, agent_id: AgentId) -> Member | None:
-        """Who has the seat of that isolated member."""
-        return next((one for one in self.members if one.in_place_of == agent_id and _can_stand_in(one)), None)
+        """Return the member that occupies the seat of this isolated member, if any."""
+        return next(
+            (member for member in self.members if member.in_place_of == agent_id and _can_stand_in(member)), None
+        )
 
     def find_free_standby(self, agent_id: AgentId) -> Member | None:
-        """Who could stand in for that member: one reserved for it, or else any that is reserved for nobody."""
-        free = [one for one in self.members if one.in_place_of is None and _can_stand_in(one)]
-        reserved = (one for one in free if one.reserved_for == agent_id)
-        return next(reserved, None) or next((one for one in free if one.reserved_for is None), None)
+        """Return a free member on standby: one reserved for this member, else one reserved for none."""
+        free = [member for member in self.members if member.in_place_of is None and _can_stand_in(member)]
+        reserved = (member for member in free if member.reserved_for == agent_id)
+        return next(reserved, None) or next((member for member in free if member.reserved_for is None), None)
 
     def record_turn(
         self, agent_id: AgentId, turn: int, usage: Usage, seconds: float, *, concludes: bool = False
     ) -> "Roster":
-        """The same roster after that member has had the floor; the epoch stays."""
+        """Return the roster with the member's counters after its turn; the epoch stays."""
         members = list(self.members)
         for index, member in enumerate(members):
             if member.agent_id == agent_id:

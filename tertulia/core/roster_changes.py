@@ -1,6 +1,6 @@
-"""How a roster changes: by an operator's command, or by itself when somebody fails or recovers.
+"""Roster changes: by commands, or automatic ones after failures and recoveries.
 
-Law: every change has an epoch, an id and a headline, and is kept in the audit; a change that cannot be made is refused
+Invariant: every change has an epoch, an id and a description, and is kept in the audit. An impossible change is refused
 with nothing changed.
 """
 
@@ -17,21 +17,29 @@ from tertulia.core.roster import Manager, Member, MemberRef, Roster
 
 
 class RosterChange(Record):
-    """Something that happened to a roster, with every name resolved. Kept in the audit under its epoch."""
+    """Base of roster changes, with all names resolved."""
 
     command_id: CommandId
 
     def apply(self, roster: Roster, turn: int) -> Roster:
-        """The roster after this change, one epoch on; refuses what cannot be."""
+        """Return the roster after this change, with the next epoch.
+
+        Args:
+            roster: the roster before.
+            turn: last turn taken; new members count from it.
+
+        Raises:
+            CommandRefused: the change is impossible.
+        """
         members = tuple(self.apply_to_members(list(roster.members), turn))
         return roster.model_copy(update={"epoch": roster.epoch + 1, "members": members})
 
     def apply_to_members(self, members: list[Member], turn: int) -> list[Member]:
-        """The members after this change."""
+        """Return the members after this change."""
         raise NotImplementedError
 
     def describe(self) -> str:
-        """The change in a few words, for a reader."""
+        """Return a short description for readers."""
         raise NotImplementedError
 
 
@@ -39,7 +47,7 @@ class MemberAdded(RosterChange):
     kind: Literal["add"] = "add"
     member: MemberRef
     position: NonNegativeInt | None = None
-    """Index in the order; without it, last."""
+    """Index in the order; None = last."""
     state: Literal["active", "muted", "standby"] = "active"
     catch_up: CatchUp = "full"
     reserved_for: AgentId | None = None
@@ -50,7 +58,7 @@ class MemberAdded(RosterChange):
     def apply_to_members(self, members: list[Member], turn: int) -> list[Member]:
         _reject_duplicate(members, self.member)
         if len(members) >= MAX_MEMBERS:
-            raise CommandRefused(f"a conversation has {MAX_MEMBERS} members at most")
+            raise CommandRefused(f"a conversation can have at most {MAX_MEMBERS} members")
         joined = Member(**self.member.model_dump(), state=self.state, joined_turn=turn, reserved_for=self.reserved_for)
         at = len(members) if self.position is None else self.position
         return [*members[:at], joined, *members[at:]]
@@ -73,7 +81,7 @@ class MemberReplaced(RosterChange):
     kind: Literal["replace"] = "replace"
     member: MemberRef
     replacement: MemberRef
-    """Takes the member's place in the order, active whatever the other's state was."""
+    """Takes the member's position; active, whatever the member's state was."""
     catch_up: CatchUp = "full"
     in_flight: InFlight = "finish"
 
@@ -93,7 +101,7 @@ class MembersReordered(RosterChange):
     order: tuple[AgentId, ...]
 
     def describe(self) -> str:
-        return "a new order"
+        return "the order changes"
 
     def apply_to_members(self, members: list[Member], turn: int) -> list[Member]:
         by_id = {member.agent_id: member for member in members}
@@ -107,7 +115,7 @@ class MemberMuted(RosterChange):
     kind: Literal["mute"] = "mute"
     member: MemberRef
     reason: str = ""
-    """Why, where it was no operator's doing."""
+    """Reason of an automatic mute; empty = by a command."""
 
     def describe(self) -> str:
         return f"{self.member.name} is muted" + (f": {self.reason}" if self.reason else "")
@@ -124,7 +132,7 @@ class MemberUnmuted(RosterChange):
     member: MemberRef
 
     def describe(self) -> str:
-        return f"{self.member.name} may speak"
+        return f"{self.member.name} is active"
 
     def apply_to_members(self, members: list[Member], turn: int) -> list[Member]:
         index = _index_of(members, self.member)
@@ -151,13 +159,13 @@ class MemberReinstated(RosterChange):
 
 
 class MemberHealthChanged(RosterChange):
-    """A member failed, was isolated, is tried again or has recovered."""
+    """The health of a member changed."""
 
     kind: Literal["health"] = "health"
     member: MemberRef
     health: Health
     stand_in: MemberRef | None = None
-    """Who has its seat while it is isolated."""
+    """Member that occupies its seat while it is isolated."""
 
     def describe(self) -> str:
         return _describe_health(self.member.name, self.health, self.stand_in)
@@ -172,7 +180,7 @@ class MemberHealthChanged(RosterChange):
 
 
 class ManagerHealthChanged(RosterChange):
-    """As `MemberHealthChanged`, of an agent that manages."""
+    """The health of a managing agent changed."""
 
     kind: Literal["manager_health"] = "manager_health"
     manager: MemberRef
@@ -208,10 +216,10 @@ AnyRosterChange = Annotated[
 
 
 def apply_roster_change(roster: Roster, change: AnyRosterChange, turn: int) -> Roster:
-    """The roster after `change`, one epoch on.
+    """Return the roster after `change`, with the next epoch.
 
     Raises:
-        CommandRefused: the change cannot be made; `roster` is as it was.
+        CommandRefused: the change is impossible.
     """
     return change.apply(roster, turn)
 
@@ -242,7 +250,7 @@ def _reject_duplicate(members: list[Member], newcomer: MemberRef) -> None:
         if member.agent_id == newcomer.agent_id:
             raise CommandRefused(f"{newcomer.name!r} is already a member")
         if member.name.casefold() == newcomer.name.casefold():
-            raise CommandRefused(f"another member ({member.agent_id!r}) already bears the name {newcomer.name!r}")
+            raise CommandRefused(f"another member ({member.agent_id!r}) has the name {newcomer.name!r} already")
 
 
 def _update_member(members: list[Member], index: int, **update: object) -> list[Member]:
@@ -250,7 +258,7 @@ def _update_member(members: list[Member], index: int, **update: object) -> list[
 
 
 def _release_stand_in(members: list[Member], agent_id: AgentId) -> list[Member]:
-    """The members, of whom nobody stands in for that one any more."""
+    """Return the members with the stand-in of `agent_id` freed."""
     return [
         member.model_copy(update={"in_place_of": None}) if member.in_place_of == agent_id else member
         for member in members

@@ -1,6 +1,6 @@
-"""Who speaks next. A policy is a pure function of the roster, the floor and the manager's rules; it looks nothing up.
+"""Speaker selection. A policy is a pure function of roster, floor and manager configuration.
 
-A new kind of manager is one more function in `POLICIES` and its rules in `group.py`.
+A new manager type is one more function in `POLICIES` and its configuration in `group.py`.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -24,25 +24,25 @@ ChosenBy = Literal[
 
 
 class Floor(Record):
-    """Who has had the floor, as far as a policy needs it. Its size is bounded by the roster's."""
+    """Past speakers, as far as policies need them. The size is bounded by the size of the roster."""
 
     turn: int = 0
-    """The last turn taken."""
+    """Last turn taken."""
     last_speaker: AgentId | None = None
     lap: tuple[AgentId, ...] = ()
-    """Whose seats have had their turn in the present lap of a rotation, those of members that left included."""
+    """Owners of the seats that had their turn in the current lap of the rotation, removed members included."""
     pair: tuple[AgentId, ...] = ()
-    """The one or two members that have had the floor to themselves lately…"""
+    """The one or two members that took all of the latest turns."""
     pair_turns: int = 0
-    """…for so many turns."""
+    """Number of these turns."""
 
     def record_turn(self, speaker: AgentId, owners: Collection[AgentId], *, seat: AgentId | None) -> "Floor":
-        """The floor when `speaker` has had turn `turn + 1`.
+        """Return the floor after turn `turn + 1`.
 
         Args:
-            speaker: who had it.
-            owners: whose seats there are.
-            seat: whose seat has had its turn with it; None = nobody's, the turn was one more try or a substitute's.
+            speaker: the speaker of the turn.
+            owners: owners of the current seats.
+            seat: owner of the seat whose turn it was; None = no seat is served, for example by a concluding turn.
         """
         pair, pair_turns = self._extend_pair(speaker)
         return Floor(
@@ -54,9 +54,9 @@ class Floor(Record):
         )
 
     def _extend_lap(self, seat: AgentId, owners: Collection[AgentId]) -> tuple[AgentId, ...]:
-        """A lap ends when every seat has had its turn in it, or with one that has it again."""
-        begun = () if seat in self.lap else self.lap[-2 * MAX_MEMBERS :]
-        lap = (*begun, seat)
+        """Return the lap after a turn of `seat`: empty if all seats are served, restarted if one is served twice."""
+        served = () if seat in self.lap else self.lap[-2 * MAX_MEMBERS :]
+        lap = (*served, seat)
         return () if all(owner in lap for owner in owners) else lap
 
     def _extend_pair(self, speaker: AgentId) -> tuple[tuple[AgentId, ...], int]:
@@ -68,21 +68,21 @@ class Floor(Record):
 
 
 class SelectedSpeaker(Record):
-    """This member has the next turn."""
+    """The member that takes the next turn."""
 
     agent_id: AgentId
     chosen_by: ChosenBy
     reason: str
     in_place_of: AgentId | None = None
-    """On whose seat it speaks, if not on its own."""
+    """Owner of the seat it takes; None = its own seat."""
 
 
 class ManagerRequired(Record):
-    """The manager shall choose among these."""
+    """The manager must choose among the candidates."""
 
     candidates: tuple[AgentId, ...]
     note: str = ""
-    """Why some are not among them."""
+    """Why some members are no candidates; empty = all can be chosen."""
 
 
 class NoSpeaker(Record):
@@ -93,16 +93,16 @@ Selection = SelectedSpeaker | ManagerRequired | NoSpeaker
 
 
 def select_round_robin(roster: Roster, floor: Floor, rules: ManagerConfigBase) -> Selection:
-    """Every seat once a lap, in the roster's present order.
+    """Serve every seat once per lap, in roster order.
 
-    Keyed by whose seats have had their turn in this lap, never by index: a change of members or of their order neither
-    skips nor doubles anyone. A new lap does not begin with the member that ended the last one, unless it is alone.
+    The lap holds owners of served seats, not an index: a change of members or of their order neither skips nor repeats
+    a seat. A new lap does not start with the last speaker, unless it is the only one.
     """
     seats = roster.seats()
     waiting = [seat for seat in seats if seat.owner not in floor.lap] or list(seats)
     if not waiting:
         return NoSpeaker()
-    seat = next((one for one in waiting if one.occupant.agent_id != floor.last_speaker), waiting[0])
+    seat = next((seat for seat in waiting if seat.occupant.agent_id != floor.last_speaker), waiting[0])
     last = roster.find(floor.last_speaker) if floor.last_speaker else None
     return select_seat(
         roster, seat, "round_robin", f"next in rotation after {last.name}" if last else "next in rotation"
@@ -110,10 +110,10 @@ def select_round_robin(roster: Roster, floor: Floor, rules: ManagerConfigBase) -
 
 
 def select_dynamic(roster: Roster, floor: Floor, rules: ManagerConfigBase) -> Selection:
-    """The manager chooses among those who can speak, less the last speaker.
+    """Let the manager choose among the members that can speak, without the last speaker.
 
-    Three rules go before it, so that none is left out for ever: one on probation is tried, a starving member speaks,
-    and two that have had the floor to themselves for long give way to a third.
+    Three rules come first, so that no member is left out for ever: a member on probation is tried; a member that has
+    waited for `starvation_turns` speaks; two members that took the last `max_pair_turns` turns are excluded.
     """
     assert isinstance(rules, DynamicConfig)
     seats = roster.seats()
@@ -126,7 +126,7 @@ def select_dynamic(roster: Roster, floor: Floor, rules: ManagerConfigBase) -> Se
     longest_waiting = min(open_seats, key=lambda seat: _last_seat_turn(roster, seat))
     waiting_turns = floor.turn - _last_seat_turn(roster, longest_waiting)
     if rules.starvation_turns is not None and waiting_turns >= rules.starvation_turns:
-        reason = f"unheard for {waiting_turns} turns (starvation_turns = {rules.starvation_turns})"
+        reason = f"waiting for {waiting_turns} turns (starvation_turns = {rules.starvation_turns})"
         return select_seat(roster, longest_waiting, "starvation", reason)
     return _exclude_pair(roster, floor, rules, [seat.occupant for seat in open_seats])
 
@@ -141,7 +141,7 @@ def _exclude_pair(roster: Roster, floor: Floor, rules: DynamicConfig, candidates
 
 
 def select_seat(roster: Roster, seat: Seat, chosen_by: ChosenBy, reason: str) -> SelectedSpeaker:
-    """Let the occupant of that seat speak; the reason tells also for whom, and whether it is a trial."""
+    """Select the occupant of `seat`; the reason mentions a probation and the owner of the seat."""
     occupant = seat.occupant
     substitute = occupant.agent_id != seat.owner
     notes = [reason]
@@ -158,12 +158,12 @@ def select_seat(roster: Roster, seat: Seat, chosen_by: ChosenBy, reason: str) ->
 
 
 def find_seat(roster: Roster, agent_id: AgentId) -> Seat | None:
-    """The seat on which that member speaks now."""
+    """Return the seat that the member occupies, if any."""
     return next((seat for seat in roster.seats() if seat.occupant.agent_id == agent_id), None)
 
 
 def least_recent_speaker(roster: Roster, candidates: tuple[AgentId, ...]) -> AgentId | None:
-    """The fallback rule: of those candidates that can speak, who has waited longest; first in the order on a tie."""
+    """Apply the fallback rule: return the candidate that has waited longest; on a tie, the first in roster order."""
     able = [member for member in roster.active_members() if member.agent_id in candidates] or list(
         roster.active_members()
     )
@@ -176,11 +176,12 @@ POLICIES: dict[type[ManagerConfigBase], Policy] = {RoundRobinConfig: select_roun
 
 
 def select_speaker(roster: Roster, floor: Floor, rules: ManagerConfigBase) -> Selection:
-    """Whom the group's manager lets speak next."""
+    """Apply the policy of the manager configuration."""
     return POLICIES[type(rules)](roster, floor, rules)
 
 
 def _last_seat_turn(roster: Roster, seat: Seat) -> int:
-    """One that stands in has not been waiting while its seat was heard."""
+    """Return the last turn in which the seat's owner or occupant spoke or joined."""
+    # A substitute does not inherit the owner's waiting time.
     owner = roster.get(seat.owner)
     return max(owner.last_turn, owner.joined_turn, seat.occupant.last_turn, seat.occupant.joined_turn)

@@ -1,6 +1,7 @@
-"""The conversation as a state machine: `decide` says what is next, `apply` takes in what has happened.
+"""The state machine of a conversation: `decide` returns the next decision, `apply` the state after an event.
 
-Law: both are functions of their arguments alone. The workflow is a loop of decide, carry out, apply.
+Invariant: both are pure functions. The workflow is a loop of decide, execute, apply; a changed rule in either needs a
+new `RULES_VERSION`, because running conversations are replayed.
 """
 
 from functools import singledispatch
@@ -53,7 +54,7 @@ from tertulia.core.state import RECENT_TURNS, ConversationState, NextSpeaker, Ph
 
 
 def decide(state: ConversationState) -> Decision:
-    """What is to be done next in this state."""
+    """Return the next decision."""
     decision = _next_decision(state)
     return next_announcement(state, decision) or decision
 
@@ -109,7 +110,7 @@ _PHASES: dict[type[Decision], Phase] = {
 
 
 def start_decision(state: ConversationState, decision: Decision) -> ConversationState:
-    """The state while `decision` is carried out: its phase, and the turn's speaker for those who look in."""
+    """Return the state while `decision` is executed, with its phase and, for a turn, the speaker."""
     phase = decision.phase if isinstance(decision, WaitForInput) else _PHASES.get(type(decision), state.phase)
     current = state.round
     if phase == "ready" and current:
@@ -122,18 +123,16 @@ def start_decision(state: ConversationState, decision: Decision) -> Conversation
 
 
 def cancel(state: ConversationState) -> ConversationState:
-    """The state when the workflow was cancelled from outside: it closes in order, without the turn under way.
-
-    One that was loading is loaded first: until then the database has no conversation that could be closed.
-    """
+    """Return the state after a cancellation of the workflow: the conversation closes without the current turn."""
     stop = state.stop or StopRequest(reason="cancelled", explanation="the workflow was cancelled")
     current = state.round.model_copy(update={"chosen": None}) if state.round else None
+    # Loading is repeated first: until it is done, the database has no conversation to close.
     phase: Phase = "initializing" if state.phase == "loading" else state.phase
     return state.model_copy(update={"stop": stop, "round": current, "phase": phase})
 
 
 def apply(state: ConversationState, event: AnyEvent) -> ConversationState:
-    """The state after `event`, with what is due by itself then."""
+    """Return the state after `event` and the automatic transitions that it makes due."""
     return apply_due_transitions(_apply_event(event, state.model_copy(update={"clock": event.at, "phase": "ready"})))
 
 
@@ -171,7 +170,7 @@ def _(event: ConversationLoaded, state: ConversationState) -> ConversationState:
 
 
 def _start_settings(state: ConversationState) -> dict[str, object]:
-    """What the starter wants otherwise than the group."""
+    """Return the settings given at the start, which take precedence over the group's."""
     return {"model": state.settings.model} if state.settings.model is not None else {}
 
 
@@ -277,10 +276,12 @@ def _(event: TurnCompleted, state: ConversationState) -> ConversationState:
 
 
 def _served_seat(state: ConversationState, event: TurnCompleted, chosen: NextSpeaker) -> AgentId | None:
-    """Whose seat has had its turn: not that of one on probation in vain, while nobody else could speak; nor that of
-    a speaker whose words were dropped or who concludes; nor, once more, that of one for whom a substitute spoke."""
+    """Return the owner of the seat that the turn serves; None = the turn serves no seat."""
+    # The failed turn that a member on standby repeats has served the seat already; a conclusion is not part of the
+    # rotation; a message that was dropped does not count.
     if chosen.chosen_by in ("standby", "conclusion") or event.outcome in ("discarded", "cancelled"):
         return None
+    # A failed probe during an outage does not use up the seat's turn.
     if event.outcome == "failed" and state.outage:
         return None
     return chosen.in_place_of or chosen.member.agent_id
@@ -289,7 +290,7 @@ def _served_seat(state: ConversationState, event: TurnCompleted, chosen: NextSpe
 def _record_turn_result(
     state: ConversationState, event: TurnCompleted, chosen: NextSpeaker, before: Round, lap_before: tuple[AgentId, ...]
 ) -> ConversationState:
-    """What the turn means for the round, and for the health of its speaker and of everybody."""
+    """Update the round and the health of the members after a turn."""
     turn_time = _turn_time(state, event)
     was_outage = state.outage is not None
     state = record_member_result(state, event)
@@ -298,6 +299,7 @@ def _record_turn_result(
         current = current.model_copy(update={"lap_before": lap_before})
     if event.outcome == "failed" and chosen.chosen_by != "conclusion":
         current = _record_failed_turn(state, current, chosen)
+        # All members have failed one after the other: the cause is common, so none is tried before the cool-down.
         if current.vacant_seat is None and all(seat.owner in current.failed for seat in expected_roster(state).seats()):
             state = isolate_all_members(state, turn_time)
             state = state.model_copy(update={"floor": state.floor.model_copy(update={"lap": current.lap_before})})
@@ -324,8 +326,7 @@ def _update_round(current: Round, event: TurnCompleted, chosen: NextSpeaker) -> 
 
 
 def _record_failed_turn(state: ConversationState, current: Round, chosen: NextSpeaker) -> Round:
-    """A stand-in takes the turn at once, if there is one. If not, the turn is skipped, and counts unless its seat is
-    lost with it: then the round has one turn less to go."""
+    """Hand the turn to a member on standby, if there is one; else skip it and count it."""
     roster = expected_roster(state)
     owner = chosen.in_place_of or chosen.member.agent_id
     current = current.model_copy(update={"failed": tuple(dict.fromkeys((*current.failed, owner)))})
@@ -334,6 +335,7 @@ def _record_failed_turn(state: ConversationState, current: Round, chosen: NextSp
         if substitute.agent_id != chosen.member.agent_id:
             return current.model_copy(update={"vacant_seat": owner})
     update: dict[str, object] = {"consecutive_passes": 0}
+    # If the owner is isolated by this failure, its seat is gone and with it one turn of the default `max_turns`.
     if any(seat.owner == owner for seat in roster.seats()):
         update |= {"turns": current.turns + 1, "skipped": current.skipped + 1}
     return current.model_copy(update=update)

@@ -1,4 +1,7 @@
-"""What a conversation tells of itself: the answer to `tertulia status --json`, which other programs rely on."""
+"""Status of a conversation: the answer of the query `status` and of `tertulia status --json`.
+
+Invariant: fields keep their names and meanings, because other programs read them.
+"""
 
 from datetime import datetime
 
@@ -13,7 +16,7 @@ from tertulia.core.state import ConversationState, Phase
 
 
 class HealthStatus(Record):
-    """How one fares, and why."""
+    """Health of a member or manager."""
 
     state: HealthState
     reason: str = ""
@@ -22,30 +25,38 @@ class HealthStatus(Record):
 
 
 class MemberStatus(Record):
+    """A member in the status."""
+
     agent_id: AgentId
     name: str
     state: MemberState
     health: HealthStatus = HealthStatus(state="healthy")
     in_place_of: str | None = None
-    """The isolated member, by name, for which it stands in."""
+    """Name of the isolated member it stands in for."""
     total_tokens: int = 0
-    """What its turns have cost since it joined."""
+    """Tokens of its turns since it joined."""
 
 
 class ManagerStatus(Record):
+    """A managing agent in the status."""
+
     agent_id: AgentId
     name: str
     health: HealthStatus
 
 
 class RosterStatus(Record):
+    """Members and managers in the status."""
+
     epoch: int
     members: tuple[MemberStatus, ...]
     managers: tuple[ManagerStatus, ...] = ()
-    """In the order in which they are asked."""
+    """Managers in the order in which they are asked."""
 
 
 class UsageStatus(Record):
+    """Usage of the whole conversation."""
+
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
@@ -53,46 +64,49 @@ class UsageStatus(Record):
 
 
 class PendingStatus(Record):
+    """Number of messages and commands that wait for the next turn boundary."""
+
     messages: int
-    """Posted messages that wait for a turn boundary."""
+    """Posted messages."""
     commands: int
-    """Changes of members that wait for a turn boundary."""
+    """Roster changes."""
 
 
 class ConversationStatus(Record):
-    """A conversation at one moment."""
+    """Status of a conversation at one point in time."""
 
     conversation_id: ConversationId
     group_id: GroupId
     phase: Phase
     round: int
-    """The number of the present, or else the last, round."""
+    """Number of the current round, else of the last one."""
     turn: int
-    """The number of the last turn taken."""
+    """Number of the last turn taken."""
     roster: RosterStatus
     last_speaker: str | None
     usage: UsageStatus
     stop_reason: str | None
-    """Why the last round, or the conversation, ended; null while a round runs."""
+    """Why the last round or the conversation ended; null while a round runs."""
     pending: PendingStatus
     rejected: tuple[Rejection, ...]
-    """The last signals that were refused."""
+    """Latest refused signals, oldest first."""
     group: str
     speaking: str | None = None
-    """Whose model call runs now."""
+    """Name of the current speaker; null = no turn runs."""
     speaking_because: str | None = None
+    """Why it was chosen."""
     stop_explanation: str | None = None
     paused_because: str | None = None
     messages: int = 0
-    """How many messages the transcript has."""
+    """Number of messages in the transcript."""
     next_probe_at: datetime | None = None
-    """When a member is tried again, while nobody can speak."""
+    """While no member can speak: time of the next try; else null."""
     seconds: float = 0
-    """How long all rounds took together, as far as they are over."""
+    """Wall time of all finished rounds, in seconds."""
 
 
 def build_status(state: ConversationState) -> ConversationStatus:
-    """What this state looks like from outside."""
+    """Build the status of a state."""
     chosen = state.round.chosen if state.round else None
     return ConversationStatus(
         conversation_id=state.conversation_id,
@@ -118,29 +132,29 @@ def build_status(state: ConversationState) -> ConversationStatus:
 
 
 def pause_reason(state: ConversationState) -> str | None:
-    """The operator's reason, or that nobody is there who could speak; None while nothing holds the conversation."""
+    """Return the operator's reason, or that no member can speak; None = not paused."""
     if state.paused_because is None and state.phase == "paused":
         return NO_PARTICIPANTS
     return state.paused_because
 
 
 def build_roster_status(state: ConversationState) -> RosterStatus:
-    """Who is here."""
+    """Build the members and managers of the status."""
     names = {member.agent_id: member.name for member in state.roster.members}
     members = tuple(
         MemberStatus(
-            agent_id=one.agent_id,
-            name=one.name,
-            state=one.effective_state,
-            health=_health_status(one.health),
-            in_place_of=names.get(one.in_place_of) if one.in_place_of else None,
-            total_tokens=one.usage.total_tokens,
+            agent_id=member.agent_id,
+            name=member.name,
+            state=member.effective_state,
+            health=_health_status(member.health),
+            in_place_of=names.get(member.in_place_of) if member.in_place_of else None,
+            total_tokens=member.usage.total_tokens,
         )
-        for one in state.roster.members
+        for member in state.roster.members
     )
     managers = tuple(
-        ManagerStatus(agent_id=one.agent_id, name=one.name, health=_health_status(one.health))
-        for one in ordered_managers(state)
+        ManagerStatus(agent_id=manager.agent_id, name=manager.name, health=_health_status(manager.health))
+        for manager in ordered_managers(state)
     )
     return RosterStatus(epoch=state.roster.epoch, members=members, managers=managers)
 

@@ -1,10 +1,10 @@
-"""What models have cost."""
+"""Usage of models: tokens and calls."""
 
 from tertulia.core.base import Record
 
 
 class Usage(Record):
-    """Tokens and calls, as the provider counts them. A call that gave no usable answer counts as well."""
+    """Tokens as counted by providers, and model calls; calls without a usable answer count as well."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0

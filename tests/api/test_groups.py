@@ -60,7 +60,7 @@ async def test_invalid_group_is_refused_with_reason(api: httpx2.AsyncClient) -> 
         ({"manager_config": led}, 400, "Cannot change group pattern after creation"),
         ({"agent_ids": [ben["id"], ben["id"]]}, 400, "Duplicate agent ids"),
         ({"agent_ids": ["x"]}, 404, "no such agent: 'x'"),
-        ({"name": None}, 400, "name: a group has one"),
+        ({"name": None}, 400, "name: cannot be null"),
     ):
         answer = await api.patch(f"/v1/groups/{made['id']}", json=patch)
         assert (answer.status_code, says in answer.json()["detail"]) == (status, True), answer.text

@@ -125,7 +125,7 @@ def test_probes_rotate_with_one_attempt() -> None:
     tried = simulator.turn_decisions[3:]
     assert [one.chosen.member.agent_id for one in tried] == ["a0", "a1", "a2", "a0"]
     assert all(one.trial for one in tried)
-    assert all("on probation (nobody else is left)" in one.chosen.reason for one in tried)
+    assert all("on probation (no other member can speak)" in one.chosen.reason for one in tried)
 
 
 def test_outage_isolates_all_and_counts_no_turn() -> None:
@@ -154,7 +154,7 @@ def test_first_success_probes_all_others() -> None:
     assert simulator.health_history("a1") == ["suspect", "isolated", "probation", "healthy"]
     reasons = [change.describe() for change in simulator.changes if "tried again" in change.describe()]
     assert reasons == [
-        "Agent0 is tried again: nobody else is left",
+        "Agent0 is tried again: no other member can speak",
         "Agent1 is tried again: Agent0 answers again",
         "Agent2 is tried again: Agent0 answers again",
     ]

@@ -104,7 +104,7 @@ def test_group_change_conflict_is_in_status() -> None:
     assert member_ids(simulator) == ["a0", "a5"]
     (refused,) = simulator.state.rejected
     assert refused.command == "group_changed"
-    assert "already bears the name" in refused.reason
+    assert "has the name" in refused.reason and "already" in refused.reason
 
 
 def test_deleted_group_lets_conversation_go_on() -> None:

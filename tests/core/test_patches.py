@@ -63,7 +63,7 @@ def test_patch_manager_config_merges() -> None:
         ({"agent_ids": ["a", "a"]}, "Duplicate agent ids: 'a'"),
         ({"agent_ids": ["a", "m"]}, "manager_agent_id: 'm' is also a member"),
         ({"agent_ids": ["s"]}, "Duplicate agent ids: 's'"),
-        ({"name": None}, "name: a group has one"),
+        ({"name": None}, "name: cannot be null"),
     ],
 )
 def test_patch_invalid_names_field(fields: dict[str, object], message: str) -> None:

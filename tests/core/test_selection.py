@@ -94,7 +94,7 @@ def test_starving_member_speaks_with_reason() -> None:
     floor = Floor(turn=10, last_speaker=ref(1).agent_id)
     selection = select_dynamic(roster, floor, DynamicConfig(manager_agent_id=MANAGER, starvation_turns=6))
     assert selection == SelectedSpeaker(
-        agent_id=ref(2).agent_id, chosen_by="starvation", reason="unheard for 6 turns (starvation_turns = 6)"
+        agent_id=ref(2).agent_id, chosen_by="starvation", reason="waiting for 6 turns (starvation_turns = 6)"
     )
     patient = DynamicConfig(manager_agent_id=MANAGER, starvation_turns=7)
     assert candidates(select_dynamic(roster, floor, patient)) == ["a0", "a2"]
