@@ -134,7 +134,7 @@ class ConversationEvent(Record):
 
     @property
     def is_end(self) -> bool:
-        """Whether the conversation is closed by this event, so that no event follows."""
+        """True if this event closes the conversation; no event follows."""
         return self.kind == "phase" and self.data.get("phase") == "closed"
 
 
