@@ -1,7 +1,7 @@
-"""A world in memory around the state machine: it answers each decision as the activities would, and keeps count.
+"""In-memory simulator around the state machine: answers each decision as the activities would, and counts.
 
-Law: what the real world relies on is asserted here with every answer, so that each test that drives a conversation
-through this world tests it as well.
+Invariant: the assumptions of workflow and activities are asserted with every answer, so every test that drives a
+conversation with it checks them as well.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -55,24 +55,24 @@ from tertulia.core.state_machine import apply, decide, start_decision
 from tertulia.core.usage import Usage
 
 SimulatedOutcome = Literal["spoke", "passed", "failed", "done", "rescued"]
-"""What a member does with its turn; `done` = it says every termination token, `rescued` = a fallback model speaks."""
+"""Result of a turn. `done`: the message has every termination token; `rescued`: a fallback model answers."""
 
 ManagerAnswer = Literal["choose", "finish", "fail"]
-"""What the manager does when it is asked."""
+"""Answer of a manager."""
 
 START_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 MAX_IDLE_STEPS = 2_000
-"""More steps than this without input from outside count as spinning."""
+"""Steps without input after which the state machine counts as looping."""
 
 
 def ref(number: int) -> MemberRef:
-    """Agent `number` of the tests: id `a3`, name `Agent3`."""
+    """Return agent `number` of the tests, for example id `a3`, name `Agent3`."""
     return MemberRef(agent_id=AgentId(f"a{number}"), name=f"Agent{number}")
 
 
 @dataclass(frozen=True)
 class TranscriptLine:
-    """One message of the transcript."""
+    """A message of the transcript."""
 
     seq: int
     text: str
@@ -82,7 +82,7 @@ class TranscriptLine:
 
 @dataclass
 class CoreSimulator:
-    """One conversation, driven half a step at a time."""
+    """One conversation, driven by half steps: start a decision, or apply its event."""
 
     members: tuple[MemberRef, ...] = (ref(0), ref(1), ref(2))
     rules: ManagerConfig = field(default_factory=RoundRobinConfig)
@@ -90,11 +90,11 @@ class CoreSimulator:
     outcome: Callable[[int], SimulatedOutcome] = lambda turn: "spoke"
     answer: Callable[[int], ManagerAnswer] = lambda turn: "choose"
     choice: Callable[[int, Sequence[AgentId]], AgentId] = lambda turn, among: among[turn % len(among)]
-    """Whom the manager chooses."""
+    """The manager's choice for a turn among candidates."""
     standby: tuple[Standby, ...] = ()
-    """Those of the members that only stand in for others."""
+    """Members that only stand in for others."""
     down: Callable[[int], Collection[str]] = lambda turn: ()
-    """The ids of the agents, managers too, whose models all fail in that turn, whatever else is said of it."""
+    """Ids of agents, managers included, whose models all fail in a turn; takes precedence over `outcome`."""
     tokens_per_call: int = 3
     seconds_per_event: float = 1
     close_after_round: bool = False
@@ -103,28 +103,28 @@ class CoreSimulator:
     transcript: list[TranscriptLine] = field(default_factory=list)
     turns: list[TurnCompleted] = field(default_factory=list)
     turn_decisions: list[TakeTurn] = field(default_factory=list)
-    """The decision of each turn…"""
+    """The decision of each turn."""
     rosters: list[Roster] = field(default_factory=list)
-    """…and the roster from which its speaker was picked."""
+    """The roster at each turn."""
     changes: list[AnyRosterChange] = field(default_factory=list)
-    """All that was applied to the roster, as the audit has it."""
+    """All applied roster changes, as in the audit."""
     decisions: list[Decision] = field(default_factory=list)
     receipts: list[Receipt] = field(default_factory=list)
     stored: Roster = field(default_factory=Roster)
-    """The roster as the database has it."""
+    """The roster as stored in the database."""
     accepted: list[str] = field(default_factory=list)
-    """The ids of accepted messages, in the order of acceptance."""
+    """Ids of accepted messages, in order."""
     phases: list[PhaseChange] = field(default_factory=list)
-    """What those outside were told, in order."""
+    """Published phase changes, in order."""
     revision: int = 1
-    """The group's."""
+    """Revision of the group."""
     group_is_gone: bool = False
     current_decision: Decision | None = None
     spent: Usage = field(default_factory=Usage)
-    """What all answers have cost."""
+    """Usage of all answers."""
     events: int = 0
     skipped_time: timedelta = timedelta()
-    """What was skipped of the time in which nobody could speak."""
+    """Waiting time that was skipped while no member could speak."""
 
     def __post_init__(self) -> None:
         self.state = ConversationState(
@@ -136,30 +136,30 @@ class CoreSimulator:
 
     @classmethod
     def loaded(cls, **options: object) -> Self:
-        """A world whose conversation is loaded and waits for its first message."""
+        """Return a simulator whose conversation is loaded and waits for its first message."""
         simulator = cls(**options)  # type: ignore[arg-type]
         simulator.run()
         return simulator
 
     def command(self, name: str, command_id: str, **fields: object) -> Receipt:
-        """Send a command through the door.
+        """Send a command.
 
         Raises:
-            CommandRefused: the door refuses it.
+            CommandRefused: the command is refused.
         """
         return self.send(name, COMMANDS[name].model_validate(fields), command_id)
 
     def send(self, name: str, command: AnyCommand, command_id: str) -> Receipt:
-        """As `command`, for one that is parsed already."""
+        """Send a parsed command; assert that a refused or repeated one changes nothing."""
         who = newcomer_of(command)
         joining = None if who is None else ref(int(who.lower().removeprefix("agent").removeprefix("a")))
-        # All of a state is frozen but the dictionary of its receipts.
+        # A state is frozen, except the dictionary of its receipts.
         before = self.state.model_copy(update={"receipts": dict(self.state.receipts)})
         new = command_id not in self.state.receipts
         try:
             self.state, receipt = admit(self.state, name, command, CommandId(command_id), joining=joining)
         except CommandRefused as refusal:
-            assert str(refusal), "a refusal says why"
+            assert str(refusal), "a refusal has a reason"
             assert self.state == before, "a refusal changes nothing"
             raise
         if new and name == "post_message":
@@ -170,11 +170,11 @@ class CoreSimulator:
         return receipt
 
     def post(self, command_id: str, text: str = "hello") -> Receipt:
-        """Post a message whose text bears its id."""
+        """Post a message whose text ends with its id."""
         return self.command("post_message", command_id, text=f"{text} {command_id}")
 
     def half_step(self) -> Decision:
-        """Begin what is to be done next or, if something is under way, finish it; the decision is returned.
+        """Start the next decision, or apply the event of the current one; return the decision.
 
         A rest that ends by itself is under way too: unless a command has ended it, the clock jumps to its end.
         """
@@ -195,7 +195,7 @@ class CoreSimulator:
         return decision
 
     def run(self) -> WaitForInput | Finish:
-        """Go on until there is nothing to do without input or time; fails if that never comes."""
+        """Run until the conversation waits for input or time; fail if it never does."""
         if isinstance(self.current_decision, WaitForInput):
             self.current_decision = None
         for _ in range(2 * MAX_IDLE_STEPS):
@@ -205,7 +205,7 @@ class CoreSimulator:
         raise AssertionError(f"spins: {[type(one).__name__ for one in self.decisions[-6:]]}")
 
     def wait_for_probe(self) -> WaitForInput | Finish:
-        """Let the time pass until a member is tried, and go on."""
+        """Skip the time until the next probe, and run."""
         rest = self.run()
         assert isinstance(rest, WaitForInput), "the conversation is closed"
         assert rest.until, "nobody will be tried by itself"
@@ -213,7 +213,7 @@ class CoreSimulator:
         return self.run()
 
     def settle(self) -> WaitForInput | Finish:
-        """As `run`, letting time pass as well; fails if nobody ever answers."""
+        """Run and skip waiting times until the conversation waits for input; fail if no member ever answers."""
         for _ in range(MAX_IDLE_STEPS):
             rest = self.run()
             if isinstance(rest, Finish) or rest.until is None:
@@ -222,7 +222,7 @@ class CoreSimulator:
         raise AssertionError(f"nobody ever answers: {self.state.roster!r}")
 
     def turn(self) -> TurnCompleted:
-        """Go on until one more turn is over."""
+        """Run until one more turn is complete."""
         done = len(self.turns)
         for _ in range(20):
             self.half_step()
@@ -231,11 +231,11 @@ class CoreSimulator:
         raise AssertionError(f"nobody speaks: {self.decisions[-1]!r}")
 
     def speakers(self) -> list[str]:
-        """The ids of those who had the floor, in order."""
+        """Return the ids of the speakers of all turns, in order."""
         return [turn.speaker.agent_id for turn in self.turns]
 
     def seats(self) -> list[str]:
-        """As `speakers`, of the turns in which something was said, or passed: whose seat it was."""
+        """Return the owners of the served seats, for turns that spoke or passed."""
         return [
             taken.chosen.in_place_of or taken.chosen.member.agent_id
             for turn, taken in zip(self.turns, self.turn_decisions, strict=True)
@@ -243,7 +243,7 @@ class CoreSimulator:
         ]
 
     def health_history(self, agent_id: str) -> list[str]:
-        """The states of health that this member, or manager, has come into, in order."""
+        """Return the health states of a member or manager, in order."""
         return [
             change.health.state
             for change in self.changes
@@ -252,7 +252,7 @@ class CoreSimulator:
         ]
 
     def recorded_ids(self) -> list[str]:
-        """The ids of the messages from outside, in the transcript's order."""
+        """Return the ids of posted messages in transcript order."""
         return [line.message_id for line in self.transcript if line.message_id is not None]
 
     @property
@@ -295,7 +295,7 @@ class CoreSimulator:
         return ConversationLoaded(at=self.now, group_id=GroupId("g"), **self._group_fields())
 
     def _load_group(self) -> GroupLoaded | GroupDeleted:
-        assert self.state.notified_revision > 1, "the group is read anew only when it has changed"
+        assert self.state.notified_revision > 1, "the group is read again only after a change"
         return GroupDeleted(at=self.now) if self.group_is_gone else GroupLoaded(at=self.now, **self._group_fields())
 
     def _group_fields(self) -> dict[str, Any]:
@@ -314,7 +314,7 @@ class CoreSimulator:
     def _announce(self, change: PhaseChange) -> None:
         assert change.number == len(self.phases) + 1, "changes of the phase are counted without a gap"
         before = self.phases[-1].phase if self.phases else "ready"
-        assert change.phase != before, "each change of the phase is told once"
+        assert change.phase != before, "each phase change is published once"
         self.phases.append(change)
 
     def _apply_membership(self, decision: ApplyMembership) -> MembershipApplied:

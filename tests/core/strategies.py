@@ -1,4 +1,4 @@
-"""What hypothesis draws: conversations of any make, and what can happen to them in any order."""
+"""Hypothesis strategies: conversations with any configuration, and actions in any order."""
 
 import operator
 from collections.abc import Callable, Sequence
@@ -20,12 +20,12 @@ from tertulia.core.termination import AllOf, AnyOf, Condition, MaxTurns, Termina
 from tests.core.simulator import CoreSimulator, ManagerAnswer, SimulatedOutcome, ref
 
 AGENT_COUNT = 7
-"""Agents that there are; those outside the conversation can join."""
+"""Number of agents; agents that are no members can be added."""
 
 
 @dataclass(frozen=True)
 class CommandAction:
-    """A command to send."""
+    """A command to send, with its id."""
 
     name: str
     command: AnyCommand
@@ -33,7 +33,7 @@ class CommandAction:
 
 
 Action = CommandAction | int
-"""A command, or so many half steps of the machine."""
+"""A command, or a number of half steps of the simulator."""
 
 MEMBER_COMMANDS = (
     "add_member",
@@ -93,12 +93,12 @@ def _fields(name: str, rng: Random) -> dict[str, object]:
 
 
 def _command_action(name: str, rng: Random) -> CommandAction:
-    """A command of that name. There are few ids, so that some are repeated."""
+    """Draw a command of this name. Ids are few, so that some are repeated."""
     return CommandAction(name, COMMANDS[name].model_validate(_fields(name, rng)), f"cmd-{rng.randrange(200)}")
 
 
 def command_actions(names: Sequence[str]) -> st.SearchStrategy[CommandAction]:
-    """Commands of these names, the frequent ones more often."""
+    """Draw commands of these names by weight."""
     weights = [_WEIGHTS.get(name, 1) for name in names]
 
     def of(seed: int) -> CommandAction:
@@ -109,11 +109,11 @@ def command_actions(names: Sequence[str]) -> st.SearchStrategy[CommandAction]:
 
 
 _seeds = st.integers(0, 2**32 - 1)
-"""Each stands for one thing that happens: hypothesis itself would draw one kind of them over and over."""
+"""One seed per action; drawing actions directly makes hypothesis repeat one kind of them."""
 
 
 def action_lists(names: Sequence[str], *, max_size: int = 60) -> st.SearchStrategy[list[Action]]:
-    """Commands and half steps of the machine, in any order; `stop`, if it is among them, comes late."""
+    """Draw commands and half steps in any order; `stop`, if included, comes late."""
     early = [name for name in names if name != "stop"]
 
     def anything(seed: int) -> Action:
@@ -191,7 +191,7 @@ settings = st.builds(
 
 
 def cyclic_functions(values: Sequence[T]) -> st.SearchStrategy[Callable[[int], T]]:
-    """A function of the turn's number that repeats a drawn list."""
+    """Draw functions of the turn number that repeat a list."""
     return st.lists(st.sampled_from(list(values)), min_size=1, max_size=6).map(_Cycle)
 
 
@@ -211,7 +211,7 @@ ALL_AGENTS = frozenset((*_FAILING_AGENTS, "third", *(f"a{number}" for number in 
 
 @dataclass(frozen=True)
 class OutageSchedule:
-    """Whose models are down: one spell after the other, each of so many turns, over and over."""
+    """Agents whose models are down, by turn: periods of a number of turns each, repeated."""
 
     periods: Sequence[tuple[int, frozenset[str]]]
 
@@ -233,7 +233,7 @@ outage_schedules = st.just(OutageSchedule([])) | st.lists(_periods, max_size=5).
 
 @st.composite
 def standbys(draw: st.DrawFn, members: int) -> tuple[Standby, ...]:
-    """Up to two more members that stand in for any of the first ones, or for one of them."""
+    """Draw up to two members on standby, for any member or for one of them."""
     whom = st.none() | st.integers(0, members - 1)
     named = draw(st.lists(whom, max_size=2))
     return tuple(
@@ -247,7 +247,7 @@ def standbys(draw: st.DrawFn, members: int) -> tuple[Standby, ...]:
 
 @st.composite
 def simulator_factories(draw: st.DrawFn) -> Callable[[], CoreSimulator]:
-    """A function that makes one and the same world each time it is called."""
+    """Draw functions that build an identical simulator with each call."""
     members = draw(st.integers(1, 5))
     standby = draw(standbys(members))
     options: dict[str, object] = {
@@ -273,7 +273,7 @@ def simulator_factories(draw: st.DrawFn) -> Callable[[], CoreSimulator]:
 
 
 def perform_action(simulator: CoreSimulator, action: Action) -> None:
-    """Let it happen; what the door refuses is left out. A new order is drawn for everyone and given to those here."""
+    """Perform the action; ignore a refused command. A drawn order is reduced to present members."""
     if isinstance(action, int):
         for _ in range(action):
             simulator.half_step()

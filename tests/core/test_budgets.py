@@ -1,4 +1,4 @@
-"""Law of the budgets: what is spent is counted in the state; a spent budget ends what it is for, once and in order."""
+"""Budgets: usage is counted in the state; a spent budget closes the conversation or mutes the member, once."""
 
 import pytest
 from hypothesis import given
@@ -22,7 +22,7 @@ MEMBER = {"scope": "member"}
 
 
 def run_with_budgets(*budgets: dict[str, object], **options: object) -> CoreSimulator:
-    """A conversation under these budgets, run until it rests. Each turn costs 3 tokens, a call and a second."""
+    """Run a conversation with these budgets until it waits. Each turn uses 3 tokens, one call and one second."""
     settings = GroupSettings(budgets=tuple(Budget.model_validate(budget) for budget in budgets))
     simulator = CoreSimulator.loaded(**{"rules": RoundRobinConfig(max_turns=9), "settings": settings, **options})
     simulator.post("m")
@@ -31,7 +31,7 @@ def run_with_budgets(*budgets: dict[str, object], **options: object) -> CoreSimu
 
 
 def speaker_choices(simulator: CoreSimulator) -> list[tuple[str, str]]:
-    """Who spoke, and chosen by what."""
+    """Return speaker and `chosen_by` of each turn."""
     return [(turn.speaker.agent_id, turn.chosen_by) for turn in simulator.turns]
 
 
@@ -237,7 +237,7 @@ def test_rules_1_reserve_no_concluding_call() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "says"),
+    ("fields", "message"),
     [
         ({}, "a budget must limit at least one of tokens, model_calls and seconds"),
         ({"tokens": 0}, "tokens: "),
@@ -249,10 +249,10 @@ def test_rules_1_reserve_no_concluding_call() -> None:
         ({"token": 5}, "token: unknown field"),
     ],
 )
-def test_budget_invalid_names_field(fields: dict[str, object], says: str) -> None:
+def test_budget_invalid_names_field(fields: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError) as error:
         Budget.model_validate(fields)
-    assert says in format_validation_error(error.value)
+    assert message in format_validation_error(error.value)
 
 
 def test_budget_is_reached_at_its_limit() -> None:

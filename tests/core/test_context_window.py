@@ -1,4 +1,4 @@
-"""Law of the window: its beginning moves in steps, so that the front of a prompt stays, and its cost is constant."""
+"""Context window: its start moves in steps, so that the front of prompts stays; its cost is constant."""
 
 from itertools import pairwise
 
@@ -10,7 +10,7 @@ from tertulia.core.context_window import CHARS_PER_TOKEN, ContextWindow, compute
 
 
 def visible_seqs(lengths: list[int], view: ContextWindow) -> list[int]:
-    """The `seq` of the messages in the window, as the store reads them."""
+    """Return the `seq` of the messages in the window, as the store reads them."""
     before, seqs = 0, []
     for seq, length in enumerate(lengths, start=1):
         if seq > view.after_seq and (before >= view.after_chars or seq == len(lengths)):

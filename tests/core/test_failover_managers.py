@@ -1,4 +1,4 @@
-"""Law of the managers: one that fails is followed by the next, the last by a rule; no turn is lost for want of one."""
+"""Managers that fail: the next one is asked, after the last the fallback rule applies; no turn is lost."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def run_managed(
     settings: dict[str, object] | None = None,
     **options: object,
 ) -> CoreSimulator:
-    """A conversation led by agents that has had its first round."""
+    """Run the first round of a conversation with managing agents."""
     simulator = CoreSimulator.loaded(
         members=tuple(ref(number) for number in range(members)),
         rules=DynamicConfig.model_validate(
@@ -35,7 +35,7 @@ def run_managed(
 
 
 def asked_managers(simulator: CoreSimulator) -> list[str]:
-    """Which manager was asked, each time one was."""
+    """Return the manager of each request."""
     return [one.manager.agent_id for one in simulator.decisions if isinstance(one, AskManager)]
 
 

@@ -1,5 +1,5 @@
-"""Law of the outage: with nobody left to speak the conversation rests, tries one member after growing intervals, never
-spins, and goes on where it stopped as soon as one answers.
+"""Outages: while no member can speak, the conversation waits, tries one member after growing intervals, never loops,
+and continues where it stopped as soon as one answers.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def make_simulator(members: int = 3, *, max_turns: int | None = None, **fields: 
 
 
 def start_outage(simulator: CoreSimulator) -> CoreSimulator:
-    """The world with everybody's models down, in its outage."""
+    """Return a simulator in an outage: all models are down."""
     simulator.down = lambda turn: ALL_AGENTS
     simulator.post("m")
     simulator.run()
@@ -51,7 +51,7 @@ def end_outage(simulator: CoreSimulator) -> CoreSimulator:
 
 @given(st.integers(1, 5), st.integers(2, 4), st.integers(0, 12), st.integers(1, 3), st.integers(0, 3))
 def test_outage_recovery_completes_the_lap(members: int, laps: int, before: int, limit: int, rounds: int) -> None:
-    """The members are tried in the order of the rotation. Where the first one tried answers, the order is the same."""
+    """Members are tried in rotation order; the order stays the same when the first one answers."""
     simulator = make_simulator(members, max_turns=laps * members, isolate_after_failures=limit)
     before %= (laps - 1) * members + 1
     simulator.post("m")
@@ -93,8 +93,8 @@ def test_outage_probe_steps_are_bounded(make: Callable[[], CoreSimulator], actio
             return
         steps, moment = len(simulator.decisions), simulator.now
         simulator.wait_for_probe()
-        # Each member may come to the end of its cool-down, which doubles each time, until that lasts longer than it
-        # takes to try all of them; and each one on standby may take its place.
+        # Each member can reach the end of its cool-down, which doubles each time, until it lasts longer than trying all
+        # of them; and each member on standby can take its place.
         members = len(simulator.state.roster.members)
         tries = 1 + ceil(log2(2 * members))
         assert len(simulator.decisions) - steps <= 4 * members * tries + 4
@@ -238,7 +238,7 @@ def test_managed_group_probes_without_manager() -> None:
 
 
 def test_failing_members_do_not_stop_others() -> None:
-    """A manager that goes on choosing the same two is no reason to give up on those it does not choose."""
+    """A manager that keeps choosing the same two members does not exclude the others."""
     simulator = CoreSimulator.loaded(
         members=tuple(ref(number) for number in range(4)),
         rules=DynamicConfig(manager_agent_id=MANAGER, max_turns=12, allow_repeated_speaker=True),

@@ -1,4 +1,4 @@
-"""The order of `on_failure` is that in which things are tried; after `skip`, nothing is."""
+"""Steps of `on_failure` are tried in order, up to `skip`."""
 
 import pytest
 

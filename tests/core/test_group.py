@@ -1,4 +1,4 @@
-"""Agents and groups as people write them: what cannot be is refused, by the name of its field."""
+"""Definitions of agents and groups: invalid input is refused with the name of the field."""
 
 import pytest
 from pydantic import ValidationError
@@ -31,7 +31,7 @@ AGENT = {"id": "a", "name": "Velma"}
 
 
 @pytest.mark.parametrize(
-    ("fields", "says"),
+    ("fields", "message"),
     [
         ({"bogus": 1}, "bogus: unknown field"),
         ({"name": "a:b"}, "name: colons and control characters are not allowed"),
@@ -49,12 +49,12 @@ AGENT = {"id": "a", "name": "Velma"}
         ({"memory": [{"label": "a", "text": "x"}]}, "memory.0.text: unknown field"),
     ],
 )
-def test_agent_invalid_names_field(fields: dict[str, object], says: str) -> None:
-    assert says in validation_error(Agent, **{**AGENT, **fields})
+def test_agent_invalid_names_field(fields: dict[str, object], message: str) -> None:
+    assert message in validation_error(Agent, **{**AGENT, **fields})
 
 
 @pytest.mark.parametrize(
-    ("fields", "says"),
+    ("fields", "message"),
     [
         ({"bogus": 1}, "bogus: unknown field"),
         ({"agent_ids": ["a", "b", "a", "b", "c"]}, "agent_ids: Duplicate agent ids: 'a', 'b'"),
@@ -91,8 +91,8 @@ def test_agent_invalid_names_field(fields: dict[str, object], says: str) -> None
         ({"settings": {"termination": {"type": "any", "conditions": []}}}, "settings.termination.conditions: "),
     ],
 )
-def test_group_invalid_names_field(fields: dict[str, object], says: str) -> None:
-    assert says in validation_error(Group, **{**GROUP, **fields})
+def test_group_invalid_names_field(fields: dict[str, object], message: str) -> None:
+    assert message in validation_error(Group, **{**GROUP, **fields})
 
 
 MAY_BE_NULL = {"model", "termination", "cool_down_turns", "cool_down_seconds"}
@@ -117,9 +117,9 @@ def test_names_are_stripped_of_blanks() -> None:
 
 
 def test_several_errors_are_reported_at_once() -> None:
-    told = validation_error(Agent, id="a", name="a:b", modle={}, model={"temperature": 9})
-    assert told.count(";") == 2
-    assert all(part in told for part in ("name: ", "modle: unknown field", "model.temperature: "))
+    problems = validation_error(Agent, id="a", name="a:b", modle={}, model={"temperature": 9})
+    assert problems.count(";") == 2
+    assert all(part in problems for part in ("name: ", "modle: unknown field", "model.temperature: "))
 
 
 def test_error_has_path_of_source() -> None:
@@ -138,7 +138,7 @@ def test_check_members_accepts_existing_agents() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "agents", "kind", "says"),
+    ("wanted", "agents", "kind", "message"),
     [
         (group("a", "b", "c"), [agent("b")], NotFound, "group 'The group': no such agent: 'a', 'c'"),
         (group("a", manager="m"), [agent("a")], NotFound, "no such agent: 'm'"),
@@ -151,11 +151,11 @@ def test_check_members_accepts_existing_agents() -> None:
     ],
 )
 def test_check_members_refuses_missing_agents(
-    wanted: Group, agents: list[Agent], kind: type[TertuliaError], says: str
+    wanted: Group, agents: list[Agent], kind: type[TertuliaError], message: str
 ) -> None:
     with pytest.raises(kind) as error:
         check_members(wanted, agents)
-    assert says in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A conversation follows its group, and keeps what its own operators have changed."""
+"""Changes of a group reach its conversations, which keep their own changes."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,7 +18,7 @@ def member_ids(simulator: CoreSimulator) -> list[str]:
 
 
 def change_group(simulator: CoreSimulator, members: Sequence[int] | None = None, **fields: object) -> None:
-    """The group changes, and the conversation is told."""
+    """Change the group and notify the conversation."""
     if members is not None:
         simulator.members = tuple(ref(number) for number in members)
     for name, value in fields.items():
@@ -140,7 +140,7 @@ def test_roster_follows_last_group_change(changes: list[list[int]]) -> None:
 
 @given(st.lists(st.sampled_from(["post", "pause", "resume", "down", "up", "step"]), max_size=25))
 def test_phase_changes_are_announced_once(happened: list[str]) -> None:
-    """The world asserts it with every answer; here it is only driven."""
+    """The simulator asserts the invariants with every answer."""
     down = {"now": False}
     simulator = CoreSimulator.loaded(down=lambda turn: ("a0", "a1", "a2") if down["now"] else ())
     for number, what in enumerate(happened):
@@ -157,8 +157,8 @@ def test_phase_changes_are_announced_once(happened: list[str]) -> None:
     with suppress(CommandRefused):
         simulator.command("resume", "end")
     simulator.settle()
-    told = simulator.phases[-1].phase if simulator.phases else "ready"
-    assert told == "ready"
+    published = simulator.phases[-1].phase if simulator.phases else "ready"
+    assert published == "ready"
 
 
 def test_missing_standby_agent_is_ignored() -> None:

@@ -1,4 +1,4 @@
-"""Law of health: healthy -> suspect -> isolated -> probation -> healthy, and no way back but by a success."""
+"""Health: healthy -> suspect -> isolated -> probation -> healthy; only a success leads back."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -32,7 +32,7 @@ NEXT: dict[str, set[str]] = {
     "isolated": {"isolated", "probation"},
     "probation": {"healthy", "suspect", "isolated"},
 }
-"""What may follow on each state without an operator's word."""
+"""States that can follow each state without a command."""
 
 
 def at(turn: int, seconds: float = 0) -> TurnTime:
@@ -40,7 +40,7 @@ def at(turn: int, seconds: float = 0) -> TurnTime:
 
 
 def health_after_failures(times: int, rules: GroupSettings = RULES) -> Health:
-    """The health after so many failed turns in a row."""
+    """Return the health after a number of failed turns in a row."""
     health = HEALTHY
     for number in range(times):
         health = health_after_failure(health, rules, at(number + 1), f"failure {number + 1}")

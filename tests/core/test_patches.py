@@ -1,4 +1,4 @@
-"""A change of a group changes what it names and nothing else; null is empty, or the default again."""
+"""Changes of groups: only given fields change; null clears a field or restores its default."""
 
 import pytest
 
@@ -39,7 +39,7 @@ def test_patch_null_empties_field() -> None:
 def test_patch_settings_merges_and_resets() -> None:
     settings = change(settings={"intake": None, "context_tokens": 300, "cool_down_turns": None}).settings
     assert (settings.intake, settings.context_messages, settings.context_tokens) == ("interject", 10, 300)
-    assert settings.cool_down_turns is None, "where null says something, it is kept"
+    assert settings.cool_down_turns is None, "null is kept where it is a value"
     assert change(settings=None).settings == GroupSettings()
 
 

@@ -1,4 +1,4 @@
-"""Law of the prompt: its front stays from one call of an agent to its next; only the end grows."""
+"""Prompts: the front stays from one call of an agent to its next; only the end grows."""
 
 from itertools import takewhile
 
@@ -117,13 +117,13 @@ def test_manager_prompt_lists_descriptions_and_tags() -> None:
 
 
 def common_prefix(one: str, other: str) -> str:
-    """What both begin with."""
+    """Return the common start of both texts."""
     pairs = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
     return "".join(letter for letter, _ in pairs)
 
 
 def test_prompt_prefix_is_mostly_cached() -> None:
-    """Measured over a long conversation of four: the share of a prompt, by characters, that a provider has cached."""
+    """The share of characters of a prompt that a provider has cached, over a long conversation of four."""
     names = ("Velma", "Fred", "Daphne", "Shaggy")
     transcript = [message_from(names[seq % 4], f"words number {seq} " * 12, f"a{1 + seq % 4}") for seq in range(400)]
     before, shares = "", []

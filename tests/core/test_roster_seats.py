@@ -1,5 +1,6 @@
-"""Law of the seats: a member has one place in the rotation, whoever sits there. Whatever fails, within a lap no seat
-has two successful turns, and none that could always speak is left out.
+"""Seats: a member has one place in the rotation, whoever occupies it.
+
+Whatever fails, no seat has two successful turns in a lap, and no member that could always speak is left out.
 """
 
 from collections.abc import Callable
@@ -39,7 +40,7 @@ def make_simulator(
     max_turns: int | None = None,
     **fields: object,
 ) -> CoreSimulator:
-    """A round robin of so many members, with these on standby."""
+    """Return a round robin of this many members, with these on standby."""
     people = (*(ref(number) for number in range(members)), *(_ref(one.agent_id) for one in standbys))
     return CoreSimulator.loaded(
         members=people,
@@ -55,14 +56,14 @@ def _ref(agent_id: AgentId) -> MemberRef:
 
 
 def turn_labels(simulator: CoreSimulator) -> list[str]:
-    """Who had each turn; one that could not speak in brackets."""
+    """Return the speaker of each turn; in brackets if the turn failed."""
     return [
         f"({turn.speaker.agent_id})" if turn.outcome == "failed" else turn.speaker.agent_id for turn in simulator.turns
     ]
 
 
 def member_states(simulator: CoreSimulator) -> dict[str, str]:
-    """Everybody's state as `status` shows it."""
+    """Return all members' states as in `status`."""
     return {member.agent_id: member.state for member in build_status(simulator.state).roster.members}
 
 
@@ -93,15 +94,15 @@ def test_seats_rotate_fairly_despite_failures(
                 counts[seats[end]] = counts.get(seats[end], 0) + 1
             else:
                 clean.discard(seats[end])
-            heard = [counts[one] for one in stayed & clean]
-            if heard:
-                assert max(counts[one] for one in stayed) - min(heard) <= 2, (
+            served = [counts[one] for one in stayed & clean]
+            if served:
+                assert max(counts[one] for one in stayed) - min(served) <= 2, (
                     f"turns {start}-{end} of {turn_labels(simulator)}"
                 )
 
 
 def _perform_actions(simulator: CoreSimulator, actions: list[Action]) -> None:
-    """Let it all happen to a conversation that is never left idle."""
+    """Perform all actions in a conversation that is never idle."""
     simulator.post("first")
     for number, action in enumerate([*actions, 12]):
         if isinstance(action, CommandAction):

@@ -1,4 +1,4 @@
-"""Who speaks next where an agent manages, and what the fallback rule does in its place."""
+"""Speaker selection in dynamic groups, and the fallback rule."""
 
 from itertools import pairwise
 
@@ -119,14 +119,14 @@ def test_no_member_starves_in_long_round() -> None:
     )
     simulator.post("m")
     simulator.run()
-    heard = simulator.speakers()
-    assert len(heard) == 60
+    speakers = simulator.speakers()
+    assert len(speakers) == 60
     for agent in {str(ref(number).agent_id) for number in range(5)}:
-        turns = [0, *(turn for turn, speaker in enumerate(heard, start=1) if speaker == agent), 61]
+        turns = [0, *(turn for turn, speaker in enumerate(speakers, start=1) if speaker == agent), 61]
         assert max(after - before for before, after in pairwise(turns)) <= 8 + 5
 
 
-def test_fallback_is_least_recently_heard() -> None:
+def test_fallback_is_the_longest_waiting() -> None:
     roster = Roster(members=(member(0, last=3), member(1, last=2), member(2, last=0), member(3, last=0)))
     every = tuple(one.agent_id for one in roster.members)
     assert least_recent_speaker(roster, every) == "a2"

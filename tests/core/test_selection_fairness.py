@@ -1,7 +1,7 @@
-"""Law of the rotation: everyone once a lap, whatever happens to the roster.
+"""Fairness of the rotation: every member speaks once per lap, whatever happens to the roster.
 
-A lap ends when every member that is active has had the floor in it. Hence, of two members that are active from the
-beginning of a lap on, neither is ever more than one turn ahead; from any other moment on, neither more than two.
+A lap ends when every active member has spoken in it. Hence two members that are active from the start of a lap never
+differ by more than one turn; from any other point on, by no more than two.
 """
 
 from itertools import pairwise
@@ -26,7 +26,7 @@ turn_limits = st.none() | st.integers(1, 7)
 def simulate_round_robin(
     members: tuple[object, ...], max_turns: int | None, actions: list[Action]
 ) -> tuple[list[str], list[set[str]]]:
-    """Who had each turn and who was active then, in a conversation that is never left idle."""
+    """Return the speaker and the active members of each turn, in a conversation that is never idle."""
     simulator = CoreSimulator.loaded(members=members, rules=RoundRobinConfig(max_turns=max_turns))
     simulator.post("first")
     for number, action in enumerate([*actions, 12]):
@@ -41,18 +41,18 @@ def simulate_round_robin(
 
 
 def lap_starts(speakers: list[str], active: list[set[str]]) -> list[int]:
-    """The turns with which laps begin, counted without looking at what the machine remembers."""
-    beginnings, heard = list[int](), set[str]()
+    """Return the first turns of laps, counted without the state's own record."""
+    starts, served = list[int](), set[str]()
     for index, speaker in enumerate(speakers):
-        # The members may have changed since the last turn: those still waited for can have left.
-        if not heard or active[index] <= heard:
-            beginnings.append(index)
-            heard = set()
-        assert speaker not in heard, f"{speaker} is heard twice in a lap: {speakers}, active {active}"
-        heard.add(speaker)
-        if active[index] <= heard:
-            heard = set()
-    return beginnings
+        # The roster can have changed since the last turn: members that had not spoken can be gone.
+        if not served or active[index] <= served:
+            starts.append(index)
+            served = set()
+        assert speaker not in served, f"{speaker} speaks twice in a lap: {speakers}, active {active}"
+        served.add(speaker)
+        if active[index] <= served:
+            served = set()
+    return starts
 
 
 @given(first_members, turn_limits, changes)
@@ -69,14 +69,14 @@ def test_turn_counts_differ_by_at_most_one(
     members: tuple[object, ...], max_turns: int | None, actions: list[Action]
 ) -> None:
     speakers, active = simulate_round_robin(members, max_turns, actions)
-    beginnings = set(lap_starts(speakers, active))
+    starts = set(lap_starts(speakers, active))
     for start in range(len(speakers)):
         stayed, counts = set(active[start]), dict.fromkeys(active[start], 0)
         for end in range(start, len(speakers)):
             stayed &= active[end]
             counts[speakers[end]] = counts.get(speakers[end], 0) + 1
-            heard = [counts[one] for one in stayed] or [0]
-            assert max(heard) - min(heard) <= (1 if start in beginnings else 2), f"turns {start}-{end} of {speakers}"
+            served = [counts[one] for one in stayed] or [0]
+            assert max(served) - min(served) <= (1 if start in starts else 2), f"turns {start}-{end} of {speakers}"
 
 
 @given(first_members, turn_limits, changes)

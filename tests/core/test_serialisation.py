@@ -1,4 +1,4 @@
-"""What crosses a wire comes back as it went: events, decisions, commands, state, and the activities' arguments."""
+"""Values survive serialisation: events, decisions, commands, states and activity arguments."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ SimulatorFactory = Callable[[], CoreSimulator]
 
 
 def models_of(*modules: Any) -> list[type[BaseModel]]:
-    """The models that these modules define."""
+    """Return the models that these modules define."""
     found = [
         one
         for module in modules
@@ -37,7 +37,7 @@ def models_of(*modules: Any) -> list[type[BaseModel]]:
 
 
 def round_trip(one: BaseModel) -> BaseModel:
-    """The value after a journey as JSON."""
+    """Return the value after a round trip through JSON."""
     return type(one).model_validate_json(one.model_dump_json())
 
 
@@ -127,7 +127,7 @@ def test_state_ignores_newer_fields() -> None:
 
 
 def test_state_of_first_version_is_readable() -> None:
-    """What a starter writes, and what running conversations continue as new with: every further field has a default."""
+    """Old clients and running conversations write states without newer fields: each of them has a default."""
     assert ConversationState.model_validate({"group": "g"}) == ConversationState(group="g")
     required = {name for name, field in ConversationState.model_fields.items() if field.is_required()}
     assert required == {"group"}

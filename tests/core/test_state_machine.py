@@ -1,4 +1,4 @@
-"""The laws of a conversation, under every order in which things can happen to it."""
+"""Invariants of a conversation under any order of actions."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ SimulatorFactory = Callable[[], CoreSimulator]
 
 
 def assert_nothing_lost(simulator: CoreSimulator) -> None:
-    """Every accepted message that does not wait is in the transcript, once, in the order of acceptance."""
+    """Assert that every accepted message that does not wait is in the transcript, once and in order."""
     waiting = [post.message_id for post in simulator.state.pending_posts]
     assert simulator.recorded_ids() + waiting == simulator.accepted
     assert [line.seq for line in simulator.transcript] == list(range(1, len(simulator.transcript) + 1))
@@ -70,7 +70,7 @@ def test_stop_closes_with_every_message_recorded(make: SimulatorFactory, actions
     for action in actions:
         perform_action(simulator, action)
     if simulator.state.stop or simulator.state.phase in ("terminating", "closed"):
-        return  # a budget's end, say, closes it already
+        return  # for example a spent budget has closed it
     for number in range(posts):
         perform_action(
             simulator,

@@ -1,4 +1,4 @@
-"""Law: the state is bounded. It has to fit into one payload of Temporal, however long and busy the conversation."""
+"""Size of the state: it fits into one Temporal payload, whatever the length of the conversation."""
 
 from contextlib import suppress
 
@@ -21,13 +21,13 @@ from tertulia.core.usage import Usage
 from tests.core.simulator import START_TIME, CoreSimulator
 
 PAYLOAD_LIMIT = 2 * 1024 * 1024
-"""Bytes that Temporal's server takes in one payload."""
+"""Limit of Temporal's server on one payload, in bytes."""
 MAX_PENDING_MESSAGES = 1_000
-"""The most that the setting allows."""
+"""Maximum of the setting."""
 WIDE = "𝄞"
-"""Four bytes of UTF-8."""
+"""A character of four bytes in UTF-8."""
 ESCAPED = "\x01"
-"""One byte, but six in JSON."""
+"""A character of one byte that takes six in JSON."""
 
 
 def json_size(state: ConversationState) -> int:
@@ -51,7 +51,7 @@ def test_state_size_is_constant() -> None:
 
 
 def full_state() -> ConversationState:
-    """As many members as there can be, with names as long as they can be."""
+    """Return a state with as many members and as long names as allowed."""
     members = tuple(
         Member(agent_id=AgentId(f"{number:03}".ljust(128, "x")), name=f"{number:03}".ljust(64, WIDE))
         for number in range(MAX_MEMBERS)
@@ -70,7 +70,7 @@ def command_id(number: int) -> CommandId:
 
 
 def send_command(state: ConversationState, name: str, number: int, **fields: object) -> ConversationState:
-    """The state after that command, whether or not the door takes it."""
+    """Return the state after the command, admitted or refused."""
     command = COMMANDS[name].model_validate(fields)
     joining = MemberRef(agent_id=AgentId("new"), name="New")
     with suppress(CommandRefused):
@@ -79,7 +79,7 @@ def send_command(state: ConversationState, name: str, number: int, **fields: obj
 
 
 def full_receipts() -> dict[CommandId, Receipt]:
-    """As many as are remembered, each as large as the door makes them."""
+    """Return as many receipts as are kept, each of maximum size."""
     ids = [command_id(number) for number in range(1_000, 1_000 + REMEMBERED_COMMANDS)]
     return {one: Receipt(command_id=one, command="reorder_members", detail=WIDE * 200, epoch=10**9) for one in ids}
 
@@ -100,7 +100,7 @@ def test_state_fits_payload_when_all_is_pending() -> None:
 
 
 def test_state_fits_payload_with_unhealthy_roster() -> None:
-    """Each has failed for a long reason, each change of health waits, and as much as the door lets in."""
+    """All members failed with long reasons, all health changes wait, and all other limits are reached."""
     state = full_state()
     state = state.model_copy(
         update={"clock": START_TIME, "round": Round(number=1, started_at=START_TIME, usage_before=Usage())}
@@ -122,7 +122,7 @@ def test_state_fits_payload_with_unhealthy_roster() -> None:
 
 
 def failed_turn(state: ConversationState, member: Member) -> TurnCompleted:
-    """A turn of that member that failed, with as much to say of it as the workflow lets through."""
+    """Return a failed turn of the member, with texts as long as the workflow allows."""
     return TurnCompleted(
         at=START_TIME,
         turn=state.floor.turn + 1,

@@ -1,4 +1,4 @@
-"""What a conversation tells of itself; other programs rely on the names of these fields."""
+"""Status of a conversation; other programs rely on the names of its fields."""
 
 from tertulia.core.decisions import Finish, WaitForInput
 from tertulia.core.group import DynamicConfig, GroupSettings, Standby
@@ -101,7 +101,7 @@ def test_status_shows_outage_and_next_probe() -> None:
 
 
 def test_status_shows_every_phase() -> None:
-    """A query is answered while something is under way, and sees no state between two steps."""
+    """A query is answered while a decision is executed and sees a consistent state."""
     simulator = CoreSimulator(close_after_round=True)
     seen = [simulator.state.phase]
     simulator.post("m")

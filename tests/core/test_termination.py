@@ -1,4 +1,4 @@
-"""When a round ends, and the reason that is recorded."""
+"""Termination of rounds, and the recorded reasons."""
 
 import pytest
 from hypothesis import given
@@ -33,7 +33,7 @@ def progress(**fields: object) -> RoundProgress:
 
 
 def first_round_result(simulator: CoreSimulator) -> tuple[int, str | None]:
-    """How many turns the first round has, and why it ended."""
+    """Return the number of turns of the first round and the reason of its end."""
     simulator.post("m")
     simulator.run()
     return len(simulator.turns), simulator.state.stop_reason

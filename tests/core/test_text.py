@@ -1,4 +1,4 @@
-"""Words on their way into the transcript."""
+"""Clean-up of messages before they enter the transcript."""
 
 import pytest
 from hypothesis import given
