@@ -54,11 +54,11 @@ async def test_concurrent_appends_make_ten_versions(database: Database) -> None:
 
 
 async def test_block_value_over_limit_is_refused(database: Database) -> None:
-    with pytest.raises(InvalidDefinition, match="value: 4 characters, and the block 'facts' has a limit of 3"):
+    with pytest.raises(InvalidDefinition, match="value: 4 characters; the limit of block 'facts' is 3"):
         await create_block(database, OURS, NewBlock(label="facts", value="1234", limit=3))
     block = await create_block(database, OURS, NewBlock(label="facts", value="123", limit=3))
     for patch in (BlockPatch(value="1234"), BlockPatch(append="4"), BlockPatch(limit=2)):
-        with pytest.raises(InvalidDefinition, match="has a limit of"):
+        with pytest.raises(InvalidDefinition, match="the limit of block"):
             await change_block(database, OURS, block.id, patch)
     with pytest.raises(InvalidDefinition, match="either `value` or `append`"):
         await change_block(database, OURS, block.id, BlockPatch(value="1", append="2"))

@@ -135,7 +135,7 @@ def test_watch_shows_all_and_ends_when_closed(tertulia: CommandLine) -> None:
     tertulia("start", "Sunday lunch", "Bread?", "--id", "bread")
     watching = tertulia.start_process("watch", "bread", "--from-start", "--json")
     tertulia("say", "bread", "And butter?", "--follow")
-    assert "hold from" in tertulia("settings", "bread", "max_turns=2", "intake=queue").stdout
+    assert "apply from" in tertulia("settings", "bread", "max_turns=2", "intake=queue").stdout
     assert "pauses" in tertulia("pause", "bread", "--reason", "rest").stdout
     assert "continues" in tertulia("resume", "bread").stdout
     tertulia("stop", "bread")

@@ -152,7 +152,7 @@ def test_member_and_setting_commands_over_http(http_cli: HttpCommandLine, sample
     http_cli("members", "remove", talk, ben, "--in-flight", "discard")
     http_cli("members", "replace", talk, ana, ben, "--catch-up", "last:2")
     assert "healthy" in http_cli.error_line("members", "reinstate", talk, cleo)
-    assert "hold from" in http_cli("settings", talk, "max_turns=2", "intake=queue").stdout
+    assert "apply from" in http_cli("settings", talk, "max_turns=2", "intake=queue").stdout
     http_cli("say", talk, "And now?", "--follow")
     members = read_both(http_cli, "members", "list", talk)
     assert {one["name"]: one["state"] for one in members["members"]}[ana] == "removed"
