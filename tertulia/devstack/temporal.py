@@ -33,6 +33,8 @@ _DYNAMIC_CONFIG = {
     # The default of 20 polls a second makes every step of a lone conversation wait for about 30 ms.
     "history.transferProcessorMaxPollRPS": "2000",
     "history.timerProcessorMaxPollRPS": "2000",
+    # The default of 1 s delays every timer and every retry of an activity by up to a second.
+    "history.timerProcessorMaxTimeShift": '"50ms"',
     # The default of 10 lets the eleventh of those who post at the same moment wait for a second.
     "history.maxInFlightUpdates": "1000",
     # Model calls of different groups share the workers fairly.

@@ -40,9 +40,7 @@ async def lease_count(database: Database) -> int:
 async def test_worker_with_cut_lock_is_not_dead(workflow_harness: WorkflowHarness, observer: Database) -> None:
     await workflow_harness.model.clear_calls()
     await workflow_harness.model.set_behaviour(delay_ms=2_500)
-    conversation = (
-        await workflow_harness.client.conversations.create(await workflow_harness.group("Ana"), "Shall we?")
-    ).id
+    conversation = await workflow_harness.start(await workflow_harness.group("Ana"), "Shall we?")
     await eventually(lambda: lease_count(observer), lambda number: number == 1)
     for _ in range(3):
         await observer.rows(_CUT_ALL_LOCKS)
@@ -54,9 +52,7 @@ async def test_worker_with_cut_lock_is_not_dead(workflow_harness: WorkflowHarnes
 
 async def test_returned_live_attempt_commits_once(workflow_harness: WorkflowHarness, observer: Database) -> None:
     await workflow_harness.model.set_behaviour(delay_ms=1_000)
-    conversation = (
-        await workflow_harness.client.conversations.create(await workflow_harness.group("Ana", "Ben"), "Shall we?")
-    ).id
+    conversation = await workflow_harness.start(await workflow_harness.group("Ana", "Ben"), "Shall we?")
     await eventually(lambda: lease_count(observer), lambda number: number == 1)
     (row,) = await observer.rows(select(claims.c.token))
     error = ApplicationError("taken for dead", type=ErrorType.WORKER_DIED, next_retry_delay=timedelta(milliseconds=1))
@@ -91,8 +87,6 @@ async def test_pooler_prevents_leases(stack: Stack, workflow_harness: WorkflowHa
 
 async def test_finished_activity_has_no_lease(workflow_harness: WorkflowHarness, observer: Database) -> None:
     await workflow_harness.model.set_behaviour(delay_ms=300)
-    conversation = (
-        await workflow_harness.client.conversations.create(await workflow_harness.group("Ana", "Ben"), "Shall we?")
-    ).id
+    conversation = await workflow_harness.start(await workflow_harness.group("Ana", "Ben"), "Shall we?")
     await workflow_harness.wait_until_idle(conversation)
     assert await lease_count(observer) == 0

@@ -20,14 +20,14 @@ async def test_apply_changes_running_conversation(harness: WorkflowHarness) -> N
     name = harness.name("Table")
     assert (await apply_group(harness, name, agents=[ana, ben])).outcome == "created"
     assert (await apply_group(harness, name, agents=[ana, ben])).outcome == "unchanged"
-    talk = (await harness.client.conversations.create(name, "Hello.")).id
+    talk = await harness.start(name, "Hello.")
     await harness.wait_until_idle(talk)
     line = await apply_group(
         harness, name, agents=[cleo, ana], manager_config={"manager_type": "round_robin", "max_turns": 3}
     )
     assert line.outcome == "updated"
     await harness.wait_until(talk, lambda status: [member.name for member in status.roster.members] == [cleo, ana])
-    await harness.client.conversations.handle(talk).post("Again.")
+    await harness.handle(talk).post("Again.")
     await harness.wait_until_idle(talk, rounds=2)
     assert (await harness.speakers(talk))[2:] in (["Ana", "Cleo", "Ana"], ["Cleo", "Ana", "Cleo"])
     found = await find_group(harness.client.scope.database, DEFAULT_ORGANISATION, line.id)

@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from tertulia.client.conversation import Conversation
 from tertulia.client.manifest import AgentSpec, GroupSpec, Manifest
 from tertulia.configuration import Configuration
+from tertulia.core.ids import ConversationId
 from tertulia.core.records import FinishedTurn, Message
 from tertulia.core.status import ConversationStatus
 from tertulia.devstack.offline_model import OfflineModelControl
@@ -19,7 +21,7 @@ FAST_RETRIES = {"retry_initial_seconds": 0.02, "model_attempts": 2}
 
 
 class WorkflowHarness:
-    """A client of a running worker, with names that no other test uses."""
+    """A client of a running worker, with unique names of agents and groups."""
 
     def __init__(self, client: DirectClient, model: OfflineModelControl) -> None:
         self.client = client
@@ -79,13 +81,19 @@ class WorkflowHarness:
         await self.client.apply(Manifest(groups=(written,)))
         return written.name
 
+    async def start(self, group: str, message: str, **options: Any) -> ConversationId:
+        """Start a conversation with the options of `Conversations.create`; return its id."""
+        return (await self.client.conversations.create(group, message, **options)).id
+
+    def handle(self, conversation_id: str) -> Conversation:
+        """Return a handle of a conversation."""
+        return self.client.conversations.handle(conversation_id)
+
     async def wait_until(
         self, conversation_id: str, condition: Callable[[ConversationStatus], bool], *, seconds: float = 20
     ) -> ConversationStatus:
         """Return the conversation's status once `condition` holds for it."""
-        return await eventually(
-            lambda: self.client.conversations.handle(conversation_id).status(live=True), condition, seconds=seconds
-        )
+        return await eventually(lambda: self.handle(conversation_id).status(live=True), condition, seconds=seconds)
 
     async def wait_until_idle(
         self, conversation_id: str, *, rounds: int = 1, seconds: float = 20
@@ -104,13 +112,13 @@ class WorkflowHarness:
 
     async def transcript(self, conversation_id: str) -> list[Message]:
         """Return the whole transcript, checked for gaps."""
-        messages = [message async for message in self.client.conversations.handle(conversation_id).transcript()]
+        messages = [message async for message in self.handle(conversation_id).transcript()]
         assert [message.seq for message in messages] == list(range(1, len(messages) + 1))
         return messages
 
     async def turns(self, conversation_id: str) -> list[FinishedTurn]:
         """Return every turn, checked for gaps."""
-        turns = [turn async for turn in self.client.conversations.handle(conversation_id).turns()]
+        turns = [turn async for turn in self.handle(conversation_id).turns()]
         assert [turn.turn for turn in turns] == list(range(1, len(turns) + 1))
         return turns
 

@@ -18,7 +18,7 @@ async def round_robin_with_changes(harness: WorkflowHarness) -> str:
     """Every command as update and as signal, some of them refused; two rounds, a pause, a stop."""
     await harness.agents("Dora", "Ed")
     group = await harness.group("Ana", "Ben", "Cleo")
-    conversation = (await harness.client.conversations.create(group, "Shall the library open at night?")).id
+    conversation = await harness.start(group, "Shall the library open at night?")
     await harness.wait_until_idle(conversation)
     client, name, handle = harness.client, harness.name, harness.client.scope.workflow_handle(conversation)
     await client.conversations.handle(conversation).pause("to change the company")
@@ -64,15 +64,13 @@ async def dynamic_with_failures(harness: WorkflowHarness) -> str:
         Fault(kind="bad_choice", times=1, match=Match(tool="choose_next_participant")),
         Fault(kind="server_error", times=2, match=Match(speaker=harness.name("Ben"))),
     )
-    conversation = (
-        await harness.client.conversations.create(group, "What is a fair rent?", continue_as_new_after_turns=4)
-    ).id
+    conversation = await harness.start(group, "What is a fair rent?", continue_as_new_after_turns=4)
     await harness.wait_until_idle(conversation)
     await harness.model.set_behaviour(Fault(kind="server_error", match=Match(tool="choose_next_participant")))
-    await harness.client.conversations.handle(conversation).update_settings({"max_turns": 3})
-    await harness.client.conversations.handle(conversation).post("And for a shop?")
+    await harness.handle(conversation).update_settings({"max_turns": 3})
+    await harness.handle(conversation).post("And for a shop?")
     await harness.wait_until_idle(conversation, rounds=2)
-    await harness.client.conversations.handle(conversation).stop()
+    await harness.handle(conversation).stop()
     return conversation
 
 
@@ -84,12 +82,12 @@ async def dynamic_under_rules_2(harness: WorkflowHarness) -> str:
     await harness.agents("Host", instructions="Finish after 30 turns.")
     manager = {"manager_type": "dynamic", "manager_agent_id": harness.name("Host")}
     group = await harness.group("Ana", "Ben", "Cleo", manager=manager)
-    conversation = (await harness.client.conversations.create(group, "What is a fair price for water?")).id
+    conversation = await harness.start(group, "What is a fair price for water?")
     ended = await harness.wait_until_idle(conversation)
     assert ended.turn == 3, "one for each active member"
     calls = ended.usage.model_calls
-    await harness.client.conversations.handle(conversation).update_settings({"budgets": [{"model_calls": calls + 4}]})
-    await harness.client.conversations.handle(conversation).post("And for air?")
+    await harness.handle(conversation).update_settings({"budgets": [{"model_calls": calls + 4}]})
+    await harness.handle(conversation).post("And for air?")
     closed = await harness.wait_until(conversation, lambda status: status.phase == "closed")
     assert (closed.turn, closed.usage.model_calls) == (5, calls + 3), "one turn and the conclusion"
     return conversation
@@ -108,7 +106,8 @@ async def parts_that_fail_and_return(harness: WorkflowHarness) -> str:
             "fallback_manager_ids": [harness.name("Deputy")],
             "max_turns": 5,
         },
-        probe_initial_seconds=1,
+        probe_initial_seconds=0.1,
+        probe_maximum_seconds=0.4,
         isolate_after_failures=1,
         cool_down_turns=50,
     )  # fmt: skip
@@ -117,18 +116,18 @@ async def parts_that_fail_and_return(harness: WorkflowHarness) -> str:
         Fault(kind="server_error", times=2, match=Match(speaker=ben)),
         Fault(kind="server_error", times=2, match=Match(speaker=host)),
     )
-    conversation = (await harness.client.conversations.create(group, "Who waters the plants?")).id
+    conversation = await harness.start(group, "Who waters the plants?")
     await harness.wait_until_idle(conversation)
     await harness.model.set_behaviour(Fault(kind="server_error"))
-    await harness.client.conversations.handle(conversation).post("And in August?")
+    await harness.handle(conversation).post("And in August?")
     await harness.wait_until(conversation, lambda status: status.phase == "paused")
-    await harness.client.conversations.handle(conversation).members.reinstate(ben)
+    await harness.handle(conversation).members.reinstate(ben)
     resting = await harness.wait_until(conversation, lambda status: status.phase == "paused" and status.turn > 9)
     await harness.wait_until(conversation, lambda status: status.turn >= resting.turn + 2)
     await harness.model.reset()
     await harness.wait_until_idle(conversation, rounds=2)
-    await harness.client.conversations.handle(conversation).update_settings({"budgets": [{"model_calls": 1}]})
-    await harness.client.conversations.handle(conversation).post("Then who?")
+    await harness.handle(conversation).update_settings({"budgets": [{"model_calls": 1}]})
+    await harness.handle(conversation).post("Then who?")
     return conversation
 
 
@@ -136,28 +135,28 @@ async def removed_while_speaking(harness: WorkflowHarness) -> str:
     """A member whose message is discarded, and one whose call is cancelled."""
     group = await harness.group("Ana", "Ben", "Cleo")
     await harness.model.set_behaviour(delay_ms=700)
-    conversation = (await harness.client.conversations.create(group, "Shall we sell the piano?")).id
+    conversation = await harness.start(group, "Shall we sell the piano?")
     for short, policy in (("Ana", "discard"), ("Ben", "cancel")):
         name = harness.name(short)
         await harness.wait_until(conversation, lambda status, name=name: status.speaking == name)  # type: ignore[misc]
-        await harness.client.conversations.handle(conversation).members.remove(name, in_flight=policy)
+        await harness.handle(conversation).members.remove(name, in_flight=policy)
     await harness.model.set_behaviour(delay_ms=0)
     await harness.wait_until_idle(conversation)
-    await harness.client.conversations.handle(conversation).stop()
+    await harness.handle(conversation).stop()
     return conversation
 
 
 async def closes_by_itself(harness: WorkflowHarness) -> str:
     """One round, then closed."""
     group = await harness.group("Ana", "Ben")
-    return (await harness.client.conversations.create(group, "Good night.", close_after_round=True)).id
+    return await harness.start(group, "Good night.", close_after_round=True)
 
 
 async def cancelled(harness: WorkflowHarness) -> str:
     """Cancelled during a model call."""
     group = await harness.group("Ana", "Ben")
     await harness.model.set_behaviour(delay_ms=5_000)
-    conversation = (await harness.client.conversations.create(group, "Are you there?")).id
+    conversation = await harness.start(group, "Are you there?")
     await harness.wait_until(conversation, lambda status: status.speaking == harness.name("Ana"))
     await asyncio.sleep(0.2)
     await harness.client.scope.workflow_handle(conversation).cancel()

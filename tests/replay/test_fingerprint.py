@@ -10,10 +10,10 @@ from tests.replay.fingerprint import SOURCES, fingerprint
 
 BASELINE = Path(__file__).parent / "fingerprint.txt"
 EXPLANATION = """
-The commands of the workflow, or their order in the source, have changed. A conversation that runs now was recorded with
-the old ones; if its history no longer fits, its workflow task fails for ever. Either the change is safe (say why in the
-commit), or it is guarded with workflow.patched(), or it becomes a new version of the workflow. Then write the baseline
-anew with `pytest tests/replay --record`.
+The commands of the workflow, or their order in the source, have changed. Running conversations have histories with the
+old commands; if a history does not fit, its workflow task fails until the code is corrected. Either the change is safe
+(state the reason in the commit), or guard it with workflow.patched(), or make it a new version of the workflow. Then
+record the baseline again with `pytest tests/replay --record`.
 """
 
 

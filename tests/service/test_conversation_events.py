@@ -66,7 +66,7 @@ class EventCollector:
 
 async def start_conversation(harness: WorkflowHarness, *, turns: int = 6, close: bool = True) -> str:
     group = await harness.group("Ana", "Ben", manager={"manager_type": "round_robin", "max_turns": turns})
-    return (await harness.client.conversations.create(group, "Shall we?", close_after_round=close)).id
+    return await harness.start(group, "Shall we?", close_after_round=close)
 
 
 async def last_event_number(harness: WorkflowHarness, conversation: str) -> int:
@@ -194,11 +194,11 @@ async def test_cut_connection_is_reported_once(
         return sum(isinstance(one, Interrupted) for one in reader.received)
 
     await eventually(interruptions, bool)
-    await harness.client.conversations.handle(conversation).post("Still there?")
+    await harness.handle(conversation).post("Still there?")
     await harness.wait_until_idle(conversation, rounds=2)
     await asyncio.sleep(0.3)
     away = False
-    await harness.client.conversations.handle(conversation).stop()
+    await harness.handle(conversation).stop()
     await reader.wait_for_end()
     assert reader.numbers == list(range(1, len(reader.numbers) + 1))
     assert await interruptions() == 1

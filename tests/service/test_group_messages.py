@@ -64,7 +64,7 @@ async def test_group_messages_are_posted_in_order(harness: WorkflowHarness, list
 async def test_closed_conversation_is_replaced(harness: WorkflowHarness, listener: Listener) -> None:
     group = await group_id(harness, "Ana")
     first = await send_and_wait(harness, listener, group, "Hello.")
-    await harness.client.conversations.handle(first.conversation_id).stop()
+    await harness.handle(first.conversation_id).stop()
     await harness.wait_until(first.conversation_id, lambda status: status.phase == "closed")
     second = await send_and_wait(harness, listener, group, "Hello again.")
     assert second.conversation_id != first.conversation_id
@@ -77,11 +77,11 @@ async def test_closed_conversation_is_replaced(harness: WorkflowHarness, listene
 async def test_paused_group_returns_paused(harness: WorkflowHarness, listener: Listener) -> None:
     group = await group_id(harness, "Ana")
     first = await send_and_wait(harness, listener, group, "Hello.")
-    await harness.client.conversations.handle(first.conversation_id).pause()
+    await harness.handle(first.conversation_id).pause()
     await harness.wait_until(first.conversation_id, lambda status: status.phase == "paused")
     held = await asyncio.wait_for(send_and_wait(harness, listener, group, "Anybody?", key="later"), 20)
     assert (held.messages, held.stop_reason, held.turns) == ((), "paused", 0)
-    await harness.client.conversations.handle(first.conversation_id).resume()
+    await harness.handle(first.conversation_id).resume()
     await harness.wait_until_idle(first.conversation_id, rounds=2)
     answer = await send_and_wait(harness, listener, group, "Anybody?", key="later")
     assert [message.role for message in answer.messages] == ["assistant"]
@@ -121,6 +121,6 @@ async def test_fork_of_all_waits_for_message(harness: WorkflowHarness, listener:
     conversations = ConversationService(harness.client.scope)
     row = await conversations.fork(first.conversation_id, NewFork())
     await harness.wait_until(row.conversation_id, lambda status: status.phase == "ready" and status.turn == 2)
-    await harness.client.conversations.handle(row.conversation_id).post("Once more.", message_id="same")
+    await harness.handle(row.conversation_id).post("Once more.", message_id="same")
     await harness.wait_until_idle(row.conversation_id, rounds=2)
     assert await harness.speakers(row.conversation_id) == ["Ana", "Ben", "Ana", "Ben"]

@@ -1,4 +1,4 @@
-"""With encryption on, Temporal holds no text; keys are rotated under running conversations, which lose nothing."""
+"""With encryption, Temporal stores no plain text; keys are rotated while conversations run, which lose nothing."""
 
 import os
 import uuid
@@ -33,13 +33,13 @@ from tests.workflows.test_conversation_history import run_histories
 
 SECRETS = {"a": os.urandom(32), "b": os.urandom(32)}
 GROUP_TEXTS = ("A table in a café.", "thoughtful person")
-"""The group's description, and a part of each agent's instructions."""
+"""The group's description, and a part of every agent's instructions."""
 
 
 def open_with_keys(
     stack: Stack, model: OfflineModelControl, *key_ids: str, queue: str | None = None, cached: int = 1_000
 ) -> AbstractAsyncContextManager[WorkflowHarness]:
-    """A salon with these keys, newest first, on a queue of its own or on one that another has left."""
+    """Run workers with these keys, newest first, on a fresh task queue or on `queue`."""
     keys = ",".join(f"{one}:{b64encode(SECRETS[one]).decode()}" for one in key_ids)
     return open_workflow_harness(
         stack,
@@ -55,7 +55,7 @@ def fresh_queue() -> str:
 
 
 def payloads(message: Proto) -> Iterator[Payload]:
-    """Every payload in a message, search attributes aside, which Temporal has to read."""
+    """Yield every payload in a message except search attributes, which Temporal has to read."""
     if isinstance(message, SearchAttributes):
         return
     if isinstance(message, Payload):
@@ -93,9 +93,7 @@ async def test_encrypted_history_has_no_text(
 
 async def test_plain_history_leaks_are_detected(harness: WorkflowHarness) -> None:
     group = await harness.group("Ana", "Ben")
-    conversation = (
-        await harness.client.conversations.create(group, "Shall we move the clocks?", close_after_round=True)
-    ).id
+    conversation = await harness.start(group, "Shall we move the clocks?", close_after_round=True)
     await harness.wait_until(conversation, lambda status: status.phase == "closed")
     [history] = await run_histories(harness, conversation)
     said = word_pairs(message.text for message in await harness.transcript(conversation))
@@ -107,7 +105,7 @@ async def test_plain_history_leaks_are_detected(harness: WorkflowHarness) -> Non
 async def test_search_attributes_have_no_names(stack: Stack, model: OfflineModelControl) -> None:
     async with open_with_keys(stack, model, "a") as harness:
         group = await harness.group("Ana", "Ben")
-        conversation = (await harness.client.conversations.create(group, "One.")).id
+        conversation = await harness.start(group, "One.")
         status = await harness.wait_until_idle(conversation)
         described = await harness.client.scope.workflow_handle(conversation).describe()
         attributes = str(described.raw_description.workflow_execution_info.search_attributes)
@@ -115,7 +113,7 @@ async def test_search_attributes_have_no_names(stack: Stack, model: OfflineModel
         members = " ".join(member.agent_id for member in status.roster.members)
         assert all(agent_id in attributes for agent_id in members.split())
         metadata = await harness.client.scope.workflow_handle(conversation).query("__temporal_workflow_metadata")
-        assert harness.name("Ana") in str(metadata), "who has the key reads the current details"
+        assert harness.name("Ana") in str(metadata), "the key makes the current details readable"
 
 
 async def test_group_change_history_is_encrypted(stack: Stack, model: OfflineModelControl) -> None:
@@ -146,15 +144,17 @@ async def test_conversation_survives_key_rotation(cached: int, stack: Stack, mod
     queue = fresh_queue()
     async with open_with_keys(stack, model, "a", queue=queue, cached=cached) as harness:
         group = await harness.group("Ana", "Ben")
-        conversation = (await harness.client.conversations.create(group, "One.")).id
+        conversation = await harness.start(group, "One.")
         await harness.wait_until_idle(conversation)
     async with open_with_keys(stack, model, "b", "a", queue=queue, cached=cached) as rotated:
-        await rotated.client.conversations.handle(conversation).post("Two.")
+        await rotated.handle(conversation).post("Two.")
         await rotated.wait_until_idle(conversation, rounds=2)
         assert len(await transcript_texts(rotated, conversation)) == 6
         [history] = await run_histories(rotated, conversation)
     under = [one.metadata[KEY_ID_METADATA] for one in payloads_of(list(history.events))]
-    assert under == sorted(under) and set(under) == {b"a", b"b"}, "first all under the one, then all under the other"
+    assert under == sorted(under) and set(under) == {b"a", b"b"}, (
+        "the first payloads use the old key, all later ones the new key"
+    )
     await Replayer(workflows=[], plugins=[TertuliaPlugin(SECRETS)]).replay_workflow(history)
 
 
@@ -162,12 +162,12 @@ async def test_encryption_enabled_while_running(stack: Stack, model: OfflineMode
     queue = fresh_queue()
     async with open_with_keys(stack, model, queue=queue, cached=0) as harness:
         group = await harness.group("Ana", "Ben")
-        conversation = (await harness.client.conversations.create(group, "One.", continue_as_new_after_turns=2)).id
+        conversation = await harness.start(group, "One.", continue_as_new_after_turns=2)
         await harness.wait_until_idle(conversation)
     async with open_with_keys(stack, model, "a", queue=queue, cached=0) as encrypting:
-        await encrypting.client.conversations.handle(conversation).post("Two.")
+        await encrypting.handle(conversation).post("Two.")
         await encrypting.wait_until_idle(conversation, rounds=2)
-        await encrypting.client.conversations.handle(conversation).post("Three.")
+        await encrypting.handle(conversation).post("Three.")
         await encrypting.wait_until_idle(conversation, rounds=3)
         assert len(await transcript_texts(encrypting, conversation)) == 9
 
@@ -185,14 +185,14 @@ async def test_missing_key_pauses_conversation(stack: Stack, model: OfflineModel
     queue = fresh_queue()
     async with open_with_keys(stack, model, "a", queue=queue) as harness:
         group = await harness.group("Ana", "Ben")
-        conversation = (await harness.client.conversations.create(group, "One.")).id
+        conversation = await harness.start(group, "One.")
         await harness.wait_until_idle(conversation)
     async with open_with_keys(stack, model, "b", queue=queue) as keyless:
         handle = keyless.client.scope.workflow_handle(conversation)
 
         async def refusal() -> str:
             with pytest.raises(Unavailable) as raised:
-                await keyless.client.conversations.handle(conversation).status(live=True)
+                await keyless.handle(conversation).status(live=True)
             return str(raised.value)
 
         async def failures() -> list[str]:
@@ -202,7 +202,7 @@ async def test_missing_key_pauses_conversation(stack: Stack, model: OfflineModel
         await handle.signal("post_message", {"text": "Two."})
         [message] = await eventually(failures, bool)
         assert "under the key 'a', which is not in TERTULIA_ENCRYPTION_KEYS" in message
-        await eventually(refusal, lambda told: "its last workflow task failed and is retried" in told)
+        await eventually(refusal, lambda message: "its last workflow task failed and is retried" in message)
         assert await is_running(keyless.client.scope, conversation)
     async with open_with_keys(stack, model, "b", "a", queue=queue) as restored:
         await eventually(lambda: transcript_texts(restored, conversation), lambda said: len(said) == 6, seconds=60)
@@ -216,7 +216,7 @@ async def test_missing_key_delays_turn(stack: Stack, model: OfflineModelControl)
     async with open_with_keys(stack, model, "a", queue=queue) as harness:
         group = await harness.group("Ana", "Ben", retry_initial_seconds=0.2)
         await model.set_behaviour(delay_ms=30_000)
-        conversation = (await harness.client.conversations.create(group, "One.")).id
+        conversation = await harness.start(group, "One.")
         await harness.wait_until(conversation, lambda status: status.speaking == harness.name("Ana"))
     await model.reset()
     async with open_with_keys(stack, model, "b", queue=queue) as keyless:
@@ -237,9 +237,9 @@ async def test_missing_key_delays_turn(stack: Stack, model: OfflineModelControl)
 async def test_client_without_key_gets_its_name(stack: Stack, model: OfflineModelControl) -> None:
     async with open_with_keys(stack, model, "a") as harness:
         group = await harness.group("Ana", "Ben")
-        conversation = (await harness.client.conversations.create(group, "One.")).id
+        conversation = await harness.start(group, "One.")
         await harness.wait_until_idle(conversation)
         async with DirectClient.open(stack.configuration) as keyless:
             with pytest.raises(PayloadUnreadable, match=r"the key 'a', which is not in TERTULIA_ENCRYPTION_KEYS"):
                 await keyless.conversations.handle(conversation).status(live=True)
-        assert (await harness.client.conversations.handle(conversation).status(live=True)).turn == 2
+        assert (await harness.handle(conversation).status(live=True)).turn == 2

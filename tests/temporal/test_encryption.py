@@ -1,4 +1,4 @@
-"""The codec: what it hides, what it refuses, and that nothing it says gives away a text or a key."""
+"""The codec: encryption, refusals, and messages that reveal neither text nor key."""
 
 import re
 from base64 import b64encode
@@ -102,7 +102,7 @@ async def test_truncated_payload_is_detected() -> None:
 
 
 async def test_key_id_is_authenticated() -> None:
-    """Even where two ids have the same bytes, the one cannot be written over the other."""
+    """An id cannot be replaced by another one, even if both ids have the same key."""
     sealed = await encrypt(a=A)
     renamed = Payload(metadata={**sealed.metadata, KEY_ID_METADATA: b"b"}, data=sealed.data)
     await assert_refused(renamed, a=A, b=A)

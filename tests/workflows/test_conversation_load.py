@@ -1,8 +1,8 @@
-"""Many conversations at once: nobody is starved, a provider is not overrun, and what waits is bounded."""
+"""Many conversations at once: fairness between groups, the rate limit, and the bound of pending messages."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 
 import pytest
@@ -28,20 +28,23 @@ async def harness_with_one_call(stack: Stack, model: OfflineModelControl) -> Asy
 
 
 async def start(harness: WorkflowHarness, group: str, message: str) -> ConversationId:
-    return (await harness.client.conversations.create(group, message, close_after_round=True)).id
+    return await harness.start(group, message, close_after_round=True)
 
 
-async def test_one_group_cannot_starve_another(harness_with_one_call: WorkflowHarness) -> None:
-    """Sixty turns of one group are queued before six of another; there is one call at a time."""
+async def test_one_group_cannot_starve_another(
+    harness_with_one_call: WorkflowHarness, hold_next_model_call: Callable[[], Callable[[], None]]
+) -> None:
+    """60 turns of one group are queued before 6 of another; one call runs at a time."""
     harness = harness_with_one_call
     many, few = [await harness.group(name, manager={"manager_type": "round_robin"}) for name in ("Ana", "Ben")]
-    # The one call that runs holds all others up until everyone waits.
-    await harness.model.set_behaviour(delay_ms=15_000)
+    # The first call occupies the only slot until all turns are queued.
+    release = hold_next_model_call()
+    await harness.model.set_behaviour(delay_ms=50)
     first = await asyncio.gather(*(start(harness, many, "One.") for _ in range(60)))
     await eventually(lambda: _are_all_queued(harness, first), bool, seconds=60)
     second = await asyncio.gather(*(start(harness, few, "Two.") for _ in range(6)))
     await eventually(lambda: _are_all_queued(harness, second), bool, seconds=60)
-    await harness.model.set_behaviour(delay_ms=50)
+    release()
     await asyncio.gather(*(harness.client.scope.workflow_handle(one).result() for one in second))
     last = max(await _commit_times(harness, second))
     waiting = 60 - sum(taken <= last for taken in await _commit_times(harness, first))
@@ -52,7 +55,7 @@ async def test_one_group_cannot_starve_another(harness_with_one_call: WorkflowHa
 
 
 async def _are_all_queued(harness: WorkflowHarness, conversations: Sequence[ConversationId]) -> bool:
-    """Whether the turns of all are queued, or have been."""
+    """Return True once a turn of each conversation is queued or committed."""
     described = await asyncio.gather(*(harness.client.scope.workflow_handle(one).describe() for one in conversations))
     queued = sum(any(_is_turn(one) for one in each.raw_description.pending_activities) for each in described)
     return queued + len(await _commit_times(harness, conversations)) >= len(conversations)
@@ -63,7 +66,7 @@ def _is_turn(pending: PendingActivityInfo) -> bool:
 
 
 async def _commit_times(harness: WorkflowHarness, conversations: Sequence[ConversationId]) -> list[datetime]:
-    """When their turns were committed."""
+    """Return the times at which turns of these conversations were committed."""
     rows = await harness.client.scope.database.rows(_FINISHED, {"ids": list(conversations)})
     return [row.finished_at for row in rows]
 
@@ -81,13 +84,17 @@ async def test_rate_limit_holds_across_workers(stack: Stack, model: OfflineModel
         assert 25 / seconds < limit * 2, f"25 calls in {seconds:.1f} s"
 
 
-async def test_pending_messages_are_bounded(harness: WorkflowHarness) -> None:
+async def test_pending_messages_are_bounded(
+    harness: WorkflowHarness, hold_next_model_call: Callable[[], Callable[[], None]]
+) -> None:
     group = await harness.group("Ana", max_pending_messages=3)
-    await harness.model.set_behaviour(delay_ms=3_000)
-    conversation = (await harness.client.conversations.create(group, "One.")).id
+    release = hold_next_model_call()
+    conversation = await harness.start(group, "One.")
     await harness.wait_until(conversation, lambda status: status.speaking is not None)
     for number in range(3):
-        await harness.client.conversations.handle(conversation).post(f"Message {number}.")
-    with pytest.raises(CommandRefused, match=r"3 messages wait already; max_pending_messages allows no more, try again later"):
-        await harness.client.conversations.handle(conversation).post("One too many.")
-    await harness.model.reset()
+        await harness.handle(conversation).post(f"Message {number}.")
+    with pytest.raises(
+        CommandRefused, match=r"3 messages wait already; max_pending_messages allows no more, try again later"
+    ):
+        await harness.handle(conversation).post("One too many.")
+    release()

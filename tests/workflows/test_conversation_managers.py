@@ -1,4 +1,4 @@
-"""Dynamic groups: the manager chooses, errs, fails and finishes; the conversation goes on."""
+"""Dynamic groups: the manager chooses, makes mistakes, fails and finishes the round."""
 
 import itertools
 
@@ -13,7 +13,7 @@ async def _create_managed_group(harness: WorkflowHarness, instructions: str = ""
 
 
 async def test_manager_never_chooses_last_speaker(harness: WorkflowHarness) -> None:
-    conversation = (await harness.client.conversations.create(await _create_managed_group(harness), "One.")).id
+    conversation = await harness.start(await _create_managed_group(harness), "One.")
     status = await harness.wait_until_idle(conversation)
     turns = await harness.turns(conversation)
     assert len(turns) == 6
@@ -25,10 +25,10 @@ async def test_manager_never_chooses_last_speaker(harness: WorkflowHarness) -> N
 
 async def test_manager_finishes_the_round(harness: WorkflowHarness) -> None:
     group = await _create_managed_group(harness, "Finish after 4 turns.", max_turns=30)
-    conversation = (await harness.client.conversations.create(group, "One.")).id
+    conversation = await harness.start(group, "One.")
     status = await harness.wait_until_idle(conversation)
     assert (status.stop_reason, status.turn) == ("manager_finish", 4)
-    await harness.client.conversations.handle(conversation).post("Two.")
+    await harness.handle(conversation).post("Two.")
     status = await harness.wait_until_idle(conversation, rounds=2)
     assert (status.stop_reason, status.turn) == ("manager_finish", 8), "finishing one round does not finish the next"
 
@@ -36,7 +36,7 @@ async def test_manager_finishes_the_round(harness: WorkflowHarness) -> None:
 async def test_bad_choice_is_fed_back(harness: WorkflowHarness) -> None:
     group = await _create_managed_group(harness, max_turns=1)
     await harness.model.set_behaviour(Fault(kind="bad_choice", times=1, match=Match(tool="choose_next_participant")))
-    conversation = (await harness.client.conversations.create(group, "One.")).id
+    conversation = await harness.start(group, "One.")
     await harness.wait_until_idle(conversation)
     turn = (await harness.turns(conversation))[0]
     assert turn.chosen_by == "manager"
@@ -46,7 +46,7 @@ async def test_bad_choice_is_fed_back(harness: WorkflowHarness) -> None:
 async def test_bad_choices_use_fallback_rule(harness: WorkflowHarness) -> None:
     group = await _create_managed_group(harness, max_turns=4, max_selection_attempts=2)
     await harness.model.set_behaviour(Fault(kind="bad_choice", match=Match(tool="choose_next_participant")))
-    conversation = (await harness.client.conversations.create(group, "One.")).id
+    conversation = await harness.start(group, "One.")
     await harness.wait_until_idle(conversation)
     turns = await harness.turns(conversation)
     assert [turn.speaker for turn in turns] == [harness.name(short) for short in ("Ana", "Ben", "Cleo", "Ana")]
@@ -58,7 +58,7 @@ async def test_bad_choices_use_fallback_rule(harness: WorkflowHarness) -> None:
 async def test_manager_model_outage_loses_no_turn(harness: WorkflowHarness) -> None:
     group = await _create_managed_group(harness, max_turns=3)
     await harness.model.set_behaviour(Fault(kind="server_error", match=Match(speaker=harness.name("Host"))))
-    conversation = (await harness.client.conversations.create(group, "One.")).id
+    conversation = await harness.start(group, "One.")
     await harness.wait_until_idle(conversation)
     turns = await harness.turns(conversation)
     assert [turn.outcome for turn in turns] == ["spoke"] * 3
@@ -79,7 +79,7 @@ async def test_starving_member_precedes_manager(harness: WorkflowHarness) -> Non
             "starvation_turns": 2,
         },
     )
-    conversation = (await harness.client.conversations.create(group, "One.")).id
+    conversation = await harness.start(group, "One.")
     await harness.wait_until_idle(conversation)
     turns = await harness.turns(conversation)
     assert "starvation" in {turn.chosen_by for turn in turns}
@@ -89,9 +89,7 @@ async def test_starving_member_precedes_manager(harness: WorkflowHarness) -> Non
 
 
 async def test_manager_cannot_become_a_member(harness: WorkflowHarness) -> None:
-    conversation = (
-        await harness.client.conversations.create(await _create_managed_group(harness, max_turns=1), "One.")
-    ).id
+    conversation = await harness.start(await _create_managed_group(harness, max_turns=1), "One.")
     await harness.wait_until_idle(conversation)
     await harness.client.scope.workflow_handle(conversation).signal("add_member", {"agent": harness.name("Host")})
     status = await harness.wait_until(conversation, lambda status: bool(status.rejected))

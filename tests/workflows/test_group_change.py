@@ -1,6 +1,7 @@
-"""A change of a group reaches its running conversations, for sure and at the next turn boundary."""
+"""A change of a group reaches every running conversation, at its next turn boundary."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from temporalio.client import WorkflowExecutionStatus
@@ -21,7 +22,7 @@ from tests.harness.workflow_harness import WorkflowHarness
 
 
 def short_names(status: ConversationStatus) -> list[str]:
-    """Who is there, in order."""
+    """Return the short names of the members, in order."""
     return [member.name.rpartition("-")[0] for member in status.roster.members]
 
 
@@ -37,7 +38,7 @@ async def patch_group(harness: WorkflowHarness, group_id: str, expected: int | N
 
 async def test_group_change_reaches_all_conversations(harness: WorkflowHarness) -> None:
     group = await harness.group("Ana", "Ben", "Cleo")
-    talks = [(await harness.client.conversations.create(group, "Hello.")).id for _ in range(3)]
+    talks = [await harness.start(group, "Hello.") for _ in range(3)]
     for talk in talks:
         await harness.wait_until(talk, lambda status: status.stop_reason is not None)
     found = await find_group(harness.client.scope.database, DEFAULT_ORGANISATION, group)
@@ -46,7 +47,7 @@ async def test_group_change_reaches_all_conversations(harness: WorkflowHarness) 
     await patch_group(harness, found.id, agent_ids=[cleo, dora, ana])
     for talk in talks:
         await harness.wait_until(talk, lambda status: short_names(status) == ["Cleo", "Dora", "Ana"])
-        kinds = [change.kind for change in await harness.client.conversations.handle(talk).members.changes()]
+        kinds = [change.kind for change in await harness.handle(talk).members.changes()]
         assert sorted(kinds) == ["add", "remove", "reorder"]
 
 
@@ -84,19 +85,19 @@ async def test_group_change_invalid_changes_nothing(
 async def test_group_settings_merge_with_own(harness: WorkflowHarness) -> None:
     group = await find_group(harness.client.scope.database, DEFAULT_ORGANISATION, await harness.group("Ana", "Ben"))
     talk = await start_idle(harness, group.id)
-    await harness.client.conversations.handle(talk).update_settings({"preview_chars": 7, "max_turns": 1})
+    await harness.handle(talk).update_settings({"preview_chars": 7, "max_turns": 1})
     await patch_group(
         harness, group.id, settings={"context_messages": 5}, manager_config={"termination_token": "BASTA"}
     )
-    await harness.client.conversations.handle(talk).post("Once more.")
+    await harness.handle(talk).post("Once more.")
     await harness.wait_until_idle(talk, rounds=2)
-    said = [turn.text_preview for turn in await harness.client.conversations.handle(talk).recent_turns()]
-    assert len(said) == 3, "the round of the second message has one turn, as its conversation was told"
+    said = [turn.text_preview for turn in await harness.handle(talk).recent_turns()]
+    assert len(said) == 3, "the second round has one turn: the conversation's own setting stays"
     assert len(said[-1]) <= 8
 
 
 async def start_idle(harness: WorkflowHarness, group_id: str) -> ConversationId:
-    talk = (await harness.client.conversations.create(group_id, "Hello.")).id
+    talk = await harness.start(group_id, "Hello.")
     await harness.wait_until_idle(talk)
     return talk
 
@@ -104,7 +105,7 @@ async def start_idle(harness: WorkflowHarness, group_id: str) -> ConversationId:
 async def test_group_change_keeps_added_member(harness: WorkflowHarness) -> None:
     group = await find_group(harness.client.scope.database, DEFAULT_ORGANISATION, await harness.group("Ana", "Ben"))
     talk = await start_idle(harness, group.id)
-    await harness.client.conversations.handle(talk).members.add(await create_agent(harness, "Guest"), position=0)
+    await harness.handle(talk).members.add(await create_agent(harness, "Guest"), position=0)
     await patch_group(harness, group.id, agent_ids=list(reversed(group.agent_ids)))
     await harness.wait_until(talk, lambda status: short_names(status) == ["Guest", "Ben", "Ana"])
 
@@ -120,7 +121,7 @@ async def test_deleted_group_closes_or_detaches(harness: WorkflowHarness, conver
         status = await harness.wait_until(talk, lambda status: status.phase == "closed")
         assert "the group was deleted" in str(status.stop_explanation)
     else:
-        await harness.client.conversations.handle(talk).post("Are you still there?")
+        await harness.handle(talk).post("Are you still there?")
         await harness.wait_until_idle(talk, rounds=2)
     assert await harness.transcript(talk)
 
@@ -135,7 +136,7 @@ async def test_deleted_agent_is_replaced_as_manager(
     )
     talk = await start_idle(harness, led.id)
     await delete_agent_everywhere(harness.client.scope, lead)
-    await harness.client.conversations.handle(talk).post("Go on.")
+    await harness.handle(talk).post("Go on.")
     await harness.wait_until_idle(talk, rounds=2)
     turns = await harness.turns(talk)
     assert {turn.chosen_by for turn in turns[-2:]} == {"manager"}
@@ -147,7 +148,7 @@ async def test_deleted_agent_leaves_as_added_member(harness: WorkflowHarness) ->
     group = await find_group(harness.client.scope.database, DEFAULT_ORGANISATION, await harness.group("Ana", "Ben"))
     talk = await start_idle(harness, group.id)
     guest = await create_agent(harness, "Guest")
-    await harness.client.conversations.handle(talk).members.add(guest)
+    await harness.handle(talk).members.add(guest)
     await harness.wait_until(talk, lambda status: "Guest" in short_names(status))
     await delete_agent_everywhere(harness.client.scope, guest)
     await harness.wait_until(talk, lambda status: short_names(status) == ["Ana", "Ben"])
@@ -155,22 +156,24 @@ async def test_deleted_agent_leaves_as_added_member(harness: WorkflowHarness) ->
         await find_agent(harness.client.scope.database, DEFAULT_ORGANISATION, guest)
 
 
-async def test_deleted_agent_leaves_with_full_queue(harness: WorkflowHarness) -> None:
+async def test_deleted_agent_leaves_with_full_queue(
+    harness: WorkflowHarness, hold_next_model_call: Callable[[], Callable[[], None]]
+) -> None:
     group = await find_group(harness.client.scope.database, DEFAULT_ORGANISATION, await harness.group("Ana", "Ben"))
     talk = await start_idle(harness, group.id)
     guest = await create_agent(harness, "Guest")
-    await harness.client.conversations.handle(talk).members.add(guest)
+    await harness.handle(talk).members.add(guest)
     await harness.wait_until(talk, lambda status: "Guest" in short_names(status))
-    await harness.model.set_behaviour(delay_ms=6_000)
-    await harness.client.conversations.handle(talk).post("Who is that?")
+    release = hold_next_model_call()
+    await harness.handle(talk).post("Who is that?")
     await harness.wait_until(talk, lambda status: status.speaking is not None)
     for number in range(MAX_PENDING_CHANGES):
         command = "unmute_member" if number % 2 else "mute_member"
         await harness.client.scope.workflow_handle(talk).signal(command, {"agent": group.agent_ids[0]})
     with pytest.raises(CommandRefused, match=f"{MAX_PENDING_CHANGES} roster changes wait already"):
-        await harness.client.conversations.handle(talk).members.mute(group.agent_ids[0])
+        await harness.handle(talk).members.mute(group.agent_ids[0])
     await delete_agent_everywhere(harness.client.scope, guest)
-    await harness.model.set_behaviour(delay_ms=0)
+    release()
     await harness.wait_until(talk, lambda status: short_names(status) == ["Ana", "Ben"])
 
 
@@ -179,7 +182,7 @@ async def test_group_change_applies_at_turn_boundary(harness: WorkflowHarness) -
         harness.client.scope.database, DEFAULT_ORGANISATION, await harness.group("Ana", "Ben", "Cleo")
     )
     await harness.model.set_behaviour(delay_ms=1_500)
-    talk = (await harness.client.conversations.create(group.id, "Hello.")).id
+    talk = await harness.start(group.id, "Hello.")
     await harness.wait_until(talk, lambda status: (status.speaking or "").startswith("Ana"))
     await patch_group(harness, group.id, agent_ids=[group.agent_ids[0], group.agent_ids[2]])
     await harness.model.set_behaviour(delay_ms=0)

@@ -1,4 +1,4 @@
-"""A conversation takes one course, however what happens to it is bundled in the tasks of its workflow."""
+"""The commands of a conversation do not depend on how events are grouped into workflow tasks."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -21,8 +21,7 @@ RESULTS = (EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES, EventType.EVE
 
 
 async def test_turn_end_precedes_later_message(stack: Stack, model: OfflineModelControl) -> None:
-    """A worker that was asked for the status in between has heard of the turn's end before; the others may not take
-    another course."""
+    """Replay receives the turn's result and a later message in one activation; a live worker can get them apart."""
     environment = stack.environment | {"TERTULIA_TASK_QUEUE": "test-order", "TERTULIA_GRACEFUL_SHUTDOWN_SECONDS": "1"}
     configuration = Configuration.from_environment(environment)
     async with AsyncExitStack() as resources:
@@ -52,5 +51,5 @@ async def test_turn_end_precedes_later_message(stack: Stack, model: OfflineModel
             (history,) = await run_histories(harness, talk)
     kinds = [event.event_type for event in history.events]
     accepted = kinds.index(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED)
-    assert kinds[accepted - 1] in RESULTS, "what follows from the turn's end comes before the message"
+    assert kinds[accepted - 1] in RESULTS, "the commands that follow from the turn's result precede the message"
     await Replayer(workflows=[], plugins=[TertuliaPlugin()]).replay_workflow(history)
