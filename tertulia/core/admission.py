@@ -61,6 +61,7 @@ _MANAGER_CONFIG_ADAPTER: TypeAdapter[ManagerConfig] = TypeAdapter(ManagerConfig)
 _PENDING_ADAPTER: TypeAdapter[tuple[tuple[Post, ...], tuple[AnyRosterChange, ...]]] = TypeAdapter(
     tuple[tuple[Post, ...], tuple[AnyRosterChange, ...]]
 )
+# The managers are part of the roster, and another manager type has other fields: only the group can change these.
 _IMMUTABLE_FIELDS = {"manager_type", "manager_agent_id", "fallback_manager_ids"}
 _DETAIL_CHARS = 200
 
@@ -102,12 +103,14 @@ def admit(
         PendingLimitExceeded: too much waits already.
         ConversationClosed: the conversation is closing or closed.
     """
+    # First of all: a command that is sent again gets its receipt also when it would be refused by now.
     if first := state.receipts.get(command_id):
         return state, first
     if command_id.startswith(AUTOMATIC_ID_PREFIX):
         raise CommandRefused(f"command_id: the prefix {AUTOMATIC_ID_PREFIX!r} is reserved for automatic changes")
     if state.stop or state.phase in ("terminating", "closed"):
         raise ConversationClosed(f"conversation {state.conversation_id!r} is closed: {name} is not possible")
+    # Names and settings are checked against the loaded group; posts need neither.
     if state.phase in ("initializing", "loading") and isinstance(command, RosterCommand | UpdateSettings):
         raise CommandRefused("the conversation is still loading its group; try again in a moment")
     admitted, detail, epoch = _admit_command(state, command, command_id, joining)
@@ -148,6 +151,7 @@ def _admit_command(
             return state.model_copy(update={"paused_because": reason}), "pauses at the next turn boundary", None
         case Resume():
             if state.paused_because is None and state.outage:
+                # A time in the past makes the next probe due at once.
                 outage = state.outage.model_copy(update={"next_probe_at": state.outage.since, "probe_requested": True})
                 return state.model_copy(update={"outage": outage}), "a member is tried at once", None
             if state.paused_because is None:

@@ -90,6 +90,7 @@ def apply_block_patch(block: Block, patch: BlockPatch) -> Block:
             raise InvalidDefinition("append: give either `value` or `append`, not both")
         given["value"] = block.value + addition
     changed = block.model_copy(update=given)
+    # A value that exceeds its limit already must not block a change of other fields.
     if {"value", "limit"} & given.keys():
         check_block_limit(changed.label, changed.value, changed.limit)
     version = block.version + (changed.value != block.value)

@@ -39,5 +39,6 @@ def compute_window(
 
 
 def _window_start(length: int, budget: int) -> int:
+    # The overrun is rounded up to whole steps, so that the start stays the same for half a budget of new text.
     step = max(budget // 2, 1)
     return max(-(-(length - budget) // step), 0) * step

@@ -145,6 +145,7 @@ def _subclasses(root: type[TertuliaError]) -> Iterator[type[TertuliaError]]:
         yield from _subclasses(kind)
 
 
+# Built when this module is imported: subclasses of other modules are not in it.
 ERRORS_BY_CODE: Mapping[str, type[TertuliaError]] = {kind.code: kind for kind in _subclasses(TertuliaError)}
 """Every class of this module by its code."""
 

@@ -28,6 +28,7 @@ NO_PARTICIPANTS = "no_available_participants"
 
 def record_member_result(state: ConversationState, event: TurnCompleted) -> ConversationState:
     """Enqueue the change of the speaker's health, if the turn causes one."""
+    # A member whose removal is pending has no health to change; a dropped turn says nothing about its model.
     member = expected_roster(state).find(event.speaker.agent_id)
     if member is None or event.outcome in ("discarded", "cancelled"):
         return state
@@ -203,11 +204,13 @@ def _update_outage(state: ConversationState, turn_time: TurnTime) -> Outage | No
         return None
     outage = state.outage or Outage(since=turn_time.at, next_probe_at=turn_time.at)
     last_failure = max((time for time in failed_at if time is not None), default=turn_time.at)
+    # Counted from the failure, not from now, so that repeated calls give the same time.
     due = outage.since if outage.probe_requested else last_failure + _probe_interval(state, outage)
     return outage.model_copy(update={"next_probe_at": due})
 
 
 def _probe_interval(state: ConversationState, outage: Outage) -> timedelta:
     settings = state.settings
+    # The exponent is bounded because a float overflows at 2**1024.
     seconds = settings.probe_initial_seconds * 2.0 ** min(outage.probes, 30)
     return timedelta(seconds=min(seconds, max(settings.probe_maximum_seconds, settings.probe_initial_seconds)))

@@ -81,6 +81,7 @@ def _enqueue_member_changes(
     refs = {one.agent_id: one for one in event.members}
     order = [*now.agent_ids, *(one.agent_id for one in now.standby)]
     seats_before, seats_now = _group_seats(before), _group_seats(now)
+    # A changed role (active or standby) is a removal and an addition: no roster change converts the roles.
     gone = [agent_id for agent_id, seat in seats_before.items() if seats_now.get(agent_id) != seat]
     new = [agent_id for agent_id in order if seats_before.get(agent_id) != seats_now[agent_id]]
     for agent_id in gone:
@@ -88,7 +89,7 @@ def _enqueue_member_changes(
             state = _enqueue_or_reject(state, now, MemberRemoved(command_id=CommandId(""), member=member.ref))
     for agent_id in new:
         roster = expected_roster(state)
-        # One that was deleted while the group was read is not among those who were read.
+        # An agent that was deleted after the group was read has no reference.
         if agent_id in refs and roster.find(agent_id) is None:
             on_standby = next((one for one in now.standby if one.agent_id == agent_id), None)
             joining = MemberAdded(

@@ -12,6 +12,7 @@ from tertulia.core.base import Record, wire_name
 HealthState = Literal["healthy", "suspect", "isolated", "probation"]
 
 _MAX_DOUBLINGS = 6
+"""Doublings of the cool-down at most, so that it lasts at most 64 times the setting."""
 
 
 class Health(Record):
@@ -83,6 +84,7 @@ def health_after_success(health: Health, turn_time: TurnTime, fallback_index: in
     """Return the health after a successful turn, with the agent's own model or, after `error`, with a fallback."""
     if fallback_index == 0:
         return HEALTHY
+    # Unchanged, so that the cool-down counts from the first turn with this fallback.
     if health.state == "suspect" and health.fallback_index == fallback_index:
         return health
     return Health(

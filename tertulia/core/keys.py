@@ -45,4 +45,5 @@ class CreatedKey:
     secret: str
 
     def __repr__(self) -> str:
+        # The secret must not reach logs.
         return f"CreatedKey({self.key.id!r})"

@@ -71,6 +71,7 @@ def _patch_manager_config(group: Group, given: dict[str, JsonValue] | None) -> M
     kind = (given or {}).get("manager_type", rules.manager_type)
     if kind != rules.manager_type:
         raise InvalidDefinition("Cannot change group pattern after creation")
+    # Only fields that were set are kept, so that defaults of a later version apply to the others.
     present = rules.model_dump(mode="json", exclude_unset=True)
     if given is None:
         values = {name: value for name, value in present.items() if name == "manager_agent_id"}

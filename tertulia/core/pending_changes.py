@@ -29,6 +29,7 @@ def roster_after(state: ConversationState, changes: tuple[AnyRosterChange, ...])
 
 def automatic_command_id(state: ConversationState) -> CommandId:
     """Return the command id of the next automatic change."""
+    # The epoch to which the change leads is unique within the conversation.
     return CommandId(f"{AUTOMATIC_ID_PREFIX}{state.roster.epoch + len(state.pending_changes) + 1}")
 
 
@@ -37,6 +38,7 @@ def enqueue_change(state: ConversationState, change: AnyRosterChange) -> Convers
     try:
         apply_roster_change(expected_roster(state), change, state.floor.turn)
     except CommandRefused:
+        # A command was admitted first, for example the removal of the member.
         return state
     return state.model_copy(update={"pending_changes": (*state.pending_changes, change)})
 

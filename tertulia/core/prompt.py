@@ -83,6 +83,7 @@ def build_member_prompt(
         *_memory_sections((*group_context.shared_memory, *agent.memory)),
         "Rules of this group:\n" + "\n".join(f"- {rule}" for rule in rules),
     )
+    # The request is the last message, not part of the system message, so that the front of the prompt stays the same.
     question = f"It is your turn, {agent.name}."
     if conclude:
         question += f" It is the last one ({conclude}): sum up what was found, in your own words. Nobody answers."

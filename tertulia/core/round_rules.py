@@ -33,6 +33,7 @@ def decide_in_round(state: ConversationState, current: Round) -> Decision:
         return ended
     if state.settings.intake == "interject" and state.pending_posts:
         return RecordPosts(posts=state.pending_posts, first_seq=state.last_seq + 1, round=current.number)
+    # A failed turn is repeated by a member on standby before any other turn.
     if chosen := _choose_stand_in(state, current) or _choose_concluding_member(state):
         return build_take_turn(state, chosen)
     match select_speaker(state.roster, state.floor, state.manager_config):

@@ -55,6 +55,7 @@ class Floor(Record):
 
     def _extend_lap(self, seat: AgentId, owners: Collection[AgentId]) -> tuple[AgentId, ...]:
         """Return the lap after a turn of `seat`: empty if all seats are served, restarted if one is served twice."""
+        # Removed owners stay in the lap until it ends; the slice bounds them.
         served = () if seat in self.lap else self.lap[-2 * MAX_MEMBERS :]
         lap = (*served, seat)
         return () if all(owner in lap for owner in owners) else lap

@@ -57,14 +57,17 @@ def _next_decision(state: ConversationState) -> Decision:
         return LoadConversation()
     if state.phase == "closed":
         return Finish()
+    # A choice is executed before anything else: it is recorded with its reason, and the manager's call is paid.
     if state.round and state.round.chosen:
         return build_take_turn(state, state.round.chosen)
+    # Before the pending changes, because a changed group adds to them.
     if state.baseline and state.notified_revision > state.baseline.revision and not state.stop:
         return LoadGroup()
     if state.pending_changes:
         return ApplyMembership(
             changes=state.pending_changes, first_epoch=state.roster.epoch + 1, roster=expected_roster(state)
         )
+    # Accepted messages are recorded before the conversation closes.
     if state.stop:
         return _record_pending_posts(state) or CloseConversation(reason=state.stop.reason)
     if state.paused_because is not None:
@@ -106,6 +109,7 @@ def start_decision(state: ConversationState, decision: Decision) -> Conversation
     """Return the state while `decision` is executed, with its phase and, for a turn, the speaker."""
     phase = decision.phase if isinstance(decision, WaitForInput) else _PHASES.get(type(decision), state.phase)
     current = state.round
+    # Inside a round the steps between turns are no phase of their own for readers.
     if phase == "ready" and current:
         phase = "executing"
     if isinstance(decision, TakeTurn) and current and not current.chosen:

@@ -169,5 +169,6 @@ def is_round_over(status: ConversationStatus) -> bool:
     False while no member can speak and one is tried again later: such a pause ends by itself.
     """
     if status.phase == "paused":
+        # While no member can speak, the conversation continues by itself at the next probe.
         return status.next_probe_at is None
     return status.phase == "closed" or (status.phase == "ready" and not status.pending.messages)

@@ -9,6 +9,7 @@ def clean_text(text: str, limit: int) -> str:
 
     An ellipsis marks a cut.
     """
+    # Models can return NUL and lone surrogates, which Postgres cannot store.
     storable = text.replace("\0", "").encode("utf-8", "replace").decode("utf-8").strip()
     return storable if len(storable) <= limit else storable[: limit - 1] + "…"
 
@@ -27,5 +28,6 @@ def strip_own_name(text: str, name: str) -> str:
 
 def make_preview(text: str, chars: int) -> str:
     """Return the first `chars` characters of `text` on one line; empty for 0."""
+    # Twice the length is enough for the preview and keeps the cost independent of the text's length.
     line = " ".join(text[: chars * 2].split())
     return line if len(line) <= chars and len(text) <= chars * 2 else line[: max(chars - 1, 0)] + "…" * (chars > 0)
