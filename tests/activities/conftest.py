@@ -1,4 +1,4 @@
-"""Activities run in Temporal's activity environment, on the real Postgres and the real offline model."""
+"""Fixtures: activities in Temporal's activity environment, with real Postgres and the offline model."""
 
 from collections.abc import AsyncIterator
 
@@ -17,7 +17,7 @@ from tests.harness.workflow_harness import WorkflowHarness, open_workflow_harnes
 
 @pytest.fixture
 async def harness(stack: Stack, model: OfflineModelControl) -> AsyncIterator[ActivityHarness]:
-    """A conversation of Ana, Ben and Cleo, led by Host, with one message in its transcript."""
+    """A conversation of Ana, Ben and Cleo with the manager Host and one message."""
     configuration = stack.configuration
     endpoint = configuration.model_endpoint
     provider = ModelProvider(endpoint.base_url, endpoint.api_key, configuration.default_model)

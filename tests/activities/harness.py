@@ -1,4 +1,4 @@
-"""A conversation for activity tests, with the arguments that the workflow would give."""
+"""Harness of activity tests: one conversation, and activities with the inputs that the workflow would build."""
 
 import json
 import uuid
@@ -45,7 +45,7 @@ LIMITS = ContextLimits(messages=20, tokens=4_000)
 
 @dataclass
 class ActivityHarness:
-    """One opened conversation and the activities that work on it."""
+    """One open conversation, and the activities that use it."""
 
     database: Database
     record_activities: ConversationRecordActivities
@@ -55,10 +55,10 @@ class ActivityHarness:
     conversation: ConversationId = field(default_factory=lambda: ConversationId(f"talk-{uuid.uuid4().hex[:8]}"))
     members: dict[str, MemberRef] = field(default_factory=dict)
     heartbeats: list[Sequence[Any]] = field(default_factory=list)
-    """What the last attempt has told with its signs of life."""
+    """Details of the heartbeats of the last attempt."""
 
     async def open(self) -> None:
-        """Define the agents and the group, load the conversation and record its first message."""
+        """Create the agents and the group, load the conversation and record its first message."""
         suffix = uuid.uuid4().hex[:6]
         written = [
             AgentSpec.model_validate({"name": f"{short}-{suffix}", "instructions": f"You are {short}-{suffix}."})
@@ -71,7 +71,7 @@ class ActivityHarness:
                 "manager_config": {"manager_type": "dynamic", "manager_agent_id": written[3].name},
             }
         )
-        # Without a Temporal client: applying a new group needs none.
+        # No Temporal client: it is only used to change an existing group.
         connection = Connection(cast(Client, None), self.database, "unused")
         store = DatabaseDefinitions(OrganisationScope(connection, DEFAULT_ORGANISATION))
         applied = await apply_manifest(store, Manifest(agents=tuple(written), groups=(group,)))
@@ -88,31 +88,34 @@ class ActivityHarness:
         )
 
     async def run(
-        self, activity: Callable[..., Any], argument: Any, *, attempt: int = 1, carried: Sequence[Any] = ()
+        self, activity: Callable[..., Any], argument: Any, *, attempt: int = 1, heartbeat_details: Sequence[Any] = ()
     ) -> Any:
-        """Run an activity as a worker would, as that attempt, with what the one before it has left."""
+        """Run one attempt of an activity, given the heartbeat details that the previous attempt left."""
         environment = ActivityEnvironment()
-        environment.info = replace(environment.info, attempt=attempt, heartbeat_details=carried)
+        environment.info = replace(environment.info, attempt=attempt, heartbeat_details=heartbeat_details)
         self.heartbeats.clear()
         environment.on_heartbeat = lambda *details: self.heartbeats.append(details)
         return await environment.run(activity, argument)
 
     async def run_until_result(self, activity: Callable[..., Any], argument: Any) -> tuple[Any, list[ApplicationError]]:
-        """Run an activity as Temporal would, until it has a result: that, and the errors of the attempts before."""
+        """Run attempts of an activity until one succeeds; return its result and the errors of the earlier ones."""
         errors: list[ApplicationError] = []
-        carried: Sequence[Any] = ()
+        heartbeat_details: Sequence[Any] = ()
         while len(errors) < MAX_ATTEMPTS:
             try:
-                return await self.run(activity, argument, attempt=len(errors) + 1, carried=carried), errors
+                return await self.run(
+                    activity, argument, attempt=len(errors) + 1, heartbeat_details=heartbeat_details
+                ), errors
             except ApplicationError as error:
-                assert not error.non_retryable, "only Temporal's attempts go on"
+                assert not error.non_retryable, "Temporal would not retry"
                 errors.append(error)
-                # What a worker reports crosses the wire as JSON.
-                carried = json.loads(json.dumps(self.heartbeats[-1])) if self.heartbeats else carried
+                # Heartbeat details are sent as JSON.
+                if self.heartbeats:
+                    heartbeat_details = json.loads(json.dumps(self.heartbeats[-1]))
         raise AssertionError(f"no end of failures: {errors[-1]}")
 
     async def take_turn(self, turn: int, short: str, *, seq: int, attempt: int = 1, **changes: Any) -> TurnResult:
-        """Let that member take that turn, in one attempt."""
+        """Take a turn in one attempt."""
         turn_input = self.turn_input(turn, short, seq, **changes)
         result: TurnResult = await self.run(self.turn_activities.take_turn, turn_input, attempt=attempt)
         return result
@@ -120,25 +123,25 @@ class ActivityHarness:
     async def take_turn_until_result(
         self, turn: int, short: str, *, seq: int, **changes: Any
     ) -> tuple[TurnResult, list[ApplicationError]]:
-        """Let that member take that turn, in as many attempts as it needs."""
+        """Take a turn, in as many attempts as needed."""
         return await self.run_until_result(self.turn_activities.take_turn, self.turn_input(turn, short, seq, **changes))
 
     async def record_silent_turn(self, turn: int, short: str, *, seq: int, **changes: Any) -> TurnResult:
-        """Record that nothing was said in the turn; without changes, since it failed."""
+        """Record a turn without a message; by default a failed one."""
         fields: dict[str, Any] = {"error": "no answer", "attempts": 3, **changes}
         turn_input = RecordSilentTurnInput(**dict(self.turn_input(turn, short, seq)), **fields)
         result: TurnResult = await self.run(self.record_activities.record_silent_turn, turn_input)
         return result
 
     async def choose(self, turn: int, *shorts: str, attempt: int = 1, **changes: Any) -> ChooseSpeakerResult:
-        """Let the host choose among these, in one attempt."""
+        """Let the host choose among these members, in one attempt."""
         choice: ChooseSpeakerResult = await self.run(
             self.selection_activities.choose_speaker, self.choose_input(turn, *shorts, **changes), attempt=attempt
         )
         return choice
 
     def choose_input(self, turn: int, *shorts: str, **changes: Any) -> ChooseSpeakerInput:
-        """The argument with which the workflow would let the host choose."""
+        """Build the input of `choose_speaker`."""
         return ChooseSpeakerInput(
             conversation_id=self.conversation,
             round=1,
@@ -152,20 +155,20 @@ class ActivityHarness:
         ).model_copy(update=changes)
 
     def key(self, turn: int, manager: str = "Host") -> SelectionKey:
-        """Under which a manager's choice for that turn is kept."""
+        """Return the key of a manager's choice for a turn."""
         return SelectionKey(
             conversation_id=self.conversation, round=1, turn=turn, manager_id=self.members[manager].agent_id
         )
 
     async def set_models(self, short: str, *names: str | None) -> None:
-        """Give that agent its own model and its fallbacks, by name."""
+        """Set an agent's model and its fallback models, by name."""
         agent = await find_agent(self.database, DEFAULT_ORGANISATION, self.members[short].name)
         fallbacks = tuple(ModelChoice(model=name) for name in names[1:])
         model = ModelSettings(model=names[0], fallbacks=fallbacks)
         await save_agent(self.database, DEFAULT_ORGANISATION, agent.model_copy(update={"model": model}))
 
     def turn_input(self, turn: int, short: str, seq: int, **changes: Any) -> TakeTurnInput:
-        """The argument that the workflow would give for this turn."""
+        """Build the input of `take_turn`."""
         return TakeTurnInput(
             conversation_id=self.conversation,
             turn=turn,
@@ -184,9 +187,5 @@ class ActivityHarness:
         ).model_copy(update=changes)
 
     async def messages(self) -> list[Message]:
-        """The transcript."""
+        """Return the transcript."""
         return await read_messages(self.database, self.conversation)
-
-
-async def _no_change(*_: object) -> None:
-    raise AssertionError("there was no such group")

@@ -1,6 +1,6 @@
-"""A workflow of one activity that takes several attempts, and a worker that can be killed in the middle of one.
+"""A workflow of one activity that takes several attempts, and a worker process that can be killed during an attempt.
 
-Run as `python -m tests.activities.retry_worker ADDRESS TASK_QUEUE`, it is that worker.
+Run the worker with `python -m tests.activities.retry_worker ADDRESS TASK_QUEUE`.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class NoLeases:
 
 @workflow.defn
 class RetryWorkflow:
-    """The result of one activity, tried until it has one."""
+    """Execute one activity until it has a result."""
 
     @workflow.run
     async def run(self, name: str) -> JsonValue:
@@ -53,7 +53,7 @@ def _retryable_error(reason: str) -> ApplicationError:
 
 @activity.defn
 async def count_failures() -> JsonValue:
-    """Carries twice in the same moment and fails at once, so that the second value is within the SDK's throttle."""
+    """Save two values at once and fail, so that the SDK throttles the second heartbeat."""
     seen = load_heartbeat_details() or []
     assert isinstance(seen, list)
     if len(seen) == 3:
@@ -65,7 +65,7 @@ async def count_failures() -> JsonValue:
 
 @activity.defn
 async def heartbeat_after_save() -> JsonValue:
-    """The first attempt carries a value; the second beats for a while without carrying any; the third tells it."""
+    """Save a value in the first attempt, send plain heartbeats in the second, return the value in the third."""
     match activity.info().attempt:
         case 1:
             save_heartbeat_details("from the first")
@@ -78,23 +78,23 @@ async def heartbeat_after_save() -> JsonValue:
 
 @activity.defn
 async def wait_past_heartbeat_timeout() -> JsonValue:
-    """Says nothing for longer than the timeout, but waits as an activity should."""
+    """Wait for longer than the heartbeat timeout without blocking the event loop."""
     await asyncio.sleep(3)
     return activity.info().attempt
 
 
 @activity.defn
 async def hang_first_attempt() -> JsonValue:
-    """The first attempt carries a value and never ends."""
+    """Save a value in the first attempt and never return from it."""
     if activity.info().attempt == 1:
-        save_heartbeat_details("from one who was killed")
+        save_heartbeat_details("from the killed worker")
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
     return load_heartbeat_details()
 
 
 def retry_worker(client: Client, task_queue: str) -> Worker:
-    """A worker for all of these, with the signs of life that every activity gets."""
+    """Return a worker for these activities, with the heartbeat interceptor."""
     return Worker(
         client,
         task_queue=task_queue,

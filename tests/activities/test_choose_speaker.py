@@ -1,4 +1,4 @@
-"""The manager's choice: forced, checked, fed back, and made once."""
+"""The manager's choice: a forced tool call, validated, returned to the manager if invalid, committed once."""
 
 import pytest
 from temporalio.exceptions import ApplicationError

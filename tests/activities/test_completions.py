@@ -1,4 +1,4 @@
-"""Whatever a model answers has a defined outcome: words that stand, with a note if need be, or a counted failure."""
+"""Every answer of a model gives a message, possibly with a note, or a counted failure."""
 
 import pytest
 
@@ -15,7 +15,7 @@ from tests.activities.harness import ActivityHarness
 
 @pytest.fixture(params=[False, True], ids=["in one piece", "streamed"])
 async def harness(request: pytest.FixtureRequest, harness: ActivityHarness) -> ActivityHarness:
-    """Somebody watches, or nobody does: what comes of an answer is the same."""
+    """Run each test with and without a watcher: the result must be the same."""
     if request.param:
         assert await mark_watched(harness.database, [harness.conversation])
     return harness
@@ -65,7 +65,7 @@ async def test_filtered_answer_is_not_retried(harness: ActivityHarness) -> None:
     assert result.outcome == "failed"
     assert "filter" in result.error
     assert (await harness.model.calls()).total == 1
-    assert result.usage.total_tokens > 0, "what it cost is counted"
+    assert result.usage.total_tokens > 0, "its cost is counted"
 
 
 async def test_filtered_answer_tries_fallback_model(harness: ActivityHarness) -> None:

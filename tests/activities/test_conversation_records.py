@@ -1,4 +1,4 @@
-"""Law of the removed speaker: once its turn is recorded as dropped, no words of it enter; its call is charged once."""
+"""A turn that was recorded as dropped accepts no message later; its model call is charged once."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""An activity's signs of life, and what it leaves to its next attempt, on the real server."""
+"""Heartbeats of activities, and the details that reach the next attempt, on the real server."""
 
 import asyncio
 import sys
@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from temporalio.client import Client
 
 from tertulia.devstack.stack import Stack
-from tertulia.workflows.plugin import TertuliaPlugin
+from tertulia.temporal.plugin import TertuliaClientPlugin
 from tests.activities.retry_worker import RetryWorkflow, retry_worker
 from tests.harness.polling import eventually
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 async def client(stack: Stack) -> Client:
-    return await Client.connect(stack.configuration.temporal_address, plugins=[TertuliaPlugin()])
+    return await Client.connect(stack.configuration.temporal_address, plugins=[TertuliaClientPlugin()])
 
 
 @pytest.fixture
@@ -80,4 +80,4 @@ async def test_details_survive_worker_death(client: Client, task_queue: str) -> 
         await eventually(are_details_recorded, bool, seconds=30)
         process.kill()
     async with retry_worker(client, task_queue):
-        assert await handle.result() == "from one who was killed"
+        assert await handle.result() == "from the killed worker"

@@ -1,4 +1,4 @@
-"""Words are heard as they are said, and that somebody listens changes nothing about what comes of a turn."""
+"""Text is published while the model generates it, and a watcher never changes the result of a turn."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -47,7 +47,7 @@ async def complete_with(
     choice: ModelChoice | None = None,
     seconds: float = 10,
 ) -> Completion:
-    """What the provider makes of what the endpoint answers."""
+    """Return the provider's completion of the endpoint's response."""
     received = [] if received is None else received
     async with provider_of(model_server) as provider:
         prompt: list[ChatMessage] = [{"role": "user", "content": "Hello?"}]
@@ -190,7 +190,7 @@ async def listener(harness: ActivityHarness) -> AsyncIterator[Listener]:
 
 
 async def is_watched(harness: ActivityHarness) -> bool:
-    """Whether the worker will see that somebody watches."""
+    """Return True if the conversation is marked as watched."""
     row = await harness.database.row(
         text("select watched_until > now() from conversations where id = :id"), {"id": harness.conversation}
     )
@@ -198,7 +198,7 @@ async def is_watched(harness: ActivityHarness) -> bool:
 
 
 async def collect_deltas(subscription: Subscription, received: list[LiveDelta]) -> None:
-    """Collect what is heard, for ever."""
+    """Collect deltas until cancelled."""
     while True:
         await subscription.wait()
         received.extend(subscription.take_deltas())
@@ -216,7 +216,7 @@ async def test_live_text_arrives_before_the_message(harness: ActivityHarness, li
             return len(received) > 2 or speaking.done()
 
         await eventually(several, bool)
-        assert not speaking.done(), "words come before the message"
+        assert not speaking.done(), "text arrives before the message"
         result = await speaking
         collecting.cancel()
     assert (result.outcome, result.attempt) == ("spoke", 2)
@@ -244,17 +244,17 @@ async def test_live_text_is_not_sent_without_watchers(
 
 
 async def test_live_text_stops_when_turn_is_over(harness: ActivityHarness, listener: Listener) -> None:
-    preview, words = StreamPreview("Ana", 1_000), "These words have come too late. "
+    preview = StreamPreview("Ana", 1_000)
     with listener.subscribe(harness.conversation, deltas=True) as subscription:
         with LiveTextPublisher(harness.database).publish_turn(harness.conversation, 1, 1, preview):
             await asyncio.sleep(0)
-            preview.add_text(words)
+            preview.add_text("This text arrives too late. ")
         await eventually(running_senders, lambda left: not left)
         assert subscription.take_deltas() == []
 
 
 async def running_senders() -> list[str]:
-    """What is still at work on sending words."""
+    """Return the tasks that still publish text."""
     return [name for task in asyncio.all_tasks() if "_publish_until_done" in (name := repr(task.get_coro()))]
 
 
@@ -298,16 +298,16 @@ async def test_live_text_refused_request_costs_one_call(harness: ActivityHarness
         try:
             result = await harness.take_turn(1, "Ana", seq=1)
         except ApplicationError as error:
-            raise AssertionError("a refusal is not tried again") from error
+            raise AssertionError("a refused request must not be retried") from error
     assert (result.outcome, result.usage.model_calls) == ("failed", 1)
 
 
-def preview_pieces(*words: str, name: str = "Velma", limit: int = 1_000) -> list[tuple[int, str]]:
-    """What an overture shows after each of these."""
+def preview_pieces(*parts: str, name: str = "Velma", limit: int = 1_000) -> list[tuple[int, str]]:
+    """Return the new text of a preview after each part."""
     preview = StreamPreview(name, limit)
     taken = []
-    for one in words:
-        preview.add_text(one)
+    for part in parts:
+        preview.add_text(part)
         taken.append(preview.take_new_text())
     return [(offset, piece) for offset, piece in taken if piece]
 

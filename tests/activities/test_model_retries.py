@@ -1,6 +1,5 @@
-"""Law of the attempts: a model is asked so often, then the next one is; what failed is counted and paid for once."""
+"""Retries of model calls: attempts per model, fallback models, and failures that are counted and charged once."""
 
-from typing import Any
 
 import pytest
 from temporalio.exceptions import ApplicationError
@@ -22,7 +21,7 @@ def failing_models(*models: str, kind: FaultKind = "server_error") -> list[Fault
 
 
 async def calls_by_model(harness: ActivityHarness) -> dict[str, int]:
-    """How often each model was asked."""
+    """Return the number of calls of each model."""
     return (await harness.model.calls()).by_model
 
 
@@ -56,7 +55,7 @@ async def test_recovered_model_keeps_the_turn(harness: ActivityHarness) -> None:
 
 
 async def test_unusable_answers_are_charged(harness: ActivityHarness) -> None:
-    """An empty one has its prompt charged; and each attempt sends the same prompt."""
+    """An empty answer costs its prompt, and every attempt sends the same prompt."""
     await harness.set_models("Ana", "own", "spare")
     await harness.model.set_behaviour(*failing_models("own", kind="empty"))
     with pytest.raises(ApplicationError, match="empty answer"):
@@ -123,21 +122,25 @@ async def test_retry_state_continues_from_heartbeat(harness: ActivityHarness) ->
     await harness.set_models("Ana", "own", "spare")
     left = RetryState(fallback_index=1, all_failures=3, usage=Usage(prompt_tokens=11, model_calls=3), error="own: 500")
     turn_input = harness.turn_input(1, "Ana", 1, use_fallbacks=True)
-    carried: list[Any] = [left.model_dump(mode="json")]
-    assert (carried[0]["model"], carried[0]["trouble"]) == (1, "own: 500"), "the names that the previous release reads"
-    result = await harness.run(harness.turn_activities.take_turn, turn_input, attempt=4, carried=carried)
+    left_details = left.model_dump(mode="json")
+    assert (left_details["model"], left_details["trouble"]) == (1, "own: 500"), (
+        "the names that the previous release reads"
+    )
+    result = await harness.run(
+        harness.turn_activities.take_turn, turn_input, attempt=4, heartbeat_details=[left_details]
+    )
     assert await calls_by_model(harness) == {"spare": 1}
     assert (result.fallback_index, result.error, result.usage.model_calls) == (1, "own: 500", 4)
     assert result.usage.prompt_tokens > 11
 
 
 async def test_killed_attempts_do_not_count(harness: ActivityHarness) -> None:
-    """A killed worker carries nothing: the ninth attempt has all of the model's."""
+    """Without heartbeat details, the ninth attempt is the model's first one."""
     turn_input = harness.turn_input(1, "Ana", 1)
     for details in ([], ["of an older version"], [{"model": "nonsense"}]):
         await harness.model.set_behaviour(Fault(kind="server_error", times=1))
         with pytest.raises(ApplicationError):
-            await harness.run(harness.turn_activities.take_turn, turn_input, attempt=9, carried=details)
+            await harness.run(harness.turn_activities.take_turn, turn_input, attempt=9, heartbeat_details=details)
         assert RetryState.model_validate(harness.heartbeats[-1][0]).failures == 1
 
 
@@ -165,7 +168,7 @@ async def test_manager_without_models_is_stored_failed(harness: ActivityHarness)
     assert kept is not None
     assert (kept.outcome, kept.attempts) == ("failed", 3)
     await harness.model.reset()
-    assert await harness.choose(1, "Ana", "Ben", attempt=2) == choice, "it stays so, whoever asks again"
+    assert await harness.choose(1, "Ana", "Ben", attempt=2) == choice, "the stored choice is final"
 
 
 async def test_selections_are_stored_per_manager(harness: ActivityHarness) -> None:

@@ -1,4 +1,4 @@
-"""A turn is taken once, whatever happens to those who take it."""
+"""A turn is committed once, whatever happens to its attempts."""
 
 import asyncio
 from datetime import timedelta

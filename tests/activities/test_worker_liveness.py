@@ -1,4 +1,4 @@
-"""A worker that lives is not taken for dead; and when one is all the same, nothing is lost or said twice."""
+"""A live worker is not taken for dead; if it is, nothing is lost and no message is committed twice."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ _CUT_ALL_LOCKS = text("select pg_terminate_backend(pid) from pg_locks where lock
 
 @pytest.fixture
 async def observer(stack: Stack, workflow_harness: WorkflowHarness) -> AsyncIterator[Database]:
-    """Another worker's eye on the salon's; its database."""
+    """Monitor the harness's worker like another worker would; return that monitor's database."""
     async with (
         Database(stack.configuration.database_url) as database,
         WorkerLivenessMonitor(database, workflow_harness.client.scope.temporal),
@@ -63,7 +63,7 @@ async def test_returned_live_attempt_commits_once(workflow_harness: WorkflowHarn
 
 
 async def test_leases_unknown_to_temporal_are_removed(observer: Database) -> None:
-    for token in (b"no token of Temporal's", b"nor this", b"nor that", b"nor the last"):
+    for token in (b"first", b"second", b"third", b"fourth"):
         await add_lease(observer, new_worker_number(), token)
         await eventually(lambda: lease_count(observer), lambda number: number == 0)
 
@@ -78,7 +78,7 @@ async def test_pooler_prevents_leases(stack: Stack, workflow_harness: WorkflowHa
             await monitor.add_lease(b"alive")
             return await lease_count(pooled)
 
-        # At first the pooler may give the lock and each look at it the same connection, by chance.
+        # At first the pooler may use the same connection for the lock and its checks, by chance.
         await asyncio.sleep(1)
         await eventually(lease_count_after_claim, lambda number: number == 0)
         for _ in range(10):
