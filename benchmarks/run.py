@@ -1,4 +1,4 @@
-"""The order of the measurements: the short runs of both sides alternating, long conversations, the service, restarts."""
+"""Order of the measurements: short runs of both sides alternating, long conversations, the service, restarts."""
 
 from collections import defaultdict
 from time import monotonic
