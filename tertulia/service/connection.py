@@ -18,6 +18,7 @@ from tertulia.temporal.encryption import is_encrypting
 from tertulia.temporal.plugin import TertuliaClientPlugin, check_data_converter
 
 _CONNECT_TIMEOUT_SECONDS = 10.0
+_SETTLE_SECONDS = 0.02
 
 
 class Connection:
@@ -68,6 +69,11 @@ class Connection:
                 raise Unavailable(describe_database_error(error)) from None
             except TimeoutError:
                 raise Unavailable("the database does not answer") from None
+            finally:
+                if temporal_client is None:
+                    # A process that exits right after an answer of Temporal is aborted by the interpreter, because a
+                    # thread of the SDK still hands the answer over (temporalio/sdk-python issue 300).
+                    await asyncio.sleep(_SETTLE_SECONDS)
 
     @property
     def is_encrypting(self) -> bool:
