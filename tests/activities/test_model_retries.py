@@ -1,6 +1,5 @@
 """Retries of model calls: attempts per model, fallback models, and failures that are counted and charged once."""
 
-
 import pytest
 from temporalio.exceptions import ApplicationError
 
