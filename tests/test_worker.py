@@ -99,3 +99,15 @@ async def test_taken_metrics_port_is_named(stack: Stack) -> None:
         configuration = stack.configuration.with_variables({"TERTULIA_METRICS_PORT": str(port)})
         with pytest.raises(ConfigurationError, match=f"TERTULIA_METRICS_PORT: .*127.0.0.1 port {port}"):
             await connect(configuration)
+
+
+async def test_metrics_are_served_on_this_machine_only(stack: Stack) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    await connect(stack.configuration.with_variables({"TERTULIA_METRICS_PORT": str(port)}))
+    with socket.create_connection(("127.0.0.1", port), timeout=5):
+        pass
+    # Another address of the same machine: it would answer if the port were open to networks.
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.2", port), timeout=5)
