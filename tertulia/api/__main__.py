@@ -21,7 +21,7 @@ from tertulia.configuration import Configuration
 from tertulia.core.errors import ConfigurationError, TertuliaError
 
 _GRACE_SECONDS = 10
-"""How long requests that run may go on once the process is told to end."""
+"""Seconds that running requests may continue once the process is told to end."""
 _IDLE_SECONDS = 75
 _BACKLOG = 2_048
 

@@ -1,5 +1,5 @@
-"""One line for each request. Law: neither keys nor what people and agents say is in a log: a line names the route, not
-the address, and a fault its kind and place, not its words.
+"""Access log: one line for each request. Invariant: neither keys nor text of people and agents is logged. A line names
+the route, not the address, and an error's type and place, not its message.
 """
 
 import logging

@@ -54,7 +54,7 @@ async def create(
 
 @router.get("/count")
 async def count(service: AgentsToRead) -> int:
-    """How many agents there are."""
+    """Count the organisation's agents."""
     return await service.count()
 
 

@@ -29,7 +29,7 @@ async def create(service: BlocksToChange, body: CreateBlock, response: Response)
 
 @router.get("/count")
 async def count(service: BlocksToRead) -> int:
-    """How many blocks there are."""
+    """Count the organisation's memory blocks."""
     return await service.count()
 
 

@@ -1,7 +1,6 @@
-"""Temporal's remote codec: what the server holds encrypted, readable for operators in Temporal's UI and command line.
-
-Law: the guard is asked before a byte of the body is read. What was decrypted is kept nowhere, and in a browser only
-Temporal's UI gets it.
+"""Temporal's remote codec: lets operators read encrypted payloads in Temporal's UI and command line.
+Invariant: the key is checked before a byte of the body is read. Decrypted payloads are not stored, and in a browser
+only Temporal's UI receives them.
 """
 
 from base64 import b64decode, b64encode
@@ -22,7 +21,7 @@ from tertulia.core.errors import PayloadUnreadable
 from tertulia.temporal.encryption import EncryptionCodec
 
 CODEC_PATH = "/codec"
-"""What Temporal's UI and command line are given as the codec endpoint ends with this."""
+"""End of the codec endpoint's address."""
 MAX_BODY_BYTES = 16 * 2**20
 """Temporal takes 4 MiB in one request, which base64 and JSON make longer."""
 _LOCAL_HOSTS = ("127.0.0.1", "localhost")
@@ -58,7 +57,7 @@ class WirePayload(BaseModel):
 
 
 class WirePayloads(BaseModel):
-    """What both calls take and give."""
+    """The request and the answer of both calls."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -146,8 +145,8 @@ class CorsSettings(TypedDict):
 
 
 def cors_settings(temporal_ui_url: str | None) -> CorsSettings:
-    """Who may call the codec from a browser: Temporal's UI, and nobody where there is none. A UI on this machine is
-    called by either of the machine's names.
+    """CORS: only Temporal's UI may call the codec from a browser; nobody where there is none. A UI on this machine may
+    use either of the machine's names.
     """
     return CorsSettings(
         allow_origins=_origins(temporal_ui_url) if temporal_ui_url else [],

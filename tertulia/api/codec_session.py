@@ -1,7 +1,6 @@
-"""How a browser that shows Temporal's UI gets past the codec's guard: the UI sends no key of ours, but cookies.
-
-Law: the key is in a cookie that no script can read, that only the codec gets, from pages of its own site, until the
-browser is closed.
+"""Cookie session of a browser that shows Temporal's UI, which sends cookies but none of our keys.
+Invariant: the key is in a cookie that no script can read, that is sent to the codec alone, from pages of its own site,
+until the browser is closed.
 """
 
 from collections.abc import Awaitable, Callable

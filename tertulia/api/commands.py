@@ -1,4 +1,4 @@
-"""What can be told to a conversation that runs: one route for each command, with its receipt for an answer."""
+"""Commands of running conversations: one route for each, answered with its receipt."""
 
 from collections.abc import Awaitable, Callable
 from inspect import getdoc

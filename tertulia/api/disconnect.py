@@ -1,4 +1,4 @@
-"""A client that leaves before its answer is there. Law: nobody waits on for one who has left."""
+"""Cancels work whose client has disconnected."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -20,10 +20,10 @@ async def wait_for_disconnect(receive: Receive) -> None:
 
 
 async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """What comes of `work`, which is cancelled if the client leaves first.
+    """Run `work`, and cancel it if the client disconnects first.
 
     Raises:
-        HTTPException: 499, it has left; nobody reads that.
+        HTTPException: 499, the client has disconnected; nobody reads the answer.
     """
     result, disconnect = asyncio.create_task(work), asyncio.create_task(wait_for_disconnect(receive))
     try:

@@ -27,11 +27,13 @@ class MessageEventData(_EventData):
     sender: str
     text: str
     chosen_by: str | None = None
-    """What chose the speaker. This and what follows: of a participant's message alone."""
+    """The manager, rule or policy that chose the speaker. This field and the following are set for members' messages
+    only.
+    """
     reason: str | None = None
     """Why that speaker was chosen."""
     error: str | None = None
-    """What failed before there were these words, or what is the matter with them."""
+    """The failure that preceded this text, or the defect of the text."""
     attempt: int | None = None
     model: str | None = None
     fallback: int | None = None
@@ -102,7 +104,7 @@ class DeltaEventData(BaseModel):
     attempt: int
     """A turn that is begun anew has a higher one: what was told of it before does not count."""
     offset: int
-    """How many characters of the turn's words come before these."""
+    """Characters of the turn's text before these."""
     text: str
 
 

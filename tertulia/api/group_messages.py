@@ -69,7 +69,7 @@ async def send(
 
 
 def group_answer_shape(answer: records.GroupAnswer) -> GroupAnswer:
-    """What came of messages to a group, in this shape."""
+    """The answer to messages to a group, in this shape."""
     one_turn_each = isinstance(answer.rules, RoundRobinConfig) and answer.rules.max_turns is None
     agent_messages = [message for message in answer.messages if message.role == "assistant"]
     return GroupAnswer(

@@ -80,7 +80,7 @@ async def _encode_stream(
     wait_for_result: Callable[[], Coroutine[Any, Any, records.GroupAnswer]],
     conversation_id: ConversationId,
 ) -> AsyncGenerator[bytes, None]:
-    """What the agents say as it happens, until there is an answer; then what is left of it."""
+    """Send the agents' messages as they are committed, and the rest of the answer at the end."""
     sent: set[int] = set()
     async with aclosing(agent_messages):
         answer_task = asyncio.create_task(wait_for_result())
@@ -116,7 +116,7 @@ async def _next_or_none(agent_messages: AsyncGenerator[Message, None]) -> Messag
 async def _read_agent_messages(
     database: Database, accepted: records.GroupAnswer, events: AsyncGenerator[StreamEvent, None]
 ) -> AsyncGenerator[Message, None]:
-    """What agents say after the first of these messages."""
+    """Read the agents' messages after the first of these messages."""
     first: PostedMessage | None = None
     async with aclosing(events):
         async for event in events:

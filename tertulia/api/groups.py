@@ -28,7 +28,7 @@ async def create(service: GroupsToChange, body: CreateGroup, response: Response)
 
 @router.get("/count")
 async def count(service: GroupsToRead) -> int:
-    """How many groups there are."""
+    """Count the organisation's groups."""
     return await service.count()
 
 

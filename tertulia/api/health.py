@@ -1,4 +1,4 @@
-"""Whether the API lives, and whether what it needs answers. Law: no key is needed, and no secret is told."""
+"""Liveness and readiness. Invariant: neither needs a key, and neither tells a secret."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -29,7 +29,7 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """What the API needs, all of which answers."""
+    """The parts that the API needs, all of which answer."""
 
     status: Literal["ready"] = "ready"
     database: Literal["ok"] = "ok"
@@ -39,13 +39,13 @@ class Readiness(BaseModel):
 
 @router.get("/")
 async def health() -> Health:
-    """Whether the API lives; it asks nobody else."""
+    """Answer while the process lives, without asking any other part."""
     return Health(version=_VERSION)
 
 
 @router.get("/ready", responses={503: PROBLEMS[503]})
 async def ready(request: Request) -> Readiness:
-    """Whether the API can do its work: Postgres answers, its tables are those of this version, Temporal answers."""
+    """Answer if Postgres answers with the tables of this version, and Temporal answers."""
     connection: Connection = request.app.state.connection
     checks = (
         _run_check("the database", _check_database(connection.database)),
@@ -82,7 +82,7 @@ async def _check_temporal(connection: Connection) -> str | None:
 
 
 async def _run_check(service_name: str, check: Awaitable[str | None]) -> str | None:
-    """What is missing, in words."""
+    """Describe the part that does not answer; None = it does."""
     try:
         async with asyncio.timeout(_CHECK_TIMEOUT_SECONDS):
             return await check

@@ -1,4 +1,4 @@
-"""`/v1/keys`: keys of one's own organisation. Law: a key is readable once, in the answer to its making."""
+"""`/v1/keys`: the organisation's keys. Invariant: a key is readable once, in the answer to its creation."""
 
 from datetime import datetime
 from typing import Annotated, Self
@@ -30,12 +30,12 @@ class Key(BaseModel):
     scopes: list[Scope]
     created_at: datetime
     used_at: datetime | None
-    """When it was last used, to the minute."""
+    """The time of its last use, to the minute."""
     revoked_at: datetime | None
 
     @classmethod
     def from_row(cls, row: KeyRow, **extra: str) -> Self:
-        """What a row tells of its key."""
+        """Convert from a row."""
         return cls.model_validate({**row.model_dump(), **extra})
 
 

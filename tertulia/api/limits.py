@@ -1,4 +1,4 @@
-"""How much, and how often. Law: a limit holds before what exceeds it is read into memory."""
+"""Limits of sizes and rates. Invariant: a limit applies before the excess is read into memory."""
 
 import math
 import time

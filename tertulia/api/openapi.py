@@ -1,4 +1,4 @@
-"""What FastAPI cannot say of the API by itself, put right in its OpenAPI document."""
+"""Corrections of the OpenAPI document that FastAPI generates."""
 
 from collections.abc import Iterator
 from typing import Any

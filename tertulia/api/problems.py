@@ -1,5 +1,5 @@
-"""What goes wrong, in one shape for every route. Law: an answer names what is wrong and what to do, and never holds the
-value that was sent; what only the programmers can mend is told to nobody but the log.
+"""Problems, in one shape for every route. Invariant: an answer names what is wrong and what to do, and never contains
+the value that was sent; an internal error is described in the log alone.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ from tertulia.core.errors import (
 from tertulia.core.validation_messages import validation_message
 
 RETRY_AFTER_SECONDS = 1
-"""When one who was told that a server does not answer may try again."""
+"""Seconds after which a client whose server did not answer may try again."""
 _STATUS_BY_ERROR: Mapping[type[TertuliaError], int] = {
     InvalidDefinition: 400,
     Forbidden: 403,
@@ -71,19 +71,19 @@ class _Documented(BaseModel):
 
 
 class FieldProblem(_Documented):
-    """What is wrong with one field of a request."""
+    """A problem of one field of a request."""
 
     loc: list[str | int]
-    """Where it is: `body`, `query`, `path` or `header`, and the names from there."""
+    """The place: `body`, `query`, `path` or `header`, and the names from there."""
     msg: str
     type: str
 
 
 class Problem(_Documented):
-    """What went wrong."""
+    """The body of every refusal."""
 
     detail: str
-    """What is wrong and what to do, for a person to read."""
+    """The reason and the remedy, for a person to read."""
     type: str
     """The kind of error, for a program to read."""
     errors: list[FieldProblem] = Field(default_factory=list)
@@ -93,7 +93,7 @@ class Problem(_Documented):
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": text} for status, text in _DESCRIPTIONS.items()
 }
-"""What every route may answer, for its documentation."""
+"""Problems that every route may answer with, for its documentation."""
 
 
 def register_error_handlers(app: FastAPI) -> None:

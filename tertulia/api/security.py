@@ -1,4 +1,4 @@
-"""Who asks, by the key that the request brings. Law: a request without a valid key is refused before it is read."""
+"""Authentication by the request's key. Invariant: a request without a valid key is refused before it is read."""
 
 from collections.abc import Awaitable, Callable
 from functools import cache
@@ -20,7 +20,7 @@ from tertulia.service.principal import Principal
 
 API = "/v1/"
 _PUBLIC_PREFIXES = ("/v1/health/", "/v1/codec/")
-"""What needs no key, or finds its own."""
+"""Paths that need no key, or check one themselves."""
 _MISSING_KEY = (
     "this needs a key, as `Authorization: Bearer tertulia_…` or `X-API-Key: tertulia_…`; "
     "`tertulia keys create NAME --scope operate` makes one"
@@ -55,7 +55,7 @@ class AuthMiddleware:
 
 
 async def authenticate(request: Request) -> Principal:
-    """Who asks, found out once for each request.
+    """Identify the key of a request, once for each request.
 
     Raises:
         HTTPException: 401 without a valid key, 429 when it is used too often.

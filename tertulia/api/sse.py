@@ -1,6 +1,5 @@
-"""A response that goes on for as long as its reader reads: server-sent events, one by one.
-
-Law: a reader that does not read is dropped, and nothing is kept for it but the one event on its way.
+"""Server-sent events, for as long as the client reads.
+Invariant: a client that stops reading is disconnected, and at most one event is held for it.
 """
 
 import asyncio
@@ -18,11 +17,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from tertulia.api.disconnect import wait_for_disconnect as until_disconnected
 
 HEARTBEAT_SECONDS = 15.0
-"""How long a stream is silent at most: a comment tells proxies and readers that it lives."""
+"""Longest silence of a stream: a comment shows proxies and clients that it lives."""
 SEND_TIMEOUT_SECONDS = 20.0
-"""How long one event may wait for its reader to read on."""
+"""Seconds that one event may wait for its client to read on."""
 RECHECK_SECONDS = 60.0
-"""How often it is looked up whether the reader still may read."""
+"""Seconds between checks that the client still may read."""
 STREAMS_PER_KEY = 100
 _RETRY_AFTER_SECONDS = 5
 _ABORT = "abort_connection"
@@ -43,7 +42,7 @@ class StreamProtocol(HttpToolsProtocol):
 
 
 class OpenStreams:
-    """How many streams are open in this process, by key."""
+    """Open streams of this process, counted by key."""
 
     def __init__(self) -> None:
         self._open: Counter[str] = Counter()
@@ -64,7 +63,7 @@ class OpenStreams:
                 del self._open[key_id]
 
     def check_limit(self, key_id: str) -> None:
-        """Whether there may be one more.
+        """Check that one more stream may open.
 
         Raises:
             HTTPException: 429, that key has too many.

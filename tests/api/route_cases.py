@@ -1,4 +1,4 @@
-"""What each route takes, for tests that go over all of them. A route that is not here fails those tests by itself."""
+"""Requests of each route, for tests of all routes. A route that is missing here fails those tests."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class TenantResources:
-    """What one organisation has: one of each, by the names that the routes' parameters bear."""
+    """Resources of one organisation: one of each kind, under the names of the routes' parameters."""
 
     agent_id: str
     block_id: str
@@ -33,7 +33,7 @@ def _no_bodies(theirs: TenantResources, own: TenantResources) -> list[Json]:
 
 @dataclass(frozen=True)
 class Route:
-    """What to ask a route, so that nothing but the rows that it is asked for can be wrong."""
+    """A request of one route in which nothing can be wrong but the rows that it asks for."""
 
     scope: Scope | None
     """The scope that it needs; None = it needs no key, or has its own guard."""

@@ -13,7 +13,7 @@ from tests.harness.command_line import CommandLine
 
 
 def api_url(tertulia: CommandLine) -> str:
-    """Where the session's stack answers."""
+    """The address of the session's stack."""
     running = find_running_stack(tertulia.data)
     assert running is not None and running.api_url is not None
     return running.api_url

@@ -1,4 +1,4 @@
-"""What people and agents say, and the keys that they come with, are in no log."""
+"""Neither text of people and agents nor keys are in a log."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -46,7 +46,7 @@ async def browser() -> AsyncIterator[httpx2.AsyncClient]:
 
 
 def payloads_as_json(payloads: list[Payload]) -> dict[str, Any]:
-    """As Go's and the UI's JSON have them."""
+    """Payloads in the JSON form of Go and the UI."""
     return {"payloads": [MessageToDict(payload) for payload in payloads]}
 
 

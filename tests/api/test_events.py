@@ -49,7 +49,7 @@ class ApiServerHarness:
         return total
 
     async def connections(self) -> int:
-        """How many the server holds."""
+        """Count the server's open connections."""
         return len(self.server.server_state.connections)
 
 
@@ -221,7 +221,7 @@ async def test_slow_reader_is_dropped(api_server: ApiServerHarness, monkeypatch:
 
 
 def drain(connection: socket.socket) -> int:
-    """How many bytes still come; the connection has to end."""
+    """Count the bytes until the connection ends."""
     connection.settimeout(20)
     size = 0
     try:

@@ -18,7 +18,7 @@ from tests.harness.command_line import CommandLine
 
 FUZZER = Path(sys.executable).with_name("st")
 EXAMPLES = int(os.environ.get("TERTULIA_FUZZ_EXAMPLES", "3"))
-"""How many requests of each kind and route; more than a few make it a long run, with all phases."""
+"""Requests of each kind and route; more than a few make it a long run, with all phases."""
 LONG = EXAMPLES > 20
 SEED = os.environ.get("TERTULIA_FUZZ_SEED", "1")
 CHECKS = (

@@ -36,7 +36,7 @@ def open_clients() -> Iterator[ExitStack]:
 
 @pytest.fixture(scope="module")
 def tenant_a(tertulia: CommandLine, open_clients: ExitStack) -> Tenant:
-    """Whose things are none of B's business."""
+    """An organisation whose resources B must not see."""
     return Tenant(tertulia, open_clients, "a", TENANT_A_MARKER)
 
 

@@ -1,1 +1,1 @@
-"""What goes over the wire: requests and answers in the shapes of Letta's V1 API, where that has them."""
+"""Bodies of requests and answers, in the shapes of Letta's V1 API where that has them."""

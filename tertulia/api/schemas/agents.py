@@ -27,7 +27,7 @@ _IGNORED_FIELDS = frozenset(
 
 
 class LlmConfigRequest(RequestModel):
-    """How the agent's model is called, as Letta says it."""
+    """Parameters of the agent's model calls, in Letta's shape."""
 
     ignored_fields: ClassVar[frozenset[str]] = frozenset(
         """model_endpoint_type model_endpoint provider_name provider_category model_wrapper context_window
@@ -50,7 +50,7 @@ class LlmConfigRequest(RequestModel):
 
 
 class _AgentFields(RequestModel):
-    """What a new agent and a change of one have in common."""
+    """Fields that a new agent and a change of one have in common."""
 
     ignored_fields: ClassVar[frozenset[str]] = _IGNORED_FIELDS
 
@@ -85,7 +85,7 @@ class CreateAgent(_AgentFields):
 
     @property
     def definition(self) -> NewAgent:
-        """What the service is asked for."""
+        """Convert to the service's request."""
         return NewAgent(
             id=self.id,
             name=self.name,
@@ -112,7 +112,7 @@ class UpdateAgent(_AgentFields):
 
     @property
     def patch(self) -> AgentPatch:
-        """What the service is asked for."""
+        """Convert to the service's request."""
         set_fields = self.model_fields_set
         values: dict[str, Any] = {name: getattr(self, name) for name in _UNCHANGED_FIELDS & set_fields}
         if "system" in set_fields:
@@ -158,7 +158,7 @@ class AgentQuery(PageQuery):
 
 
 class LlmConfig(BaseModel):
-    """How the agent's model is called."""
+    """Parameters of the agent's model calls."""
 
     model_config = ConfigDict(protected_namespaces=())
 

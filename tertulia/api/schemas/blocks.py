@@ -38,7 +38,7 @@ class CreateBlock(RequestModel):
 
     @property
     def draft(self) -> NewBlock:
-        """What the service is asked for."""
+        """Convert to the service's request."""
         return NewBlock(
             label=self.label,
             value=self.value,

@@ -1,4 +1,4 @@
-"""What all requests have in common. Law: a field that means nothing here is ignored only if it is named as such."""
+"""Base of all requests. Invariant: an unknown field is refused unless it is listed as ignored."""
 
 from typing import Annotated, Any, ClassVar
 
@@ -39,7 +39,7 @@ class PageQuery(RequestModel):
 
 
 class DeletedResponse(BaseModel):
-    """That something has been deleted."""
+    """The answer to a deletion."""
 
     message: str
 
