@@ -25,7 +25,7 @@ class Plan(Record):
     repeats: NonNegativeInt = 3
     """Repetitions of the short runs, the loop and Tertulia alternating; 0 = leave them out."""
     restarts: NonNegativeInt = 3
-    """How often the worker is killed during a call; 0 = leave it out."""
+    """Kills of the worker during a call; 0 = leave this part out."""
     warm_up: NonNegativeInt = 10
     """Turns of each conversation before the measured ones."""
     groups: NonNegativeInt = 7

@@ -1,7 +1,6 @@
-"""What the service adds: a message to a group over HTTP, against a bare loop that asks the models for the same round.
-
-Law: both sides take turns, message by message, so that what disturbs one disturbs the other, and rest before each: what
-is left to do after an answer is not the next one's to bear.
+"""Costs of the service: a message to a group over HTTP, against a plain loop that calls the models for the same round.
+Invariant: the sides alternate message by message, so that a disturbance hits both, and both rest before each message,
+so that work left over from one answer is not counted in the next.
 """
 
 import asyncio

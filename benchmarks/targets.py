@@ -1,6 +1,5 @@
-"""What is to be reached, as ratios to the plain loop: absolute times differ from machine to machine. The service's are
-milliseconds all the same, for somebody waits for them.
-
+"""Targets, as ratios to the plain loop: absolute times differ from machine to machine. The service's are milliseconds,
+because a person waits for them.
 They come from a comparison of nine systems on two shared cores, in which the plain loop took 3.0 ms a turn alone, 6.0
 with a manager, and came to 400 turns a second with 20 conversations at once.
 """

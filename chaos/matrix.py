@@ -28,7 +28,7 @@ class Cell:
     fault: str
     moment: str
     wrong: list[str] = field(default_factory=list)
-    """What was lost, doubled, altered or late."""
+    """The losses, duplicates, changes and delays that were found."""
     repeated_calls: int = 0
     recovery_seconds: float | None = None
     """From the fault to the next step that the database shows: a selection, turn, message, change or the end."""

@@ -14,7 +14,7 @@ from tertulia.core.status import ConversationStatus
 CONTINUE_AS_NEW_AFTER = 3
 _TIMEOUT_SECONDS = 60
 _IDLE_SECONDS = 0.3
-"""How long nothing happens: the time to disturb an idle conversation."""
+"""Quiet time after which an idle conversation is disturbed."""
 
 
 class ScenarioStep(StrEnum):

@@ -1,7 +1,6 @@
-"""Many conversations for a long time, a fault every so often; then every conversation is counted.
-
-Law: what was accepted is there once, in the order of acceptance; numbers have no gaps; sums agree; a worker's memory is
-flat once it is warm.
+"""Many conversations for a long time, with a fault at intervals; then every conversation is checked.
+Invariant: each accepted message is there once, in the order of acceptance; numbers have no gaps; sums agree; a worker's
+memory is constant once it is warm.
 """
 
 import asyncio

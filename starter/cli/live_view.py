@@ -83,7 +83,7 @@ class LiveView:
 
     @property
     def is_live(self) -> bool:
-        """Whether the console can show the moving line."""
+        """True if the console can show the moving line."""
         return self._console.is_terminal
 
     @contextmanager

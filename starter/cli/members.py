@@ -44,7 +44,7 @@ class InitialMemberState(StrEnum):
 
 
 class InFlightPolicy(StrEnum):
-    """What happens to the running turn of a member that is removed."""
+    """Treatment of the running turn of a member that is removed."""
 
     FINISH = "finish"
     DISCARD = "discard"

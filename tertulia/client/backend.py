@@ -112,7 +112,7 @@ class KeyBackend(Protocol):
 
 
 class Backend(Protocol):
-    """What a client needs of a running system."""
+    """The operations that a client needs of a running system."""
 
     @property
     def agents(self) -> AgentBackend: ...

@@ -99,7 +99,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 class DefinitionStore(Protocol):
-    """Where the agents and groups of manifests are stored."""
+    """Storage of the agents and groups of manifests."""
 
     async def find_agent(self, id_or_name: str) -> AgentId:
         """Return the id of the agent with this id or, failing that, with this name in any case.

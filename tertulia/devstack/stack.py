@@ -47,7 +47,7 @@ class StackOptions:
     workers: int = 1
     """Number of worker processes."""
     offline_model: bool = True
-    """Whether to run the offline model if no real endpoint is configured."""
+    """True to run the offline model if no real endpoint is configured."""
     worker_command: tuple[str, ...] = (sys.executable, "-m", "tertulia.worker")
     """Runs one worker."""
     model_command: tuple[str, ...] = (sys.executable, "-m", "tertulia.devstack.offline_model")

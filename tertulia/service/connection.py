@@ -77,7 +77,7 @@ class Connection:
 
     @property
     def is_encrypting(self) -> bool:
-        """Whether payloads are encrypted, so that only ids may enter search attributes."""
+        """True if payloads are encrypted, so that only ids may enter search attributes."""
         return is_encrypting(self.temporal.data_converter)
 
     async def reach_temporal(self) -> None:

@@ -117,7 +117,7 @@ class _EventReader:
 
     @property
     def is_behind(self) -> bool:
-        """Whether there is, or may be, an event that was not read."""
+        """True if there is, or may be, an event that was not read."""
         return self._may_have_more or self._subscription.newest > self._after or self._subscription.unsure
 
     async def read_page(self) -> None:

@@ -23,7 +23,7 @@ from tertulia.store.agents import read_agent
 from tertulia.store.groups import count_groups, create_group, list_groups, read_group
 
 _BLOCK_CHANGE_ATTEMPTS = 20
-"""How often a change of a group's blocks is retried after a concurrent change."""
+"""Attempts of a change of a group's blocks, with concurrent changes in between."""
 
 
 class GroupService:

@@ -23,7 +23,7 @@ class FoundKey(NamedTuple):
 
     key: KeyRow
     note_use: bool
-    """Whether its last use was recorded more than a minute ago."""
+    """True if its last use was recorded more than a minute ago."""
 
 
 async def insert_key(

@@ -47,7 +47,7 @@ class Subscription:
         self.newest = 0
         """Highest event number of which the reader was notified."""
         self.unsure = True
-        """Whether events may have been missed. The reader resets it when it has read everything."""
+        """True if events may have been missed. The reader resets it when it has read everything."""
         self._wants_deltas = deltas
         self._phases_only = phases_only
         self._deltas: deque[LiveDelta] = deque(maxlen=MAX_DELTAS)

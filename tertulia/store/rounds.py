@@ -114,7 +114,7 @@ _COLUMNS = tuple(rounds.c[name] for name in FinishedRound.model_fields)
 
 
 class MessageOutcome(Record):
-    """What a message from outside has led to."""
+    """The consequences of a message from outside."""
 
     finished: FinishedRound | None
     """Its round, if that has ended."""

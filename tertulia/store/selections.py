@@ -33,7 +33,7 @@ class SelectionRecord(Record):
     fallback: int = 0
     """Index of the manager's model that answered: 0 = its own."""
     attempts: int
-    """How many answers were requested of the manager."""
+    """Number of answers that were requested of the manager."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     model_calls: int = 0

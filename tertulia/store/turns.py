@@ -34,7 +34,7 @@ class TurnContext(Record):
     last_turn: int
     chars: int
     watched: bool = False
-    """Whether somebody reads the text while the model produces it."""
+    """True if a client reads the text while the model produces it."""
 
 
 class OutOfStep(Exception):

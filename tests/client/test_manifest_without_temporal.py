@@ -1,4 +1,4 @@
-"""What a file needs when it is applied: Temporal only where conversations are to be told of a change."""
+"""Servers that applying a manifest needs: Temporal only if conversations are to be told of a change."""
 
 import pytest
 

@@ -96,16 +96,16 @@ class FakeClient:
     """As much of a client as watching uses, and the events that it watches."""
 
     incoming: list[StreamEvent] = field(default_factory=list)
-    """What happens, one after the other."""
+    """The events, in order."""
     answers: list[ConversationStatus | Exception | None] = field(default_factory=list)
-    """What the status is, one by one, the last for ever; None = no answer comes."""
+    """The statuses, in order, the last one repeated; None = no answer."""
     delay_seconds: float = 0
     """Seconds between two events."""
     ends: bool = False
-    """Whether the events have an end."""
+    """True if the stream of events ends."""
     asked: int = 0
     delivered: int = 0
-    """How many have happened."""
+    """Number of events delivered."""
 
     async def events(self, *, after: int, deltas: bool) -> AsyncGenerator[StreamEvent, None]:
         for one in self.incoming:

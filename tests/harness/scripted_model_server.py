@@ -38,7 +38,7 @@ class ScriptedModelServer:
     status: int = 200
     content_type: str = "text/event-stream"
     open_end: bool = False
-    """Whether the connection stays open after the last part."""
+    """True if the connection stays open after the last part."""
     plain_status: int = 200
     requests: list[dict[str, Any]] = field(default_factory=list)
 

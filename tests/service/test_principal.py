@@ -1,4 +1,4 @@
-"""What a key's scopes let its holder do."""
+"""Permissions of a key by its scopes."""
 
 import pytest
 

@@ -62,9 +62,9 @@ class ReconnectingReader:
     conversation: str
     received: list[ReceivedEvent] = field(default_factory=list)
     cuts: int = 0
-    """How often it disconnected by itself."""
+    """Disconnections by the reader itself."""
     broken: int = 0
-    """How often it was cut."""
+    """Disconnections from outside."""
 
     async def read(self) -> None:
         """Read until the conversation is closed."""

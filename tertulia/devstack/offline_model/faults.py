@@ -48,7 +48,7 @@ class Fault(_ControlModel):
     kind: FaultKind
     match: Match = Match()
     times: PositiveInt | None = None
-    """How often it is applied; None = without limit."""
+    """Number of times it is applied; None = without limit."""
     retry_after_s: NonNegativeFloat | None = None
     """The `retry-after` header of a `rate_limit`, in seconds."""
     delay_ms: NonNegativeInt | None = Field(default=None, le=3_600_000)

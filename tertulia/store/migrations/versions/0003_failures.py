@@ -50,7 +50,7 @@ def _fallback(comment: str) -> sa.Column[int]:
 
 
 def downgrade() -> None:
-    """What the version before cannot say is dropped, or said as nearly as it can."""
+    """Drop or approximate the data that the previous version cannot express."""
     op.execute("DELETE FROM group_members WHERE standby")
     op.execute("UPDATE turns SET outcome = 'failed' WHERE outcome IN ('discarded', 'cancelled')")
     op.execute(_ALL_BUT_THE_LAST_SELECTION)

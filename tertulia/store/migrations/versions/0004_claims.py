@@ -1,4 +1,4 @@
-"""Who is at work on what, so that a dead worker's activities are handed back at once."""
+"""Claims: the worker that runs each activity, so that a dead worker's activities are handed back at once."""
 
 import sqlalchemy as sa
 from alembic import op
