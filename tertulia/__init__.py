@@ -17,19 +17,26 @@ if TYPE_CHECKING:
     from tertulia.core.blocks import Block
     from tertulia.core.commands import Receipt
     from tertulia.core.errors import (
+        ApiUnavailable,
         CommandRefused,
         ConfigurationError,
         Conflict,
         ConversationClosed,
+        EventsUnavailable,
         Forbidden,
         IdTaken,
         InvalidDefinition,
         NotFound,
+        PayloadUnreadable,
+        PendingLimitExceeded,
         TertuliaError,
+        Unauthorized,
         Unavailable,
+        WrongAddress,
     )
-    from tertulia.core.group import DynamicConfig, GroupSettings, RoundRobinConfig, StoredGroup
+    from tertulia.core.group import DynamicConfig, GroupSettings, ManagerConfig, RoundRobinConfig, Standby, StoredGroup
     from tertulia.core.keys import CreatedKey
+    from tertulia.core.organisations import Organisation
     from tertulia.core.records import (
         ConversationEvent,
         ConversationRow,
@@ -40,7 +47,10 @@ if TYPE_CHECKING:
         MemberRow,
         MembershipChange,
         Message,
+        StatusAt,
+        StreamEvent,
     )
+    from tertulia.core.state import TurnSummary
     from tertulia.core.status import ConversationStatus
 
 __version__ = "0.1.0"
@@ -57,16 +67,22 @@ _MODULES = {
     "StoredAgent": "core.agents",
     "Block": "core.blocks",
     "Receipt": "core.commands",
+    "ApiUnavailable": "core.errors",
     "CommandRefused": "core.errors",
     "ConfigurationError": "core.errors",
     "Conflict": "core.errors",
     "ConversationClosed": "core.errors",
+    "EventsUnavailable": "core.errors",
     "Forbidden": "core.errors",
     "IdTaken": "core.errors",
     "InvalidDefinition": "core.errors",
     "NotFound": "core.errors",
+    "PayloadUnreadable": "core.errors",
+    "PendingLimitExceeded": "core.errors",
     "TertuliaError": "core.errors",
+    "Unauthorized": "core.errors",
     "Unavailable": "core.errors",
+    "WrongAddress": "core.errors",
     "DynamicConfig": "core.group",
     "GroupSettings": "core.group",
     "RoundRobinConfig": "core.group",
@@ -81,11 +97,18 @@ _MODULES = {
     "MemberRow": "core.records",
     "MembershipChange": "core.records",
     "Message": "core.records",
+    "StatusAt": "core.records",
+    "StreamEvent": "core.records",
+    "Organisation": "core.organisations",
+    "TurnSummary": "core.state",
+    "ManagerConfig": "core.group",
+    "Standby": "core.group",
     "ConversationStatus": "core.status",
 }
 """The module of each public name, below `tertulia`."""
 
 __all__ = [
+    "ApiUnavailable",
     "ApplyResult",
     "Block",
     "CommandRefused",
@@ -99,6 +122,7 @@ __all__ = [
     "ConversationStatus",
     "CreatedKey",
     "DynamicConfig",
+    "EventsUnavailable",
     "FinishedTurn",
     "Forbidden",
     "GroupSettings",
@@ -107,6 +131,7 @@ __all__ = [
     "InvalidDefinition",
     "KeyRow",
     "LiveDelta",
+    "ManagerConfig",
     "Manifest",
     "MemberRow",
     "MembershipChange",
@@ -114,13 +139,22 @@ __all__ = [
     "ModelSettings",
     "NotFound",
     "Operator",
+    "Organisation",
+    "PayloadUnreadable",
+    "PendingLimitExceeded",
     "Receipt",
     "RoundRobinConfig",
+    "Standby",
+    "StatusAt",
     "StoredAgent",
     "StoredGroup",
+    "StreamEvent",
     "Tertulia",
     "TertuliaError",
+    "TurnSummary",
+    "Unauthorized",
     "Unavailable",
+    "WrongAddress",
     "__version__",
     "read_manifest",
 ]

@@ -22,6 +22,7 @@ class Conversation(BaseModel):
     """A conversation, as the database has it."""
 
     id: str
+    organisation_id: str
     group_id: str
     group: str
     """The group's name."""
@@ -37,7 +38,7 @@ class Conversation(BaseModel):
 
     @classmethod
     def from_row(cls, row: ConversationRow) -> Self:
-        """What a row tells of its conversation."""
+        """Convert from a row."""
         values = row.model_dump(include=set(cls.model_fields))
         return cls(**values, id=row.conversation_id, messages=row.last_seq, turns=row.last_turn)
 

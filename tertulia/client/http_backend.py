@@ -12,7 +12,7 @@ from tertulia.client.http_connection import NO_CONTENT, HttpConnection, quote_se
 from tertulia.client.http_definitions import HttpDefinitions
 from tertulia.client.http_shapes import AGENT, AGENTS, BLOCK, BLOCKS, GROUP, GROUPS, agent_body, group_body
 from tertulia.client.sse import read_event_stream
-from tertulia.core.agents import AgentFilter, AgentPatch, NewAgent, StoredAgent
+from tertulia.core.agents import AgentFilter, AgentPatch, ModelSettings, NewAgent, StoredAgent
 from tertulia.core.base import Record
 from tertulia.core.blocks import Block, BlockFilter, BlockPatch, NewBlock
 from tertulia.core.commands import COMMAND_NAMES, PATHS, AnyCommand, PostMessage, Receipt, UpdateSettings
@@ -39,6 +39,9 @@ from tertulia.core.status import ConversationStatus
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _COUNT_ROUTE = "count"
 """A path segment that is a route of its own, and so no id."""
+_AGENT_FIELD_NAMES = {"instructions": "system", "model": "model_settings", "model_name": "model"}
+"""Names in the API of fields of `AgentPatch`."""
+_MODEL_PREFIX = "openai/"
 
 
 class _EventCursor(Record):
@@ -99,8 +102,13 @@ class HttpAgents:
 
     async def update(self, agent_id: str, patch: AgentPatch, *, expected_revision: int | None = None) -> StoredAgent:
         body = patch.model_dump(mode="json", exclude_unset=True)
-        field_names = {"instructions": "system", "model": "model_settings", "model_name": "model"}
-        values = {field_names.get(name, name): value for name, value in body.items()}
+        values = {_AGENT_FIELD_NAMES.get(name, name): value for name, value in body.items()}
+        if "model" in body and patch.model is None:
+            # The API ignores a null here, as Letta's clients expect; the patch means the defaults.
+            values["model_settings"] = ModelSettings().model_dump(mode="json")
+        if patch.model_name is not None:
+            # The API removes one such prefix, which may also be the beginning of the model's real name.
+            values["model"] = f"{_MODEL_PREFIX}{patch.model_name}"
         path = _resource_path("agents", "agent", agent_id)
         return (await self._connection.patch(AGENT, path, values, expected=expected_revision)).stored
 
@@ -187,7 +195,8 @@ class HttpGroups:
         body = {
             "background": True,
             "messages": [
-                {"role": "user", "content": one.text, "name": one.sender, "otid": one.command_id} for one in messages
+                {"role": "user", "content": one.text, "name": one.sender, "command_id": one.command_id}
+                for one in messages
             ],
         }
         path = f"{_resource_path('groups', 'group', group_id)}/messages"

@@ -6,7 +6,7 @@ from pydantic import JsonValue, TypeAdapter
 
 from tertulia.core.agents import ModelSettings, NewAgent, StoredAgent
 from tertulia.core.base import Record
-from tertulia.core.blocks import Block
+from tertulia.core.blocks import Block, MemoryBlock
 from tertulia.core.group import Group, NewGroup, StoredGroup
 from tertulia.core.ids import AgentId, BlockId, ConversationId, GroupId
 
@@ -51,6 +51,7 @@ class GroupShape(Record):
     manager_config: dict[str, JsonValue]
     settings: dict[str, JsonValue]
     shared_block_ids: tuple[BlockId, ...]
+    shared_memory: tuple[MemoryBlock, ...] = ()
     metadata: dict[str, JsonValue]
     revision: int
     default_conversation_id: ConversationId | None

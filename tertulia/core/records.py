@@ -37,7 +37,18 @@ class ConversationRow(Record):
     """Last turn shared with the source."""
     created_at: datetime
     closed_at: datetime | None
+
+
+class StoredConversation(ConversationRow):
+    """A conversation as stored, with its last status."""
+
     final_status: dict[str, JsonValue] | None = None
+    """Status at closing; None = still open."""
+
+    @property
+    def row(self) -> ConversationRow:
+        """The conversation without its last status."""
+        return ConversationRow.model_validate(self.model_dump(exclude={"final_status"}))
 
 
 class Message(Record):

@@ -99,7 +99,7 @@ class ConversationService:
 
     async def retrieve(self, conversation_id: str) -> ConversationRow:
         """Return the conversation's row."""
-        return await find_conversation(self._database, conversation_id, self._organisation_id)
+        return (await find_conversation(self._database, conversation_id, self._organisation_id)).row
 
     async def list(self, page: Page, filter: ConversationFilter | None = None) -> builtins.list[ConversationRow]:
         """Return one page of the conversations that match `filter`.

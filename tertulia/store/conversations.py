@@ -13,7 +13,7 @@ from tertulia.core.group import CatchUp, catch_up_start
 from tertulia.core.ids import DEFAULT_ORGANISATION, AgentId, ConversationId, GroupId, OrganisationId
 from tertulia.core.paging import Page
 from tertulia.core.phases import PhaseChange
-from tertulia.core.records import ConversationRow
+from tertulia.core.records import ConversationRow, StoredConversation
 from tertulia.core.roster import MemberRef
 from tertulia.core.state import Fork
 from tertulia.store.database import Database
@@ -34,7 +34,7 @@ from tertulia.store.tables import (
 
 
 class ConversationOpening(Record):
-    """What a conversation starts with."""
+    """The data that a conversation starts with."""
 
     organisation_id: OrganisationId = DEFAULT_ORGANISATION
     group_id: GroupId
@@ -152,7 +152,7 @@ _joined = conversations.join(groups, groups.c.id == conversations.c.group_id)
 
 async def find_conversation(
     database: Database, conversation_id: str, organisation_id: OrganisationId | None = None
-) -> ConversationRow:
+) -> StoredConversation:
     """Return the conversation with this id and, if it is closed, its final status.
 
     Args:
@@ -170,7 +170,7 @@ async def find_conversation(
     row = await database.row(query)
     if row is None:
         raise NotFound(f"no such conversation: {conversation_id!r}; `tertulia list` shows those there are")
-    return _conversation(row)
+    return StoredConversation.model_validate(dict(row._mapping))
 
 
 _OWNED = select(conversations.c.id).where(

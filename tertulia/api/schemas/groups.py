@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, Field, JsonValue
 
 from tertulia.api.schemas.requests import PageQuery, RequestModel
-from tertulia.core.blocks import MAX_BLOCKS
+from tertulia.core.blocks import MAX_BLOCKS, MemoryBlock
 from tertulia.core.group import (
     MAX_MEMBERS,
     DynamicConfig,
@@ -44,7 +44,7 @@ class CreateGroup(RequestModel):
 
     @property
     def definition(self) -> NewGroup:
-        """What the service is asked for."""
+        """Convert to the service's request."""
         return NewGroup(
             id=self.id,
             name=self.name,
@@ -92,11 +92,13 @@ class GroupShape(BaseModel):
     description: str
     manager_type: Literal["round_robin", "dynamic"]
     agent_ids: list[str]
-    """Who talks, in order."""
+    """The members, in order."""
     manager_agent_id: str | None
     termination_token: str | None
     max_turns: int | None
     shared_block_ids: list[str]
+    shared_memory: list[MemoryBlock] = []
+    """Text of the shared blocks."""
     standby: list[Standby]
     """Those that speak only in the place of one that fails."""
     manager_config: ManagerConfig
@@ -105,7 +107,7 @@ class GroupShape(BaseModel):
     revision: int
     """Grows with every change."""
     default_conversation_id: str | None
-    """Where messages to the group go; null before the first."""
+    """The conversation that receives messages to the group; null before the first."""
     created_at: datetime
     updated_at: datetime
 
@@ -124,6 +126,7 @@ def group_shape(stored: StoredGroup) -> GroupShape:
         termination_token=rules.termination_token,
         max_turns=rules.max_turns,
         shared_block_ids=[*group.shared_block_ids],
+        shared_memory=[*group.shared_memory],
         standby=[*group.standby],
         manager_config=rules,
         settings=group.settings,

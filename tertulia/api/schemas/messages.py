@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, Field, RootModel, field_validator
 
 from tertulia.api.schemas.requests import PageQuery, RequestModel
-from tertulia.core.commands import DEFAULT_SENDER, PostMessage
+from tertulia.core.commands import DEFAULT_SENDER, CommandIdText, PostMessage
 from tertulia.core.errors import NotFound
 from tertulia.core.ids import ConversationId
 from tertulia.core.names import DisplayName
@@ -39,6 +39,9 @@ class MessageRequest(RequestModel):
     role: Literal["user", "system"] = Field(default="user", description="What a system says comes from `System`.")
     content: _MessageText | Annotated[list[TextPart], Field(min_length=1, max_length=100)]
     name: DisplayName | None = Field(default=None, description="Who says it; none of the group's agents.")
+    command_id: CommandIdText | None = Field(
+        default=None, description="The same id sent again counts once; null = derived from `Idempotency-Key`."
+    )
 
     @field_validator("content")
     @classmethod
@@ -51,7 +54,7 @@ class MessageRequest(RequestModel):
     def post(self) -> PostMessage:
         """The command that says it."""
         sender = self.name or (_SYSTEM_SENDER if self.role == "system" else DEFAULT_SENDER)
-        return PostMessage(text=_join_text(self.content), sender=sender)
+        return PostMessage(text=_join_text(self.content), sender=sender, command_id=self.command_id)
 
 
 def _join_text(content: str | list[TextPart]) -> str:
@@ -82,7 +85,7 @@ class _Message(BaseModel):
     id: str
     date: datetime
     name: str
-    """Who said it."""
+    """The sender."""
     content: str
     seq_id: int
     """Its number in the conversation: 1, 2, 3… without gaps."""
@@ -90,14 +93,14 @@ class _Message(BaseModel):
 
 
 class UserMessage(_Message):
-    """What was said to the group."""
+    """A message to the group."""
 
     message_type: Literal["user_message"] = "user_message"
     sender_id: None = None
 
 
 class AssistantMessage(_Message):
-    """What an agent said."""
+    """A message of an agent."""
 
     message_type: Literal["assistant_message"] = "assistant_message"
     sender_id: str
@@ -119,7 +122,7 @@ class StopReason(BaseModel):
 
 
 class UsageStatistics(BaseModel):
-    """What the round has cost."""
+    """Tokens and calls of the round."""
 
     message_type: Literal["usage_statistics"] = "usage_statistics"
     completion_tokens: int
@@ -130,10 +133,10 @@ class UsageStatistics(BaseModel):
 
 
 class GroupAnswer(BaseModel):
-    """What came of messages to a group, once the round was over."""
+    """The answer to messages to a group, once the round is over."""
 
     messages: list[GroupMessage]
-    """What the agents said."""
+    """The agents' messages."""
     stop_reason: StopReason
     usage: UsageStatistics
     conversation_id: str
@@ -147,7 +150,7 @@ class GroupEvents(RootModel[str]):
 
 
 class MessagesAccepted(BaseModel):
-    """That messages to a group were accepted, and are on their way."""
+    """Receipt of messages to a group that are processed in the background."""
 
     conversation_id: str
     message_ids: list[str]
