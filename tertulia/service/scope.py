@@ -6,6 +6,7 @@ from typing import Any
 from temporalio.client import Client, WorkflowHandle
 
 from tertulia.core.ids import OrganisationId
+from tertulia.core.status import ConversationStatus
 from tertulia.service.connection import Connection
 from tertulia.store.conversations import check_owner
 from tertulia.store.database import Database
@@ -36,6 +37,6 @@ class OrganisationScope:
         """
         await check_owner(self.database, conversation_id, self.organisation_id)
 
-    def workflow_handle(self, conversation_id: str) -> WorkflowHandle[Any, Any]:
+    def workflow_handle(self, conversation_id: str) -> WorkflowHandle[Any, ConversationStatus]:
         """Return Temporal's handle of the conversation's workflow. The caller checks the scope first."""
-        return self.temporal.get_workflow_handle(conversation_id)
+        return self.temporal.get_workflow_handle(conversation_id, result_type=ConversationStatus)

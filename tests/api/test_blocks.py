@@ -84,7 +84,7 @@ async def test_changed_block_is_in_next_prompts(stack: Stack, model: OfflineMode
 
 async def test_concurrent_appends_over_api(stack: Stack) -> None:
     async with open_api(configuration_for(stack)) as (app, client):
-        key = await make_key(app.state.tertulia.database, "operate")
+        key = await make_key(app.state.connection.database, "operate")
         client.headers.update(bearer(key.secret))
         made = await client.post("/v1/blocks/", json={"label": "news"})
         block = f"/v1/blocks/{made.json()['id']}"
