@@ -4,7 +4,7 @@ BIN := .venv/bin
 SOURCES := tertulia activities workflows starter worker.py tests benchmarks chaos
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check up format lint types bench bench-service chaos fuzz soak clean
+.PHONY: help demo test check up format lint types imports docs docs-serve bench bench-service chaos fuzz soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -20,7 +20,7 @@ demo: .venv/installed ## a live group conversation: joins, leaves, a killed work
 up: .venv/installed ## the whole stack in the foreground (Temporal, Postgres, model, worker, API)
 	$(BIN)/tertulia up
 
-test: .venv/installed ## the test suite, on a real Temporal server and a real Postgres
+test: .venv/installed ## the tests, on a real Temporal server and a real Postgres
 	$(BIN)/pytest -n 3 --dist worksteal
 
 lint: .venv/installed
@@ -30,7 +30,16 @@ lint: .venv/installed
 types: .venv/installed
 	$(BIN)/mypy
 
+imports: .venv/installed ## the import contracts of pyproject.toml: layers, no cycles
+	$(BIN)/lint-imports
+
 check: lint types test ## format, lint, types, tests
+
+docs: .venv/installed ## build the documentation into build/site
+	$(BIN)/mkdocs build --strict --quiet
+
+docs-serve: .venv/installed ## serve the documentation on http://127.0.0.1:8000, rebuilt on every change
+	$(BIN)/mkdocs serve
 
 format: .venv/installed ## rewrite the code in the house's format
 	$(BIN)/ruff format $(SOURCES)
