@@ -151,4 +151,4 @@ def test_key_rotation_over_restarts(tmp_path: Path) -> None:
         missing = rotated.error_line("status", "ferry", TERTULIA_ENCRYPTION_KEYS=A)
         assert missing.startswith("a payload is encrypted under the key 'key-b', which is not in TERTULIA_ENCRYPTION")
         malformed = rotated.error_line("status", "ferry", TERTULIA_ENCRYPTION_KEYS="key-b:hush")
-        assert malformed == "TERTULIA_ENCRYPTION_KEYS: entry 1: a key has 32 bytes, this one has 3"
+        assert malformed == "TERTULIA_ENCRYPTION_KEYS: entry 1: expected a key of 32 bytes, got 3"
