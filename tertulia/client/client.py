@@ -107,7 +107,7 @@ class Tertulia:
         from tertulia.service.connection import Connection
 
         async with Connection.open(configuration or Configuration.from_environment(), is_lazy=True) as connection:
-            yield Operator(connection)
+            yield Operator(connection, cls)
 
     async def apply(self, manifest: Manifest) -> list[ApplyResult]:
         """Create or update the agents and groups of a manifest; running conversations of a changed group follow.

@@ -48,7 +48,7 @@ class Conversation:
         self._backend = backend
         self.id = ConversationId(conversation_id)
         """The conversation's id, which is also its workflow id."""
-        self.members = Members(backend, self)
+        self.members = Members(backend, conversation_id, self.send)
         """The members: list them, add, remove, replace, reorder, mute them."""
 
     def __repr__(self) -> str:
@@ -219,6 +219,7 @@ class Conversation:
 
         Raises:
             NotFound: no such conversation.
+            InvalidDefinition: the conversation has no event `after` yet.
         """
         async with aclosing(self._backend.events(self.id, after=after, deltas=deltas)) as stream:
             async for event in stream:
@@ -240,12 +241,14 @@ class Conversation:
         """
         async with asyncio.timeout(timeout_seconds):
             while True:
-                now = await self._backend.status_at(self.id)
-                if is_round_over(now.status):
-                    return now.status
+                # The place in the events is read before the status: a change between both is read again, not missed.
+                last_event = await self._backend.event_cursor(self.id, last=0)
+                status = await self._backend.status(self.id)
+                if is_round_over(status):
+                    return status
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_STATUS_CHECK_SECONDS):
-                        await self._next_phase(now.last_event)
+                        await self._next_phase(last_event)
 
     async def _next_phase(self, after: int) -> None:
         async with aclosing(self._backend.events(self.id, after=after)) as stream:

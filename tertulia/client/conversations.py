@@ -86,7 +86,8 @@ class Conversations:
             return await self.retrieve(prefix)
         except NotFound:
             page = Page(limit=_MAX_SHOWN_IDS, order="desc")
-            found = await self._backend.list(page, ConversationFilter(id_prefix=prefix)) if prefix else []
+            filter = validated(ConversationFilter, id_prefix=prefix)
+            found = await self._backend.list(page, filter) if prefix else []
             if not found:
                 raise
         if len(found) > 1:

@@ -12,6 +12,7 @@ from tertulia.service.agents import AgentService
 from tertulia.service.blocks import BlockService
 from tertulia.service.connection import Connection
 from tertulia.service.conversations import ConversationService
+from tertulia.service.error_translation import translating
 from tertulia.service.groups import GroupService
 from tertulia.service.keys import KeyService
 from tertulia.service.scope import OrganisationScope
@@ -24,12 +25,12 @@ class DirectBackend:
 
     def __init__(self, scope: OrganisationScope) -> None:
         self.scope = scope
-        self.agents = AgentService(scope)
-        self.blocks = BlockService(scope)
-        self.groups = GroupService(scope)
-        self.conversations = ConversationService(scope)
-        self.keys = KeyService(scope)
-        self.definitions = DatabaseDefinitions(scope)
+        self.agents = translating(AgentService(scope))
+        self.blocks = translating(BlockService(scope))
+        self.groups = translating(GroupService(scope))
+        self.conversations = translating(ConversationService(scope))
+        self.keys = translating(KeyService(scope))
+        self.definitions = translating(DatabaseDefinitions(scope))
 
 
 @asynccontextmanager

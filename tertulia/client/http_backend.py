@@ -1,15 +1,15 @@
 """The backend over the REST API: the key decides the organisation."""
 
 import builtins
-import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from pydantic import JsonValue, TypeAdapter
 
-from tertulia.client.http_connection import NO_CONTENT, HttpConnection, quote_segment
+from tertulia.client.http_connection import NO_CONTENT, HttpConnection
 from tertulia.client.http_definitions import HttpDefinitions
+from tertulia.client.http_paths import agent_path, block_path, conversation_path, group_path, key_path, quote_id
 from tertulia.client.http_shapes import AGENT, AGENTS, BLOCK, BLOCKS, GROUP, GROUPS, agent_body, group_body
 from tertulia.client.sse import read_event_stream
 from tertulia.core.agents import AgentFilter, AgentPatch, ModelSettings, NewAgent, StoredAgent
@@ -17,7 +17,7 @@ from tertulia.core.base import Record
 from tertulia.core.blocks import Block, BlockFilter, BlockPatch, NewBlock
 from tertulia.core.commands import COMMAND_NAMES, PATHS, AnyCommand, PostMessage, Receipt, UpdateSettings
 from tertulia.core.conversations import ConversationFilter, NewConversation, NewFork
-from tertulia.core.errors import ApiUnavailable, EventsUnavailable, NotFound, Unavailable
+from tertulia.core.errors import ApiUnavailable, EventsUnavailable, Unavailable
 from tertulia.core.group import ClosePolicy, GroupFilter, NewGroup, StoredGroup
 from tertulia.core.ids import ConversationId
 from tertulia.core.keys import CreatedKey, NewKey
@@ -36,9 +36,6 @@ from tertulia.core.records import (
 from tertulia.core.state import TurnSummary
 from tertulia.core.status import ConversationStatus
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_COUNT_ROUTE = "count"
-"""A path segment that is a route of its own, and so no id."""
 _AGENT_FIELD_NAMES = {"instructions": "system", "model": "model_settings", "model_name": "model"}
 """Names in the API of fields of `AgentPatch`."""
 _MODEL_PREFIX = "openai/"
@@ -91,7 +88,7 @@ class HttpAgents:
         return (await self._connection.post(AGENT, "/agents/", agent_body(new))).stored
 
     async def retrieve(self, agent_id: str) -> StoredAgent:
-        return (await self._connection.get(AGENT, _resource_path("agents", "agent", agent_id))).stored
+        return (await self._connection.get(AGENT, agent_path(agent_id))).stored
 
     async def list(self, page: Page, filter: AgentFilter | None = None) -> builtins.list[StoredAgent]:
         query = {**_query_params(page), **_query_params(filter)}
@@ -109,18 +106,18 @@ class HttpAgents:
         if patch.model_name is not None:
             # The API removes one such prefix, which may also be the beginning of the model's real name.
             values["model"] = f"{_MODEL_PREFIX}{patch.model_name}"
-        path = _resource_path("agents", "agent", agent_id)
+        path = agent_path(agent_id)
         return (await self._connection.patch(AGENT, path, values, expected=expected_revision)).stored
 
     async def delete(self, agent_id: str, *, force: bool = False) -> None:
-        await self._connection.delete(_resource_path("agents", "agent", agent_id), force="true" if force else None)
+        await self._connection.delete(agent_path(agent_id), force="true" if force else None)
 
     async def attach_block(self, agent_id: str, block_id: str) -> StoredAgent:
-        path = f"{_resource_path('agents', 'agent', agent_id)}/core-memory/blocks/attach/{_quote_id('block', block_id)}"
+        path = f"{agent_path(agent_id)}/core-memory/blocks/attach/{quote_id('block', block_id)}"
         return (await self._connection.patch(AGENT, path, {})).stored
 
     async def detach_block(self, agent_id: str, block_id: str) -> StoredAgent:
-        path = f"{_resource_path('agents', 'agent', agent_id)}/core-memory/blocks/detach/{_quote_id('block', block_id)}"
+        path = f"{agent_path(agent_id)}/core-memory/blocks/detach/{quote_id('block', block_id)}"
         return (await self._connection.patch(AGENT, path, {})).stored
 
 
@@ -134,7 +131,7 @@ class HttpBlocks:
         return await self._connection.post(BLOCK, "/blocks/", new.model_dump(mode="json"))
 
     async def retrieve(self, block_id: str) -> Block:
-        return await self._connection.get(BLOCK, _resource_path("blocks", "block", block_id))
+        return await self._connection.get(BLOCK, block_path(block_id))
 
     async def list(self, page: Page, filter: BlockFilter | None = None) -> builtins.list[Block]:
         return await self._connection.get(BLOCKS, "/blocks/", **_query_params(page), **_query_params(filter))
@@ -144,12 +141,10 @@ class HttpBlocks:
 
     async def update(self, block_id: str, patch: BlockPatch, *, expected_version: int | None = None) -> Block:
         body = patch.model_dump(mode="json", exclude_unset=True)
-        return await self._connection.patch(
-            BLOCK, _resource_path("blocks", "block", block_id), body, expected=expected_version
-        )
+        return await self._connection.patch(BLOCK, block_path(block_id), body, expected=expected_version)
 
     async def delete(self, block_id: str) -> None:
-        await self._connection.delete(_resource_path("blocks", "block", block_id))
+        await self._connection.delete(block_path(block_id))
 
 
 class HttpGroups:
@@ -162,12 +157,12 @@ class HttpGroups:
         return (await self._connection.post(GROUP, "/groups/", group_body(new))).stored
 
     async def retrieve(self, group_id: str) -> StoredGroup:
-        return (await self._connection.get(GROUP, _resource_path("groups", "group", group_id))).stored
+        return (await self._connection.get(GROUP, group_path(group_id))).stored
 
     async def list(self, page: Page, filter: GroupFilter | None = None) -> builtins.list[StoredGroup]:
         path = "/groups/"
         if filter and filter.agent_id is not None:
-            path = f"{_resource_path('agents', 'agent', filter.agent_id)}/groups"
+            path = f"{agent_path(filter.agent_id)}/groups"
             filter = filter.model_copy(update={"agent_id": None})
         found = await self._connection.get(GROUPS, path, **_query_params(page), **_query_params(filter))
         return [group.stored for group in found]
@@ -177,18 +172,18 @@ class HttpGroups:
 
     async def update(self, group_id: str, patch: GroupPatch, *, expected_revision: int | None = None) -> StoredGroup:
         body = patch.model_dump(mode="json", include=patch.model_fields_set)
-        path = _resource_path("groups", "group", group_id)
+        path = group_path(group_id)
         return (await self._connection.patch(GROUP, path, body, expected=expected_revision)).stored
 
     async def delete(self, group_id: str, *, conversations: ClosePolicy = "close") -> None:
-        await self._connection.delete(_resource_path("groups", "group", group_id), conversations=conversations)
+        await self._connection.delete(group_path(group_id), conversations=conversations)
 
     async def attach_block(self, group_id: str, block_id: str) -> StoredGroup:
-        path = f"{_resource_path('groups', 'group', group_id)}/blocks/attach/{_quote_id('block', block_id)}"
+        path = f"{group_path(group_id)}/blocks/attach/{quote_id('block', block_id)}"
         return (await self._connection.patch(GROUP, path, {})).stored
 
     async def detach_block(self, group_id: str, block_id: str) -> StoredGroup:
-        path = f"{_resource_path('groups', 'group', group_id)}/blocks/detach/{_quote_id('block', block_id)}"
+        path = f"{group_path(group_id)}/blocks/detach/{quote_id('block', block_id)}"
         return (await self._connection.patch(GROUP, path, {})).stored
 
     async def post(self, group_id: str, messages: Sequence[PostMessage]) -> ConversationId:
@@ -199,11 +194,11 @@ class HttpGroups:
                 for one in messages
             ],
         }
-        path = f"{_resource_path('groups', 'group', group_id)}/messages"
+        path = f"{group_path(group_id)}/messages"
         return (await self._connection.post(_ACCEPTED_POST, path, body)).conversation_id
 
     async def reset(self, group_id: str) -> None:
-        await self._connection.patch(NO_CONTENT, f"{_resource_path('groups', 'group', group_id)}/reset-messages", {})
+        await self._connection.patch(NO_CONTENT, f"{group_path(group_id)}/reset-messages", {})
 
 
 class HttpConversations:
@@ -224,10 +219,10 @@ class HttpConversations:
 
     async def fork(self, source: str, new: NewFork) -> ConversationRow:
         body = new.model_dump(mode="json", exclude_none=True)
-        return _conversation_row(await self._connection.post(_ROW, f"{_conversation_path(source)}/fork", body))
+        return _conversation_row(await self._connection.post(_ROW, f"{conversation_path(source)}/fork", body))
 
     async def retrieve(self, conversation_id: str) -> ConversationRow:
-        return _conversation_row(await self._connection.get(_ROW, _conversation_path(conversation_id)))
+        return _conversation_row(await self._connection.get(_ROW, conversation_path(conversation_id)))
 
     async def list(self, page: Page, filter: ConversationFilter | None = None) -> builtins.list[ConversationRow]:
         query = {**_query_params(page), **_conversation_params(filter)}
@@ -237,10 +232,10 @@ class HttpConversations:
         return await self._connection.get(_COUNT, "/conversations/count", **_conversation_params(filter))
 
     async def delete(self, conversation_id: str) -> None:
-        await self._connection.delete(_conversation_path(conversation_id))
+        await self._connection.delete(conversation_path(conversation_id))
 
     async def send(self, conversation_id: str, command: AnyCommand) -> Receipt:
-        path = f"{_conversation_path(conversation_id)}/{PATHS[COMMAND_NAMES[type(command)]]}"
+        path = f"{conversation_path(conversation_id)}/{PATHS[COMMAND_NAMES[type(command)]]}"
         body = command.model_dump(mode="json", exclude_none=True)
         send = self._connection.patch if isinstance(command, UpdateSettings) else self._connection.post
         try:
@@ -250,7 +245,7 @@ class HttpConversations:
             raise Unavailable(f"not accepted: {error} {remedy}") from None
 
     async def status(self, conversation_id: str, *, live: bool = False) -> ConversationStatus:
-        path = f"{_conversation_path(conversation_id)}/status"
+        path = f"{conversation_path(conversation_id)}/status"
         return await self._connection.get(_STATUS, path, live="true" if live else None)
 
     async def status_at(self, conversation_id: str) -> StatusAt:
@@ -261,33 +256,33 @@ class HttpConversations:
             raise EventsUnavailable(error.reason) from None
 
     async def recent_turns(self, conversation_id: str) -> builtins.list[TurnSummary]:
-        return await self._connection.get(_RECENT_TURNS, f"{_conversation_path(conversation_id)}/recent-turns")
+        return await self._connection.get(_RECENT_TURNS, f"{conversation_path(conversation_id)}/recent-turns")
 
     async def messages(self, conversation_id: str, *, after: int = 0, limit: int) -> builtins.list[Message]:
-        path = f"{_conversation_path(conversation_id)}/messages"
+        path = f"{conversation_path(conversation_id)}/messages"
         return await self._connection.get(_MESSAGES, path, after=after, limit=limit)
 
     async def turns(self, conversation_id: str, *, after: int = 0, limit: int) -> builtins.list[FinishedTurn]:
-        path = f"{_conversation_path(conversation_id)}/turns"
+        path = f"{conversation_path(conversation_id)}/turns"
         return await self._connection.get(_TURNS, path, after=after, limit=limit)
 
     async def members(self, conversation_id: str) -> builtins.list[MemberRow]:
-        return await self._connection.get(_MEMBERS, f"{_conversation_path(conversation_id)}/members")
+        return await self._connection.get(_MEMBERS, f"{conversation_path(conversation_id)}/members")
 
     async def membership_changes(
         self, conversation_id: str, *, after: int = 0, limit: int
     ) -> builtins.list[MembershipChange]:
-        path = f"{_conversation_path(conversation_id)}/membership"
+        path = f"{conversation_path(conversation_id)}/membership"
         return await self._connection.get(_CHANGES, path, after=after, limit=limit)
 
     async def event_cursor(self, conversation_id: str, *, last: int | None = None) -> int:
-        path = f"{_conversation_path(conversation_id)}/events/cursor"
+        path = f"{conversation_path(conversation_id)}/events/cursor"
         return (await self._connection.get(_EVENT_CURSOR, path, last=last)).after
 
     async def events(
         self, conversation_id: str, *, after: int = 0, deltas: bool = False
     ) -> AsyncGenerator[StreamEvent, None]:
-        path = f"{_conversation_path(conversation_id)}/events"
+        path = f"{conversation_path(conversation_id)}/events"
         async with aclosing(read_event_stream(self._connection, path, after, deltas=deltas)) as stream:
             async for event in stream:
                 yield event
@@ -304,7 +299,7 @@ class HttpKeys:
         return CreatedKey(KeyRow.model_validate(created), str(created["key"]))
 
     async def retrieve(self, key_id: str) -> KeyRow:
-        return await self._connection.get(_KEY, _resource_path("keys", "key", key_id))
+        return await self._connection.get(_KEY, key_path(key_id))
 
     async def list(self, *, after: str | None = None, limit: int = 50) -> builtins.list[KeyRow]:
         return await self._connection.get(_KEYS, "/keys/", after=after, limit=limit)
@@ -313,29 +308,10 @@ class HttpKeys:
         return await self._connection.get(_COUNT, "/keys/count")
 
     async def update(self, key_id: str, *, name: str) -> KeyRow:
-        return await self._connection.patch(_KEY, _resource_path("keys", "key", key_id), {"name": name})
+        return await self._connection.patch(_KEY, key_path(key_id), {"name": name})
 
     async def delete(self, key_id: str) -> KeyRow:
-        return _KEY.validate_python(await self._connection.delete(_resource_path("keys", "key", key_id)))
-
-
-def _quote_id(kind: str, id_text: str) -> str:
-    """Return the id as a path segment; text that cannot be an id names nothing.
-
-    Raises:
-        NotFound: the text cannot be an id.
-    """
-    if not _ID.fullmatch(id_text) or id_text == _COUNT_ROUTE:
-        raise NotFound(f"no such {kind}: {id_text!r}")
-    return quote_segment(id_text)
-
-
-def _resource_path(resource: str, kind: str, id_text: str) -> str:
-    return f"/{resource}/{_quote_id(kind, id_text)}"
-
-
-def _conversation_path(conversation_id: str) -> str:
-    return _resource_path("conversations", "conversation", conversation_id)
+        return _KEY.validate_python(await self._connection.delete(key_path(key_id)))
 
 
 def _query_params(values: Page | AgentFilter | BlockFilter | GroupFilter | None) -> dict[str, Any]:

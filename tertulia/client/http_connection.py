@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any, Self, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import httpx2
 from pydantic import TypeAdapter, ValidationError
@@ -147,11 +147,6 @@ def parse_api_url(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or not has_port or parts.query or parts.fragment:
         raise ConfigurationError(f"{URL_VARIABLE}: expected an address such as http://127.0.0.1:8230, got {url!r}")
     return url.rstrip("/").removesuffix("/v1").rstrip("/")
-
-
-def quote_segment(text: str) -> str:
-    """Return `text` quoted as one segment of a path."""
-    return quote(text, safe="")
 
 
 def _check_key(key: str | None) -> None:

@@ -1,13 +1,13 @@
 """Definitions of manifests, stored through the REST API."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from pydantic import JsonValue, TypeAdapter
 
-from tertulia.client.http_connection import HttpConnection, quote_segment
-from tertulia.client.http_shapes import AGENT, AGENTS, BLOCK, GROUP, GROUPS, AgentShape, GroupShape
+from tertulia.client.http_connection import HttpConnection
+from tertulia.client.http_paths import agent_path, block_path, group_path
+from tertulia.client.http_shapes import AGENT, AGENTS, BLOCK, GROUP, GROUPS, AgentShape
 from tertulia.core.agents import Agent
 from tertulia.core.blocks import DEFAULT_BLOCK_LIMIT, Block, MemoryBlock
 from tertulia.core.errors import InvalidDefinition, NotFound, TertuliaError
@@ -17,11 +17,6 @@ from tertulia.core.patches import GroupPatch
 from tertulia.core.records import SaveOutcome
 
 T = TypeVar("T")
-
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_COUNT_ROUTE = "count"
-"""A path segment that is a route of its own, and so no id."""
-
 
 _GROUP_FIELDS = {"id", "name", "description", "agent_ids", "standby", "manager_config", "settings"}
 
@@ -36,9 +31,7 @@ class HttpDefinitions:
 
     async def find_agent(self, id_or_name: str) -> AgentId:
         if id_or_name not in self._ids:
-            found = await self._agent_by_id_or_name(id_or_name)
-            if found is None:
-                raise NotFound(f"no such agent: {id_or_name!r}")
+            found = await self._find(AGENT, AGENTS, "/agents/", agent_path, id_or_name)
             self._agents[found.id] = found
             self._ids[id_or_name] = found.id
         return self._ids[id_or_name]
@@ -55,10 +48,7 @@ class HttpDefinitions:
         return await self._change_agent(existing, agent, memory)
 
     async def find_group(self, id_or_name: str) -> Group:
-        found = await self._group_by_id_or_name(id_or_name)
-        if found is None:
-            raise NotFound(f"no such group: {id_or_name!r}")
-        return found.group
+        return (await self._find(GROUP, GROUPS, "/groups/", group_path, id_or_name)).group
 
     async def create_group(self, group: Group, *, keep_memory: bool) -> SaveOutcome:
         memory = () if keep_memory else group.shared_memory
@@ -77,15 +67,12 @@ class HttpDefinitions:
     async def write_shared_blocks(
         self, group: Group, memory: tuple[MemoryBlock, ...]
     ) -> tuple[tuple[BlockId, ...], bool]:
-        blocks = [
-            await self._connection.get(BLOCK, f"/blocks/{quote_segment(block_id)}")
-            for block_id in group.shared_block_ids
-        ]
+        blocks = [await self._connection.get(BLOCK, block_path(block_id)) for block_id in group.shared_block_ids]
         return await self._write_blocks(blocks, memory)
 
     async def change_group(self, group_id: GroupId, patch: GroupPatch) -> None:
         body = patch.model_dump(mode="json", include=patch.model_fields_set)
-        await self._connection.patch(GROUP, f"/groups/{quote_segment(group_id)}", body)
+        await self._connection.patch(GROUP, group_path(group_id), body)
 
     async def _create_agent(self, agent: Agent, memory: Sequence[MemoryBlock]) -> None:
         body = {"id": agent.id, **_agent_fields(agent), "memory_blocks": [_block_body(text) for text in memory]}
@@ -102,7 +89,7 @@ class HttpDefinitions:
             if ids != tuple(block.id for block in existing.memory.blocks):
                 patch["block_ids"] = [*ids]
         if patch:
-            await self._connection.patch(AGENT, f"/agents/{quote_segment(agent.id)}", patch)
+            await self._connection.patch(AGENT, agent_path(agent.id), patch)
         return "updated" if patch or changed else "unchanged"
 
     async def _write_blocks(
@@ -120,7 +107,7 @@ class HttpDefinitions:
             ids.append(block.id)
             if block.value != text.value:
                 value = {"value": text.value, "limit": max(block.limit, len(text.value))}
-                await self._connection.patch(BLOCK, f"/blocks/{quote_segment(block.id)}", value)
+                await self._connection.patch(BLOCK, block_path(block.id), value)
                 changed = True
         return tuple(ids), changed
 
@@ -131,32 +118,36 @@ class HttpDefinitions:
         """Delete blocks that were created for a group that could not be created."""
         for block_id in new_block_ids:
             try:
-                await self._connection.delete(f"/blocks/{quote_segment(block_id)}")
+                await self._connection.delete(block_path(block_id))
             except TertuliaError:
                 return
 
     async def _agent_by_id(self, agent_id: str) -> AgentShape | None:
-        return await self._by_id(AGENT, "agents", agent_id)
-
-    async def _agent_by_id_or_name(self, id_or_name: str) -> AgentShape | None:
-        if found := await self._agent_by_id(id_or_name):
-            return found
-        named = await self._connection.get(AGENTS, "/agents/", name=id_or_name, limit=1)
-        return named[0] if named else None
-
-    async def _group_by_id_or_name(self, id_or_name: str) -> GroupShape | None:
-        if found := await self._by_id(GROUP, "groups", id_or_name):
-            return found
-        named = await self._connection.get(GROUPS, "/groups/", name=id_or_name, limit=1)
-        return named[0] if named else None
-
-    async def _by_id(self, adapter: TypeAdapter[T], collection: str, resource_id: str) -> T | None:
-        if not _ID.fullmatch(resource_id) or resource_id == _COUNT_ROUTE:
-            return None
         try:
-            return await self._connection.get(adapter, f"/{collection}/{quote_segment(resource_id)}")
+            return await self._connection.get(AGENT, agent_path(agent_id))
         except NotFound:
             return None
+
+    async def _find(
+        self,
+        one: TypeAdapter[T],
+        several: TypeAdapter[list[T]],
+        list_path: str,
+        path_of: Callable[[str], str],
+        id_or_name: str,
+    ) -> T:
+        """Return the resource with this id or, failing that, with this name.
+
+        Raises:
+            NotFound: neither; the message is the one for an unknown id.
+        """
+        try:
+            return await self._connection.get(one, path_of(id_or_name))
+        except NotFound:
+            named = await self._connection.get(several, list_path, name=id_or_name, limit=1)
+            if not named:
+                raise
+            return named[0]
 
 
 def _agent_fields(agent: Agent) -> dict[str, JsonValue]:

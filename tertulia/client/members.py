@@ -1,12 +1,12 @@
 """`Conversation.members`: the roster of one conversation."""
 
 import builtins
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
 
 from tertulia.client.backend import ConversationBackend
 from tertulia.core.commands import (
     AddMember,
+    AnyCommand,
     MuteMember,
     Receipt,
     ReinstateMember,
@@ -19,9 +19,6 @@ from tertulia.core.commands import (
 from tertulia.core.paging import MAX_PAGE
 from tertulia.core.records import MemberRow, MembershipChange
 
-if TYPE_CHECKING:
-    from tertulia.client.conversation import Conversation
-
 
 class Members:
     """The members of a conversation. Changes take effect at the next turn boundary, in the order in which they arrive.
@@ -29,9 +26,12 @@ class Members:
     Agents and members are named by id or by name. Commands raise the errors of `Conversation`.
     """
 
-    def __init__(self, backend: ConversationBackend, conversation: "Conversation") -> None:
+    def __init__(
+        self, backend: ConversationBackend, conversation_id: str, send: Callable[[AnyCommand], Awaitable[Receipt]]
+    ) -> None:
         self._backend = backend
-        self._conversation = conversation
+        self._conversation_id = conversation_id
+        self._send = send
 
     async def add(
         self,
@@ -62,7 +62,7 @@ class Members:
             stands_in_for=stands_in_for,
             command_id=command_id,
         )
-        return await self._conversation.send(command)
+        return await self._send(command)
 
     async def remove(self, agent: str, *, in_flight: str | None = None, command_id: str | None = None) -> Receipt:
         """Remove a member.
@@ -73,9 +73,7 @@ class Members:
                 `cancel` cancels the model call; None = the group's setting.
             command_id: the same id sent again counts once.
         """
-        return await self._conversation.send(
-            checked(RemoveMember, agent=agent, in_flight=in_flight, command_id=command_id)
-        )
+        return await self._send(checked(RemoveMember, agent=agent, in_flight=in_flight, command_id=command_id))
 
     async def replace(
         self,
@@ -95,23 +93,23 @@ class Members:
             in_flight=in_flight,
             command_id=command_id,
         )
-        return await self._conversation.send(command)
+        return await self._send(command)
 
     async def reorder(self, agents: Sequence[str], *, command_id: str | None = None) -> Receipt:
         """Set a new speaking order: every member once."""
-        return await self._conversation.send(checked(ReorderMembers, agents=tuple(agents), command_id=command_id))
+        return await self._send(checked(ReorderMembers, agents=tuple(agents), command_id=command_id))
 
     async def mute(self, agent: str, *, command_id: str | None = None) -> Receipt:
         """Mute a member: it keeps reading and does not speak."""
-        return await self._conversation.send(checked(MuteMember, agent=agent, command_id=command_id))
+        return await self._send(checked(MuteMember, agent=agent, command_id=command_id))
 
     async def unmute(self, agent: str, *, command_id: str | None = None) -> Receipt:
         """Make a muted member, or one on standby, an active speaker."""
-        return await self._conversation.send(checked(UnmuteMember, agent=agent, command_id=command_id))
+        return await self._send(checked(UnmuteMember, agent=agent, command_id=command_id))
 
     async def reinstate(self, agent: str, *, command_id: str | None = None) -> Receipt:
         """Treat an isolated or suspect member or manager as healthy from now on."""
-        return await self._conversation.send(checked(ReinstateMember, agent=agent, command_id=command_id))
+        return await self._send(checked(ReinstateMember, agent=agent, command_id=command_id))
 
     async def list(self) -> builtins.list[MemberRow]:
         """Return every present and former member, with the last message each has read.
@@ -119,7 +117,7 @@ class Members:
         Raises:
             NotFound: no such conversation.
         """
-        return await self._backend.members(self._conversation.id)
+        return await self._backend.members(self._conversation_id)
 
     async def changes(self, *, after_epoch: int = 0, limit: int | None = None) -> builtins.list[MembershipChange]:
         """Return the changes of the roster after epoch `after_epoch`, the oldest first.
@@ -134,7 +132,7 @@ class Members:
         changes: builtins.list[MembershipChange] = []
         while limit is None or len(changes) < limit:
             size = MAX_PAGE if limit is None else min(limit - len(changes), MAX_PAGE)
-            page = await self._backend.membership_changes(self._conversation.id, after=after_epoch, limit=size)
+            page = await self._backend.membership_changes(self._conversation_id, after=after_epoch, limit=size)
             changes += page
             if len(page) < size:
                 break

@@ -1,30 +1,36 @@
 """The operator's client: organisations, and a client for each. It is the only object that spans organisations."""
 
-from tertulia.client.client import Tertulia
+from typing import TYPE_CHECKING
+
 from tertulia.client.direct_backend import DirectBackend, resolve_organisation
 from tertulia.core.base import validated
 from tertulia.core.organisations import NewOrganisation, Organisation
 from tertulia.service.connection import Connection
+from tertulia.service.error_translation import translating
 from tertulia.service.scope import OrganisationScope
 from tertulia.store.organisations import create_organisation, find_organisation, list_organisations
+
+if TYPE_CHECKING:
+    from tertulia.client.client import Tertulia
 
 
 class Operator:
     """All organisations of a running system. See `Tertulia.connect_operator`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, client_type: "type[Tertulia]") -> None:
         self._connection = connection
-        self.organisations = Organisations(connection)
+        self._client_type = client_type
+        self.organisations = translating(Organisations(connection))
         """Organisations: create, retrieve, list."""
 
-    async def organisation(self, organisation_id: str) -> Tertulia:
+    async def organisation(self, organisation_id: str) -> "Tertulia":
         """Return a client for one organisation.
 
         Raises:
             NotFound: no such organisation.
         """
         found = await resolve_organisation(self._connection.database, organisation_id)
-        return Tertulia(DirectBackend(OrganisationScope(self._connection, found)))
+        return self._client_type(DirectBackend(OrganisationScope(self._connection, found)))
 
 
 class Organisations:

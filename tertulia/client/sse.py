@@ -12,11 +12,13 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from tertulia.client.http_connection import HttpConnection
 from tertulia.core.errors import ApiUnavailable, Unavailable
-from tertulia.core.records import NO_DATABASE, ConversationEvent, Interrupted, LiveDelta, StreamEvent
+from tertulia.core.records import NO_DATABASE, ConversationEvent, EventKind, Interrupted, LiveDelta, StreamEvent
 
 RECONNECT_SECONDS = 0.5
 """Delay before a stream that was cut is requested again."""
 _NO_CONTENT_STATUS = 204
+_KINDS_WITH_OWN_TIME: tuple[EventKind, ...] = ("message", "membership")
+"""Kinds of events whose data has a `created_at`."""
 _DATA: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
 
 
@@ -130,7 +132,11 @@ def _decode(sse_event: ServerSentEvent) -> StreamEvent | None:
         if sse_event.id is None:
             return LiveDelta.model_validate_json(sse_event.data) if sse_event.kind == "delta" else None
         data = _DATA.validate_json(sse_event.data)
-        values = {"number": sse_event.id, "kind": sse_event.kind, "created_at": data.get("created_at"), "data": data}
+        created_at = data.get("created_at")
+        if sse_event.kind not in _KINDS_WITH_OWN_TIME:
+            # The stream adds the event's time to data that has none.
+            data.pop("created_at", None)
+        values = {"number": sse_event.id, "kind": sse_event.kind, "created_at": created_at, "data": data}
         return ConversationEvent.model_validate(values)
     except ValidationError:
         return None

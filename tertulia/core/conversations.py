@@ -1,8 +1,6 @@
 """Requests that start conversations, and the filter of their list."""
 
-from datetime import datetime
-
-from pydantic import Field, PositiveInt
+from pydantic import AwareDatetime, Field, PositiveInt
 
 from tertulia.core.base import Definition
 from tertulia.core.commands import DEFAULT_SENDER
@@ -54,7 +52,7 @@ class ConversationFilter(Definition):
     """Id or name of a present member."""
     id_prefix: str | None = Field(default=None, max_length=128)
     """Start of the id."""
-    created_after: datetime | None = None
+    created_after: AwareDatetime | None = None
     """Created at this time or later."""
-    created_before: datetime | None = None
+    created_before: AwareDatetime | None = None
     """Created before this time."""

@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Self
 
-from psycopg.errors import UndefinedColumn, UndefinedTable
 from sqlalchemy.exc import DBAPIError
 from temporalio.client import Client
 from temporalio.service import RPCError
 
 from tertulia.configuration import Configuration
 from tertulia.core.errors import Unavailable
+from tertulia.service.error_translation import translate_error
 from tertulia.store.database import Database
 from tertulia.temporal.encryption import is_encrypting
 from tertulia.temporal.plugin import TertuliaClientPlugin, check_data_converter
@@ -65,15 +65,8 @@ class Connection:
         async with database:
             try:
                 yield cls(temporal, database, configuration.task_queue)
-            except DBAPIError as error:
-                raise Unavailable(describe_database_error(error)) from None
-            except TimeoutError:
-                raise Unavailable("the database does not answer") from None
-            finally:
-                if temporal_client is None:
-                    # A process that exits right after an answer of Temporal is aborted by the interpreter, because a
-                    # thread of the SDK still hands the answer over (temporalio/sdk-python issue 300).
-                    await asyncio.sleep(_SETTLE_SECONDS)
+            except (DBAPIError, TimeoutError) as error:
+                raise translate_error(error) or error from None
 
     @property
     def is_encrypting(self) -> bool:
@@ -109,10 +102,3 @@ async def _connect_temporal(configuration: Configuration, *, is_lazy: bool) -> C
 
 def _temporal_unavailable_message(address: str) -> str:
     return f"no Temporal server answers at {address}; is it running?"
-
-
-def describe_database_error(error: DBAPIError) -> str:
-    """Return one line for an error of the database, with the remedy where there is one."""
-    if isinstance(error.orig, UndefinedTable | UndefinedColumn):
-        return "the database lacks tables of this version; `tertulia migrate` brings it up to date"
-    return f"the database: {' '.join(str(error.orig).split())}"

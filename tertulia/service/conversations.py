@@ -27,7 +27,7 @@ from tertulia.core.records import (
 from tertulia.core.state import Fork, TurnSummary
 from tertulia.core.status import ConversationStatus
 from tertulia.service.command_updates import await_answer, send_command
-from tertulia.service.conversation_events import read_event_stream
+from tertulia.service.conversation_events import has_more_events, read_event_stream
 from tertulia.service.conversation_start import start_conversation
 from tertulia.service.conversation_status import read_event_cursor, read_recent_turns, read_status, read_status_at
 from tertulia.service.scope import OrganisationScope
@@ -178,8 +178,13 @@ class ConversationService:
             after: number of the last event already seen.
             deltas: also yield the text of a turn while the model produces it.
             listener: shared by the readers of a process; without one, the stream opens its own connection.
+
+        Raises:
+            InvalidDefinition: the conversation has no event `after` yet.
         """
         await self._scope.check_conversation(conversation_id)
+        if not await has_more_events(self._database, conversation_id, after):
+            return
         stream = read_event_stream(self._database, conversation_id, after, deltas=deltas, listener=listener)
         async with aclosing(stream):
             async for event in stream:

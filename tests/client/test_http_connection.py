@@ -146,11 +146,10 @@ TRICKY_TEXT = "two\u2028lines\u2029of\x85text, \r and ☕"
 
 
 def make_event(number: int, **data: Any) -> ConversationEvent:
-    values = {"created_at": "2026-01-01T00:00:00Z", "text": f"{number} {TRICKY_TEXT}", **data}
-    kind = "phase" if "phase" in data else "message"
-    return ConversationEvent.model_validate(
-        {"number": number, "kind": kind, "created_at": values["created_at"], "data": values}
-    )
+    created_at = "2026-01-01T00:00:00Z"
+    kind, own_time = ("phase", {}) if "phase" in data else ("message", {"created_at": created_at})
+    values = {"text": f"{number} {TRICKY_TEXT}", **own_time, **data}
+    return ConversationEvent.model_validate({"number": number, "kind": kind, "created_at": created_at, "data": values})
 
 
 EVENTS = [make_event(1), make_event(2), make_event(3, phase="ready"), make_event(4), make_event(5, phase="closed")]
