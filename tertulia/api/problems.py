@@ -1,5 +1,7 @@
-"""Problems, in one shape for every route. Invariant: an answer names what is wrong and what to do, and never contains
-the value that was sent; an internal error is described in the log alone.
+"""Error responses: one shape, `Problem`, for every route, and the table from error codes to HTTP statuses.
+
+Invariant: a problem names the field, what is wrong and what to do; it never contains an invalid value of the request, and
+internal errors are described only in the log.
 """
 
 from collections.abc import Mapping
@@ -8,14 +10,14 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from psycopg.errors import UndefinedColumn, UndefinedTable
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from temporalio.service import RPCError
 
 from tertulia.core.errors import (
+    ROUTE_NOT_FOUND,
     CommandRefused,
     Conflict,
     ConversationClosed,
@@ -27,24 +29,36 @@ from tertulia.core.errors import (
     Unavailable,
 )
 from tertulia.core.validation_messages import validation_message
+from tertulia.service.error_translation import translate_error
 
 RETRY_AFTER_SECONDS = 1
 """Seconds after which a client whose server did not answer may try again."""
-_STATUS_BY_ERROR: Mapping[type[TertuliaError], int] = {
-    InvalidDefinition: 400,
-    Forbidden: 403,
-    NotFound: 404,
-    Conflict: 409,
-    CommandRefused: 400,
-    ConversationClosed: 409,
-    Unavailable: 503,
-    PayloadUnreadable: 503,
+STATUS_BY_CODE: Mapping[str, int] = {
+    TertuliaError.code: 400,
+    InvalidDefinition.code: 400,
+    CommandRefused.code: 400,
+    PendingLimitExceeded.code: 400,
+    IdTaken.code: 400,
+    Unauthorized.code: 401,
+    Forbidden.code: 403,
+    NotFound.code: 404,
+    Conflict.code: 409,
+    ConversationClosed.code: 409,
+    Unavailable.code: 503,
+    ApiUnavailable.code: 503,
+    EventsUnavailable.code: 503,
+    RollingOver.code: 503,
+    PayloadUnreadable.code: 503,
+    # No request can cause these two: a setting of a server is wrong.
+    ConfigurationError.code: 503,
+    WrongAddress.code: 503,
 }
-_DEFAULT_TYPES = {
+"""HTTP status of every error code."""
+_TYPE_BY_STATUS = {
     400: "InvalidRequest",
     401: "Unauthorized",
     403: "Forbidden",
-    404: "NotFound",
+    404: ROUTE_NOT_FOUND,
     405: "MethodNotAllowed",
     409: "Conflict",
     413: "BodyTooLarge",
@@ -54,29 +68,29 @@ _DEFAULT_TYPES = {
     503: "Unavailable",
 }
 _DESCRIPTIONS = {
-    400: "What was asked for cannot be done as written; the detail says why.",
-    401: "No key, or not a valid one.",
-    403: "The key lacks the scope that this needs.",
-    404: "There is nothing of that id, or it is another organisation's.",
-    409: "Someone else was first, or what exists stands in the way.",
+    400: "The request cannot be carried out; `detail` has the reason.",
+    401: "The API key is missing or not valid.",
+    403: "The API key lacks the scope that this route needs.",
+    404: "The organisation has nothing with this id.",
+    409: "Another change came first, or the present state does not allow this change.",
     413: "The body is too long.",
-    422: "The request's form is wrong; `errors` names each field.",
-    429: "Too many requests with this key; `Retry-After` says when to come back.",
-    503: "A server that is needed does not answer; trying again is safe.",
+    422: "The request is malformed; `errors` names each field.",
+    429: "Too many requests with this key; try again after the seconds in `Retry-After`.",
+    503: "A required server does not answer; a retry is safe.",
 }
 
 
-class _Documented(BaseModel):
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-
-class FieldProblem(_Documented):
+class FieldProblem(BaseModel):
     """A problem of one field of a request."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     loc: list[str | int]
-    """The place: `body`, `query`, `path` or `header`, and the names from there."""
+    """Path of the field, from `body`, `query`, `path` or `header`."""
     msg: str
+    """Required form of the value."""
     type: str
+    """Kind of the problem, for programs."""
 
 
 class Problem(_Documented):
@@ -124,15 +138,8 @@ def error_response(error: Exception) -> JSONResponse | None:
                 400,
             )
             return problem_response(status, str(error), error_type=error.code)
-        case DBAPIError():
-            return _database_problem(error)
-        case UnicodeEncodeError():
-            return problem_response(400, "a text holds half of a surrogate pair, which cannot be kept")
-        case PoolTimeoutError() | TimeoutError():
-            return problem_response(503, "the database does not answer")
-        case RPCError():
-            return problem_response(503, "Temporal does not answer")
-    return None
+    translated = translate_error(error)
+    return None if translated is None else error_response(translated)
 
 
 def problem_response(
@@ -163,17 +170,3 @@ def _validation_problem(error: RequestValidationError) -> JSONResponse:
     ]
     detail = "; ".join(f"{'.'.join(map(str, field.loc))}: {field.msg}" for field in fields)
     return problem_response(422, detail, errors=fields)
-
-
-def _database_problem(error: DBAPIError) -> JSONResponse:
-    if isinstance(error.orig, UndefinedTable | UndefinedColumn):
-        return problem_response(
-            503, "the database lacks tables of this version; `tertulia migrate` brings it up to date"
-        )
-    if isinstance(error, DataError):
-        return problem_response(400, "a text or a number cannot be kept: NUL characters, or a number out of range")
-    if isinstance(error, IntegrityError):
-        return problem_response(
-            409, "what exists stands in the way, or has gone meanwhile; look at it again and try again"
-        )
-    return problem_response(503, "the database does not answer")

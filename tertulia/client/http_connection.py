@@ -1,6 +1,7 @@
 """One connection to the API. Invariant: every failure is an error with a message for people."""
 
 import re
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -17,7 +18,7 @@ from tertulia.client.http_errors import (
     error_from_response,
     unexpected_response,
 )
-from tertulia.core.errors import ApiUnavailable, CommandRefused, ConfigurationError
+from tertulia.core.errors import ApiUnavailable, ConfigurationError, InvalidDefinition
 
 T = TypeVar("T")
 
@@ -58,7 +59,7 @@ class HttpConnection:
             base_url=url,
             headers=headers,
             timeout=httpx2.Timeout(_RESPONSE_TIMEOUT_SECONDS, connect=_CONNECT_TIMEOUT_SECONDS),
-            # Certificates take a while to load, and nothing but an address of TLS has use for them.
+            # Loading certificates takes tens of milliseconds, and only an https address needs them.
             verify=url.startswith("https:"),
         ) as http:
             yield cls(url, http, with_key=key is not None)
@@ -105,7 +106,7 @@ class HttpConnection:
         except httpx2.TransportError as error:
             raise self._unavailable(error) from None
         except UnicodeEncodeError:
-            raise CommandRefused("a text holds half of a surrogate pair, which cannot be kept") from None
+            raise InvalidDefinition("a text holds half of a surrogate pair, which cannot be stored") from None
         if not response.is_success:
             raise self._response_error(response, path)
         try:
@@ -115,16 +116,26 @@ class HttpConnection:
 
     def _response_error(self, response: httpx2.Response, path: str) -> Exception:
         return error_from_response(
-            self.url, f"/v1{path}", response.status_code, response.content, with_key=self._with_key
+            self.url,
+            f"/v1{path}",
+            response.status_code,
+            response.content,
+            with_key=self._with_key,
+            retry_after=response.headers.get("Retry-After"),
         )
 
     def _unavailable(self, error: httpx2.TransportError) -> ApiUnavailable:
-        message = str(error)
-        return (
-            api_unavailable(self.url, f"does not answer: {message}")
-            if "certificate" in message.lower()
-            else api_unavailable(self.url)
-        )
+        if certificate_error := _certificate_error(error):
+            return api_unavailable(self.url, f"has no valid certificate: {certificate_error.verify_message}")
+        return api_unavailable(self.url)
+
+
+def _certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def parse_api_url(url: str) -> str:
@@ -138,12 +149,10 @@ def parse_api_url(url: str) -> str:
         has_port = parts.port is not None or ":" not in parts.netloc.rpartition("]")[2]
     except ValueError:
         raise ConfigurationError(
-            f"{URL_VARIABLE}: not an address; expected one such as http://127.0.0.1:8230"
+            f"{URL_VARIABLE}: not an address; expected an address such as http://127.0.0.1:8230"
         ) from None
     if parts.username is not None or parts.password is not None:
-        raise ConfigurationError(
-            f"{URL_VARIABLE}: an address without a name or a password; the key belongs into {KEY_VARIABLE}"
-        )
+        raise ConfigurationError(f"{URL_VARIABLE}: remove the name and the password; the key belongs in {KEY_VARIABLE}")
     if parts.scheme not in ("http", "https") or not parts.hostname or not has_port or parts.query or parts.fragment:
         raise ConfigurationError(f"{URL_VARIABLE}: expected an address such as http://127.0.0.1:8230, got {url!r}")
     return url.rstrip("/").removesuffix("/v1").rstrip("/")
@@ -151,4 +160,4 @@ def parse_api_url(url: str) -> str:
 
 def _check_key(key: str | None) -> None:
     if key is not None and not _KEY_PATTERN.fullmatch(key):
-        raise ConfigurationError(f"{KEY_VARIABLE}: not a key: it contains blanks or characters that no key has")
+        raise ConfigurationError(f"{KEY_VARIABLE}: not a key: it contains spaces or characters that no key has")

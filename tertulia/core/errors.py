@@ -155,6 +155,10 @@ def error_from_code(code: str | None, message: str, *, default: type[TertuliaErr
     return ERRORS_BY_CODE.get(code or "", default)(message)
 
 
+ROUTE_NOT_FOUND = "RouteNotFound"
+"""The `type` of the HTTP problem for a path that the API does not have; its clients raise `WrongAddress`."""
+
+
 class ErrorType(StrEnum):
     """The `type` of failed activity attempts: these are retried or recorded, and never reach a caller as such."""
 

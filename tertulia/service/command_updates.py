@@ -55,8 +55,8 @@ async def await_answer(call: Awaitable[T]) -> T:
 
 def describe_rpc_error(error: RPCError) -> str:
     """Return one line for an error of Temporal's API."""
-    is_task_failing = error.status is RPCStatusCode.FAILED_PRECONDITION and "failed state" in error.message
-    return _TASK_FAILING if is_task_failing else NO_ANSWER
+    # With this status Temporal refuses queries of a workflow whose task has failed and waits for its retry.
+    return _TASK_FAILING if error.status is RPCStatusCode.FAILED_PRECONDITION else NO_ANSWER
 
 
 async def send_command(scope: OrganisationScope, conversation_id: str, command: AnyCommand) -> Receipt:

@@ -1,8 +1,9 @@
-"""The API's client: what it is told of goes wrong in one clear line, and no event is lost or told twice."""
+"""The HTTP connection: every failure is one clear error, and no event is lost or repeated."""
 
 import asyncio
 import json
 import os
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,12 +41,13 @@ from tertulia.core.errors import (
 from tertulia.core.records import ConversationEvent, Interrupted, LiveDelta, StreamEvent
 
 URL = "http://api.example"
-SECRET = "tertulia_never-to-be-told"
+SECRET = "tertulia_never-in-messages"
 
 
 def error_for(status: int, detail: str, kind: str = "", *, with_key: bool = True) -> Exception:
     body = json.dumps({"detail": detail, "type": kind}).encode()
-    return error_from_response(URL, "/v1/conversations/c", status, body, with_key=with_key)
+    retry_after = "1" if status == 503 else None
+    return error_from_response(URL, "/v1/conversations/c", status, body, with_key=with_key, retry_after=retry_after)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +58,13 @@ def error_for(status: int, detail: str, kind: str = "", *, with_key: bool = True
         (400, "what is this", "SomethingNewer", CommandRefused, "what is this"),
         (403, "this needs a key with the scope 'post'", "Forbidden", Forbidden, "TERTULIA_API_KEY: this needs a key"),
         (404, "no such group: 'g'", "NotFound", NotFound, "no such group: 'g'"),
-        (404, "Not Found", "NotFound", WrongAddress, "TERTULIA_URL: http://api.example has no /v1/conversations/c"),
+        (
+            404,
+            "Not Found",
+            "RouteNotFound",
+            WrongAddress,
+            "TERTULIA_URL: http://api.example has no /v1/conversations/c",
+        ),
         (409, "someone else was first", "Conflict", Conflict, "someone else was first"),
         (409, "it is closed", "ConversationClosed", ConversationClosed, "it is closed"),
         (413, "the body is longer", "BodyTooLarge", CommandRefused, "TERTULIA_MAX_BODY_BYTES of the API at http://api"),
@@ -68,7 +77,7 @@ def error_for(status: int, detail: str, kind: str = "", *, with_key: bool = True
             "the API at http://api.example: too many; wait 3 s",
         ),
         (500, "a fault", "Fault", Unavailable, "the API at http://api.example answered 500: a fault"),
-        (503, "no worker", "Unavailable", Unavailable, "http://api.example: no worker; try again in a moment"),
+        (503, "no worker", "Unavailable", Unavailable, "http://api.example: no worker; try again in 1 s"),
         (503, "no key", "PayloadUnreadable", PayloadUnreadable, "no key"),
     ],
 )
@@ -79,17 +88,37 @@ def test_refusal_maps_to_error_with_remedy(
     assert type(found) is error and words in str(found)
 
 
+def test_field_problems_name_their_fields() -> None:
+    errors = [{"loc": ["body", "agent", 0], "msg": "is required", "type": "missing"}, {"loc": ["query"], "msg": "bad"}]
+    body = json.dumps({"detail": "body.agent.0: is required", "type": "InvalidRequest", "errors": errors}).encode()
+    found = error_from_response(URL, "/v1/agents/", 422, body, with_key=True)
+    assert type(found) is InvalidDefinition and str(found) == "agent.0: is required; bad"
+
+
+async def test_certificate_error_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    refused.verify_message = "self-signed certificate"
+
+    async def request(*_: object, **__: object) -> None:
+        raise httpx2.ConnectError("connection failed") from refused
+
+    monkeypatch.setattr(httpx2.AsyncClient, "request", request)
+    async with HttpConnection.open("https://api.example") as connection:
+        with pytest.raises(ApiUnavailable, match="no valid certificate: self-signed certificate"):
+            await HttpBackend(connection).agents.count()
+
+
 def test_missing_key_differs_from_wrong_key() -> None:
     missing, wrong = error_for(401, "", with_key=False), error_for(401, "")
     assert isinstance(missing, Unauthorized) and "TERTULIA_API_KEY is not set" in str(missing)
-    assert isinstance(wrong, Unauthorized) and "does not take this key" in str(wrong)
+    assert isinstance(wrong, Unauthorized) and "does not accept this key" in str(wrong)
 
 
 @pytest.mark.parametrize(
     ("status", "error", "words"),
     [
-        (502, ApiUnavailable, "something before it answered 502"),
-        (302, WrongAddress, "sends one elsewhere (302)"),
+        (502, ApiUnavailable, "a proxy in front of it answered 502"),
+        (302, WrongAddress, "redirects (302)"),
         (404, WrongAddress, "is not Tertulia's API"),
     ],
 )
@@ -169,12 +198,12 @@ def test_sse_parser_accepts_any_chunking(cuts: list[int]) -> None:
 
 @dataclass
 class CuttingServer:
-    """A server that tells the events and cuts each connection where it is told to."""
+    """A server that sends `EVENTS` and cuts each connection after a given number of bytes."""
 
     cuts: list[int]
-    """After how many bytes each connection is cut, one after the other; the last ones are not."""
+    """Bytes after which each connection is cut, in order; further connections are not cut."""
     cursors: list[int] = field(default_factory=list)
-    """Behind which event each connection began."""
+    """The `Last-Event-ID` of each connection."""
     status: str = "200 OK"
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -183,7 +212,7 @@ class CuttingServer:
         self.cursors.append(after)
         writer.write(f"HTTP/1.1 {self.status}\r\nconnection: close\r\n\r\n".encode())
         left = [one for one in EVENTS if one.number > after]
-        # One that was told before is told again: a reader has to know by its number that it is no news.
+        # The first event is always sent again: the reader must recognise it by its number.
         body = encode(DELTA) + b"".join(map(encode, EVENTS[:1] + left))
         if len(self.cursors) <= len(self.cuts):
             body = body[: self.cuts[len(self.cursors) - 1] % len(body)]
@@ -196,7 +225,7 @@ class CuttingServer:
 
 @asynccontextmanager
 async def connect_to(server: CuttingServer, port: int = 0) -> AsyncIterator[HttpConnection]:
-    """A connection to the server; without one, to where nobody answers."""
+    """Context manager: a connection to the running server."""
     async with await asyncio.start_server(server.answer, "127.0.0.1", port) as listening:
         address = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
         async with HttpConnection.open(address) as connection:
