@@ -36,10 +36,10 @@ imports: .venv/installed ## the import contracts of pyproject.toml: layers, no c
 check: lint types test ## format, lint, types, tests
 
 docs: .venv/installed ## build the documentation into build/site
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 docs-serve: .venv/installed ## serve the documentation on http://127.0.0.1:8000, rebuilt on every change
-	$(BIN)/mkdocs serve
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 format: .venv/installed ## rewrite the code in the house's format
 	$(BIN)/ruff format $(SOURCES)
