@@ -1,1 +1,1 @@
-"""The HTTP side of the house: what programs and browsers talk to."""
+"""The REST API: an ASGI application over `tertulia.service`."""

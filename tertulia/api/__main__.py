@@ -1,4 +1,7 @@
-"""`python -m tertulia.api`: the process that serves the API. It ends on SIGTERM or SIGINT, when what runs has ended."""
+"""`python -m tertulia.api`: serve the REST API until SIGTERM or SIGINT.
+
+Invariant: after the signal, running requests have `_GRACE_SECONDS` to finish; event streams end at once.
+"""
 
 import argparse
 import asyncio
@@ -21,15 +24,16 @@ from tertulia.configuration import Configuration
 from tertulia.core.errors import ConfigurationError, TertuliaError
 
 _GRACE_SECONDS = 10
-"""Seconds that running requests may continue once the process is told to end."""
+"""Seconds that running requests may continue after the signal to stop."""
 _IDLE_SECONDS = 75
+"""Seconds that an idle connection is kept open; longer than the 60 s of common proxies."""
 _BACKLOG = 2_048
 
 logger = logging.getLogger("tertulia.api")
 
 
 class ApiServer(uvicorn.Server):
-    """Uvicorn without signal handlers of its own, which tells endless streams that it ends."""
+    """Uvicorn server that ends event streams before it shuts down, and leaves signals to its caller."""
 
     def __init__(self, app: FastAPI) -> None:
         config = uvicorn.Config(
@@ -40,7 +44,8 @@ class ApiServer(uvicorn.Server):
             lifespan="on",
             log_config=None,
             access_log=False,
-            # What a proxy on this machine, or one that FORWARDED_ALLOW_IPS names, says of how it was asked.
+            # The scheme decides whether cookies are `Secure`. Uvicorn trusts these headers from this machine and from
+            # the addresses in FORWARDED_ALLOW_IPS.
             proxy_headers=True,
             server_header=False,
             timeout_keep_alive=_IDLE_SECONDS,
@@ -50,6 +55,7 @@ class ApiServer(uvicorn.Server):
         self._stopping: asyncio.Event = app.state.stopping
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # An event stream has no end of its own: without this, shutdown would wait for the whole grace period.
         self._stopping.set()
         await super().shutdown(sockets)
 
@@ -58,13 +64,13 @@ class ApiServer(uvicorn.Server):
         yield
 
     def terminate(self) -> None:
-        """End soon; asked again, without patience."""
+        """Start to shut down; a second call closes open connections at once."""
         self.force_exit = self.should_exit
         self.should_exit = True
 
 
 async def serve(configuration: Configuration, listener: socket.socket) -> bool:
-    """Serve until a signal ends it; whether it could."""
+    """Serve until a signal arrives; return whether the server had started."""
     server = ApiServer(create_app(configuration))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -77,10 +83,12 @@ async def serve(configuration: Configuration, listener: socket.socket) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve the API until SIGTERM or SIGINT; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tertulia.api", description=__doc__)
-    parser.add_argument("--host", help="the address to listen on (TERTULIA_API_HOST)")
-    parser.add_argument("--port", type=int, help="0 = a free one (TERTULIA_API_PORT)")
+    """Serve the API until SIGTERM or SIGINT; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tertulia.api", description="Serve the REST API until SIGTERM or SIGINT."
+    )
+    parser.add_argument("--host", help="address to listen on (TERTULIA_API_HOST)")
+    parser.add_argument("--port", type=int, help="port to listen on; 0 = any free port (TERTULIA_API_PORT)")
     options = parser.parse_args(arguments)
     try:
         configuration = Configuration.from_environment()
@@ -108,7 +116,7 @@ def _create_socket(host: str, port: int) -> socket.socket:
 
 
 def terminate(code: int) -> NoReturn:
-    """End the process at once: Temporal's threads may call into a Python that shuts down, and so abort it."""
+    """Exit without finalising Python: Temporal's threads may call into an interpreter that shuts down and abort it."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

@@ -1,5 +1,7 @@
-"""Access log: one line for each request. Invariant: neither keys nor text of people and agents is logged. A line names
-the route, not the address, and an error's type and place, not its message.
+"""Access log: one line per request.
+
+Invariant: neither keys nor text of people and agents is logged. A line names the route, not the path, and the class and
+place of an error, not its message.
 """
 
 import logging
@@ -18,13 +20,13 @@ logger = logging.getLogger("tertulia.api")
 
 
 class AccessLogMiddleware:
-    """Tells each request's method, route, status, milliseconds and key, and turns faults into answers of 500."""
+    """Log method, route, status, milliseconds and key id of each request; answer unexpected errors with 500."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on, and log how it went."""
+        """Pass the request on and log its result."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -40,10 +42,11 @@ class AccessLogMiddleware:
         try:
             await self._app(scope, receive, send_and_record)
         except Exception as error:
-            logger.error("a fault in %s: %s", _route_template(scope), error_location(error))  # noqa: TRY400 - its words stay out of it
+            # Without a traceback: its last line is the error's message, which may contain text of people and agents.
+            logger.error("unexpected error in %s: %s", _route_template(scope), error_location(error))  # noqa: TRY400
             if status == CLIENT_DISCONNECTED:
                 response = problem_response(
-                    _SERVER_ERROR, "a fault of this program; its log says where", error_type="Fault"
+                    _SERVER_ERROR, "internal error; the API's log shows its place", error_type="Fault"
                 )
                 await response(scope, receive, send_and_record)
         finally:
@@ -54,7 +57,7 @@ class AccessLogMiddleware:
 
 
 def _route_template(scope: Scope) -> str:
-    """The route's template: an address may hold names."""
+    # A path may contain names and ids.
     return str(scope.get(ROUTE_TEMPLATE, "(no route)"))
 
 

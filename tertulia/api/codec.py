@@ -1,6 +1,7 @@
-"""Temporal's remote codec: lets operators read encrypted payloads in Temporal's UI and command line.
-Invariant: the key is checked before a byte of the body is read. Decrypted payloads are not stored, and in a browser
-only Temporal's UI receives them.
+"""Temporal's remote codec: operators read encrypted payloads in Temporal's UI and command line.
+
+Invariant: the key is checked before the body is read. Decrypted payloads are not stored, and in a browser only
+Temporal's UI receives them.
 """
 
 from base64 import b64decode, b64encode
@@ -21,22 +22,25 @@ from tertulia.core.errors import PayloadUnreadable
 from tertulia.temporal.encryption import EncryptionCodec
 
 CODEC_PATH = "/codec"
-"""End of the codec endpoint's address."""
+"""Path of the codec endpoint, below the API's prefix."""
 MAX_BODY_BYTES = 16 * 2**20
-"""Temporal takes 4 MiB in one request, which base64 and JSON make longer."""
+"""Bytes of a request at most: Temporal allows 4 MiB of payloads, which base64 and JSON make longer."""
 _LOCAL_HOSTS = ("127.0.0.1", "localhost")
 _BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 
 Guard = Callable[..., Awaitable[object]]
-"""A dependency in FastAPI's sense, which raises unless the request may decrypt."""
+"""FastAPI dependency that raises unless the request may decrypt."""
 
 
 def _from_base64(text: object) -> bytes:
     if isinstance(text, bytes):
         return text
-    if not isinstance(text, str):
-        raise ValueError("expected base64")  # noqa: TRY004 - a ValueError is what pydantic reports
-    return b64decode(text, validate=True)
+    try:
+        if isinstance(text, str):
+            return b64decode(text, validate=True)
+    except ValueError:
+        pass
+    raise ValueError("must be base64")
 
 
 Base64 = Annotated[
@@ -48,7 +52,7 @@ Base64 = Annotated[
 
 
 class WirePayload(BaseModel):
-    """One payload as Temporal's JSON has it."""
+    """One payload in Temporal's JSON form."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -57,7 +61,7 @@ class WirePayload(BaseModel):
 
 
 class WirePayloads(BaseModel):
-    """The request and the answer of both calls."""
+    """Request and response of both codec routes."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -68,9 +72,9 @@ _ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     **{status: PROBLEMS[status] for status in (401, 403, 413, 429, 503)},
     400: {
         "model": Problem,
-        "description": "Not Temporal's payloads, or none that can be decrypted; the detail says why.",
+        "description": "The body is not a list of payloads, or a payload cannot be decrypted; `detail` has the reason.",
     },
-    415: {"model": Problem, "description": "The body is not declared as application/json."},
+    415: {"model": Problem, "description": "The content type is not `application/json`."},
 }
 _REQUEST_BODY = {
     "requestBody": {
@@ -81,8 +85,11 @@ _REQUEST_BODY = {
 
 
 def codec_router(codec: EncryptionCodec, guard: Guard) -> APIRouter:
-    """`POST /codec/decode` and `/codec/encode`, in the protocol of Temporal's remote data encoder, for those whom the
-    guard lets pass; and `/codec/session`, where a browser gets what it needs for that.
+    """Return the routes `/codec/decode` and `/codec/encode` of Temporal's remote codec protocol, and `/codec/session`.
+
+    Args:
+        codec: encrypts and decrypts.
+        guard: dependency that raises unless the request may decrypt.
     """
     router = APIRouter(prefix=CODEC_PATH, tags=["codec"])
     route_options: dict[str, Any] = {
@@ -91,18 +98,18 @@ def codec_router(codec: EncryptionCodec, guard: Guard) -> APIRouter:
         "openapi_extra": _REQUEST_BODY,
     }
 
-    @router.post("/decode", **route_options)
+    @router.post("/decode", summary="Decrypt payloads", **route_options)
     async def decode(request: Request) -> WirePayloads:
-        """Decrypt payloads; what is not encrypted comes back as it is."""
+        """Decrypt payloads. A payload that is not encrypted is returned unchanged."""
         payloads = await _read_payloads(request)
         try:
             return _to_wire(await codec.decode(payloads))
         except PayloadUnreadable as error:
             raise HTTPException(400, str(error)) from None
 
-    @router.post("/encode", **route_options)
+    @router.post("/encode", summary="Encrypt payloads", **route_options)
     async def encode(request: Request) -> WirePayloads:
-        """Encrypt payloads under the newest key."""
+        """Encrypt payloads with the newest key."""
         return _to_wire(await codec.encode(await _read_payloads(request)))
 
     router.include_router(session_router(guard))
@@ -112,11 +119,11 @@ def codec_router(codec: EncryptionCodec, guard: Guard) -> APIRouter:
 async def _read_payloads(request: Request) -> list[Payload]:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
-        raise HTTPException(415, "the body has to be application/json")
+        raise HTTPException(415, "the content type must be application/json")
     try:
         wire_payloads = WirePayloads.model_validate_json(await _read_body(request))
     except ValidationError as error:
-        raise HTTPException(400, f"not Temporal's payloads: {format_validation_error(error)}"[:1_000]) from None
+        raise HTTPException(400, f"not Temporal payloads: {format_validation_error(error)}"[:1_000]) from None
     return [Payload(metadata=dict(one.metadata), data=one.data) for one in wire_payloads.payloads]
 
 
@@ -125,7 +132,7 @@ async def _read_body(request: Request) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
-            raise HTTPException(413, f"the body is longer than {MAX_BODY_BYTES} bytes")
+            raise HTTPException(413, f"the body is too long: at most {MAX_BODY_BYTES} bytes are allowed")
     return bytes(body)
 
 
@@ -145,8 +152,9 @@ class CorsSettings(TypedDict):
 
 
 def cors_settings(temporal_ui_url: str | None) -> CorsSettings:
-    """CORS: only Temporal's UI may call the codec from a browser; nobody where there is none. A UI on this machine may
-    use either of the machine's names.
+    """Return CORS settings that let only Temporal's UI call the codec from a browser.
+
+    A UI on this machine is allowed under both local host names. Without a UI, no origin is allowed.
     """
     return CorsSettings(
         allow_origins=_origins(temporal_ui_url) if temporal_ui_url else [],
@@ -165,10 +173,10 @@ def _origins(url: str) -> list[str]:
 
 
 class CodecCors(CORSMiddleware):
-    """CORS for the codec alone: `app.add_middleware(CodecCors, **cors_settings(configuration.temporal_ui_url))`."""
+    """CORS middleware that applies to the codec's routes only."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Other paths are none of its business."""
+        """Apply CORS to the codec's paths; pass other requests on unchanged."""
         if scope["type"] == "http" and f"{CODEC_PATH}/" in scope["path"]:
             await super().__call__(scope, receive, send)
         else:

@@ -1,4 +1,4 @@
-"""Cancels work whose client has disconnected."""
+"""Cancel work whose client has disconnected."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,13 +8,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive
 
 CLIENT_DISCONNECTED = 499
-"""The status, in the log, of a request whose client left before there was an answer."""
+"""Status in the access log of a request whose client disconnected before the response; nginx's code for it."""
 
 T = TypeVar("T")
 
 
 async def wait_for_disconnect(receive: Receive) -> None:
-    """Returns once the client has left; what it still sends is thrown away."""
+    """Return once the client has disconnected; drop the rest of its request."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -23,14 +23,14 @@ async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -
     """Run `work`, and cancel it if the client disconnects first.
 
     Raises:
-        HTTPException: 499, the client has disconnected; nobody reads the answer.
+        HTTPException: 499, the client has disconnected; only the access log shows this status.
     """
     result, disconnect = asyncio.create_task(work), asyncio.create_task(wait_for_disconnect(receive))
     try:
         await asyncio.wait({result, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         if result.done():
             return result.result()
-        raise HTTPException(CLIENT_DISCONNECTED, "the client has left")
+        raise HTTPException(CLIENT_DISCONNECTED, "the client has disconnected")
     finally:
         for task in (result, disconnect):
             task.cancel()

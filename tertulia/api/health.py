@@ -1,4 +1,4 @@
-"""Liveness and readiness. Invariant: neither needs a key, and neither tells a secret."""
+"""Liveness and readiness. Invariant: neither needs a key, and no response contains a secret."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -22,14 +22,14 @@ router = APIRouter(prefix="/health", tags=["health"])
 
 
 class Health(BaseModel):
-    """A program that answers."""
+    """Response of a running API process."""
 
     version: str
     status: Literal["ok"] = "ok"
 
 
 class Readiness(BaseModel):
-    """The parts that the API needs, all of which answer."""
+    """Response when every server that the API needs answers."""
 
     status: Literal["ready"] = "ready"
     database: Literal["ok"] = "ok"
@@ -37,15 +37,15 @@ class Readiness(BaseModel):
     temporal: Literal["ok"] = "ok"
 
 
-@router.get("/")
+@router.get("/", summary="Check liveness")
 async def health() -> Health:
-    """Answer while the process lives, without asking any other part."""
+    """Answer as long as the process runs, without a check of other servers."""
     return Health(version=_VERSION)
 
 
-@router.get("/ready", responses={503: PROBLEMS[503]})
+@router.get("/ready", summary="Check readiness", responses={503: PROBLEMS[503]})
 async def ready(request: Request) -> Readiness:
-    """Answer if Postgres answers with the tables of this version, and Temporal answers."""
+    """Answer 200 if Postgres has the tables of this version and Temporal answers; otherwise 503 with the reason."""
     connection: Connection = request.app.state.connection
     checks = (
         _run_check("the database", _check_database(connection.database)),
@@ -63,14 +63,14 @@ async def _check_database(database: Database) -> str | None:
         row = await database.row(text("SELECT version_num FROM alembic_version"))
     except ProgrammingError:
         row = None
-    found = row[0] if row else "no tables"
-    if found == required:
+    found = f"version {row[0]}" if row else "no tables"
+    if found == f"version {required}":
         return None
-    return f"the database has {found}, this program needs version {required}: `tertulia migrate` brings it up to date"
+    return f"the database has {found}, this program needs version {required}; run `tertulia migrate`"
 
 
 def _required_version() -> str:
-    # Imported when it is first asked for: alembic would delay every start of the API.
+    # Imported on the first request: alembic would delay every start of the API.
     from tertulia.store.migrate import head_revision
 
     return head_revision()
@@ -82,7 +82,7 @@ async def _check_temporal(connection: Connection) -> str | None:
 
 
 async def _run_check(service_name: str, check: Awaitable[str | None]) -> str | None:
-    """Describe the part that does not answer; None = it does."""
+    """Return a description of the problem; None = the server answers."""
     try:
         async with asyncio.timeout(_CHECK_TIMEOUT_SECONDS):
             return await check

@@ -1,4 +1,4 @@
-"""Limits of sizes and rates. Invariant: a limit applies before the excess is read into memory."""
+"""Limits on the size and rate of requests. Invariant: what exceeds a limit is never read into memory."""
 
 import math
 import time
@@ -13,14 +13,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tertulia.api.problems import error_response
 from tertulia.core.paging import MAX_PAGE
 
-PageSize = Annotated[int, Query(ge=1, le=MAX_PAGE, description="How many, at most.")]
+PageSize = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Rows of the page at most.")]
 _MAX_BUCKETS = 10_000
+"""Buckets kept at most, before full ones are dropped: a bucket is about 200 bytes."""
 
 
 class RateLimiter:
-    """A bucket of requests for each key: full it holds a minute's worth, and it fills evenly.
+    """Token bucket per key: the requests of one minute, refilled evenly.
 
-    It counts in this process alone: of an API that runs in several processes, each lets so many pass.
+    Each process counts by itself: with several API processes, each allows the full rate.
+
+    Args:
+        per_minute: requests per key and minute; 0 = no limit.
+        clock: monotonic time in seconds.
     """
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -33,7 +38,7 @@ class RateLimiter:
         """Count one request.
 
         Raises:
-            HTTPException: 429, there have been too many; `Retry-After` says when the next may come.
+            HTTPException: 429, the bucket is empty; `Retry-After` is the time until the next request is allowed.
         """
         if not self._capacity:
             return
@@ -43,14 +48,16 @@ class RateLimiter:
         if tokens < 1:
             self._buckets[key_id] = (tokens, now)
             seconds = math.ceil((1 - tokens) / self._per_second)
-            detail = f"too many requests with this key: {self._capacity:.0f} a minute are allowed; wait {seconds} s"
+            detail = (
+                f"too many requests with this key: {self._capacity:.0f} a minute are allowed; try again in {seconds} s"
+            )
             raise HTTPException(429, detail, {"Retry-After": str(seconds)})
         if len(self._buckets) >= _MAX_BUCKETS and key_id not in self._buckets:
             self._drop_full_buckets(now)
         self._buckets[key_id] = (tokens - 1, now)
 
     def _drop_full_buckets(self, now: float) -> None:
-        """A full bucket is the same as none."""
+        # A full bucket equals a missing one.
         full = [key for key, (tokens, updated_at) in self._buckets.items() if self._is_full(tokens, now - updated_at)]
         for key in full:
             del self._buckets[key]
@@ -60,11 +67,12 @@ class RateLimiter:
 
 
 class BodyLimitMiddleware:
-    """Refuses a body that is too long: at once where its length is announced, else as soon as it has become so.
+    """Refuse a body that is too long: by its `Content-Length`, or while a chunked body is read.
 
     Args:
-        limit: bytes.
-        others: other limits, for what begins with these paths.
+        app: the application behind this middleware.
+        limit: bytes at most.
+        limits_by_prefix: other limits, by the start of the path.
     """
 
     def __init__(self, app: ASGIApp, limit: int, limits_by_prefix: Mapping[str, int]) -> None:
@@ -73,7 +81,7 @@ class BodyLimitMiddleware:
         self._limits_by_prefix = limits_by_prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse the request, or hand it on with a watch over what is read of it."""
+        """Refuse the request, or pass it on and count the bytes that are read."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -105,5 +113,5 @@ def _limit_receive(receive: Receive, limit: int) -> Receive:
 
 
 def _body_too_long(limit: int) -> HTTPException:
-    # No `Connection: close`: what is left of the body is thrown away as it comes, so that its sender sees the answer.
-    return HTTPException(413, f"the body is longer than the {limit} bytes that are allowed")
+    # No `Connection: close`: the server drops the rest of the body, so that a client that still sends gets a response.
+    return HTTPException(413, f"the body is too long: at most {limit} bytes are allowed")

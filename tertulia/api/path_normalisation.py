@@ -1,5 +1,6 @@
-"""Which route a path is meant for, known before anything else is done. A slash at a path's end makes no difference, and
-needs no redirect: that would lose a body that is sent only once.
+"""Match each path to its route before any other middleware runs.
+
+Invariant: a trailing slash makes no difference and causes no redirect: a redirect would lose a streamed body.
 """
 
 import re
@@ -10,26 +11,27 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tertulia.api.problems import problem_response
 
 ROUTE_TEMPLATE = "tertulia.template"
-"""Under which the connection's scope has the route's template, where there is a route."""
+"""Key of the ASGI scope for the route's template, such as `/v1/agents/{agent_id}`; missing without a route."""
 _PARAMETER = re.compile(r"\\\{[^/]*?\\\}")
 
 
 class PathNormalisationMiddleware:
-    """Finds each request's template, and refuses methods that its path does not have.
+    """Find the template of each request; refuse methods that its path does not have.
 
     Args:
-        methods: each template's.
+        app: the application behind this middleware.
+        methods: methods by template.
     """
 
     def __init__(self, app: ASGIApp, methods: Mapping[str, Iterable[str]]) -> None:
         self._app = app
-        # What has no parameters is meant literally, also where it could be a parameter's value.
+        # `/agents/count` would also match `/agents/{agent_id}`: templates with fewer parameters come first.
         self._templates = sorted(methods, key=lambda template: template.count("{"))
         self._methods = {template: frozenset(name.upper() for name in methods[template]) for template in methods}
         self._pattern = re.compile("|".join(f"({_pattern(template)})" for template in self._templates))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse the request, or hand it on under the path that its route has."""
+        """Refuse the request, or pass it on under the path of its route."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -44,7 +46,7 @@ class PathNormalisationMiddleware:
             if scope["method"] not in allowed:
                 names = ", ".join(sorted(allowed))
                 response = problem_response(
-                    405, f"{scope['method']} is not possible here, but {names}", headers={"Allow": names}
+                    405, f"the method {scope['method']} is not allowed here; allowed: {names}", headers={"Allow": names}
                 )
                 await response(scope, receive, send)
                 return

@@ -1,7 +1,7 @@
 """Error responses: one shape, `Problem`, for every route, and the table from error codes to HTTP statuses.
 
-Invariant: a problem names the field, what is wrong and what to do; it never contains an invalid value of the request, and
-internal errors are described only in the log.
+Invariant: a problem names the field, what is wrong and what to do; it never contains an invalid value of the request,
+and internal errors are described only in the log.
 """
 
 from collections.abc import Mapping
@@ -18,17 +18,25 @@ from temporalio.service import RPCError
 
 from tertulia.core.errors import (
     ROUTE_NOT_FOUND,
+    ApiUnavailable,
     CommandRefused,
+    ConfigurationError,
     Conflict,
     ConversationClosed,
+    EventsUnavailable,
     Forbidden,
+    IdTaken,
     InvalidDefinition,
     NotFound,
     PayloadUnreadable,
+    PendingLimitExceeded,
+    RollingOver,
     TertuliaError,
+    Unauthorized,
     Unavailable,
+    WrongAddress,
 )
-from tertulia.core.validation_messages import validation_message
+from tertulia.core.validation_messages import field_path, validation_message
 from tertulia.service.error_translation import translate_error
 
 RETRY_AFTER_SECONDS = 1
@@ -93,25 +101,27 @@ class FieldProblem(BaseModel):
     """Kind of the problem, for programs."""
 
 
-class Problem(_Documented):
-    """The body of every refusal."""
+class Problem(BaseModel):
+    """Body of every error response."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     detail: str
-    """The reason and the remedy, for a person to read."""
+    """Reason and remedy, for people."""
     type: str
-    """The kind of error, for a program to read."""
+    """Error code, for programs: stable, and the same as in Temporal and in the Python client."""
     errors: list[FieldProblem] = Field(default_factory=list)
-    """Each field that is wrong, where the request's form is."""
+    """Invalid fields of a malformed request."""
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": text} for status, text in _DESCRIPTIONS.items()
 }
-"""Problems that every route may answer with, for its documentation."""
+"""Error responses of every route, for the OpenAPI document."""
 
 
 def register_error_handlers(app: FastAPI) -> None:
-    """Let the application answer errors in this shape."""
+    """Make the application answer errors with a `Problem`."""
     for error_type in (
         HTTPException,
         RequestValidationError,
@@ -126,18 +136,14 @@ def register_error_handlers(app: FastAPI) -> None:
 
 
 def error_response(error: Exception) -> JSONResponse | None:
-    """The answer to a request that ended in this error; None for one that should not have happened."""
+    """Return the response for an error; None for an unexpected error, which the access log answers with 500."""
     match error:
         case HTTPException():
             return problem_response(error.status_code, str(error.detail), headers=error.headers)
         case RequestValidationError():
             return _validation_problem(error)
         case TertuliaError():
-            status = next(
-                (_STATUS_BY_ERROR[error_type] for error_type in type(error).__mro__ if error_type in _STATUS_BY_ERROR),
-                400,
-            )
-            return problem_response(status, str(error), error_type=error.code)
+            return problem_response(STATUS_BY_CODE[error.code], str(error), error_type=error.code)
     translated = translate_error(error)
     return None if translated is None else error_response(translated)
 
@@ -150,8 +156,8 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
     errors: list[FieldProblem] | None = None,
 ) -> JSONResponse:
-    """An answer that is a problem."""
-    body = Problem(detail=detail, type=error_type or _DEFAULT_TYPES.get(status, "Error"), errors=errors or [])
+    """Return an error response; without `error_type`, its type follows from the status."""
+    body = Problem(detail=detail, type=error_type or _TYPE_BY_STATUS.get(status, "Error"), errors=errors or [])
     if status == 503:
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS), **(headers or {})}
     return JSONResponse(body.model_dump(exclude_defaults=True), status, headers)
@@ -168,5 +174,5 @@ def _validation_problem(error: RequestValidationError) -> JSONResponse:
     fields = [
         FieldProblem(loc=list(one["loc"]), msg=validation_message(one), type=one["type"]) for one in error.errors()
     ]
-    detail = "; ".join(f"{'.'.join(map(str, field.loc))}: {field.msg}" for field in fields)
+    detail = "; ".join(f"{field_path(field.loc)}: {field.msg}" for field in fields)
     return problem_response(422, detail, errors=fields)

@@ -1,4 +1,4 @@
-"""Authentication by the request's key. Invariant: a request without a valid key is refused before it is read."""
+"""Authentication by API key. Invariant: a request without a valid key is refused before its body is read."""
 
 from collections.abc import Awaitable, Callable
 from functools import cache
@@ -20,28 +20,28 @@ from tertulia.service.principal import Principal
 
 API = "/v1/"
 _PUBLIC_PREFIXES = ("/v1/health/", "/v1/codec/")
-"""Paths that need no key, or check one themselves."""
+"""Paths that need no key, or check it themselves: the codec also accepts a cookie."""
 _MISSING_KEY = (
-    "this needs a key, as `Authorization: Bearer tertulia_…` or `X-API-Key: tertulia_…`; "
-    "`tertulia keys create NAME --scope operate` makes one"
+    "an API key is missing: send `Authorization: Bearer tertulia_…` or `X-API-Key: tertulia_…`; "
+    "`tertulia keys create NAME --scope operate` creates one"
 )
-_INVALID_KEY = "the key is not valid: it is mistyped or was revoked; `tertulia keys list` shows those that are there"
+_INVALID_KEY = "the API key is not valid: it is mistyped or was revoked; `tertulia keys list` lists the keys"
 _CHALLENGE_HEADERS = {"WWW-Authenticate": "Bearer"}
 
-_bearer = HTTPBearer(auto_error=False, scheme_name="Bearer", description="A key of `tertulia keys create`.")
+_bearer = HTTPBearer(auto_error=False, scheme_name="Bearer", description="A key created with `tertulia keys create`.")
 _header = APIKeyHeader(
-    name="X-API-Key", auto_error=False, scheme_name="X-API-Key", description="The same key, in a header of its own."
+    name="X-API-Key", auto_error=False, scheme_name="X-API-Key", description="The same key in another header."
 )
 
 
 class AuthMiddleware:
-    """Lets nobody without a valid key pass to the API, nor anyone who comes too often."""
+    """Refuse requests to the API without a valid key, and requests above the rate limit."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
-        """Refuse the request, or hand it on."""
+        """Refuse the request, or pass it on."""
         if scope["type"] == "http" and _requires_key(scope["path"]):
             try:
                 await authenticate(Request(scope))
@@ -55,10 +55,10 @@ class AuthMiddleware:
 
 
 async def authenticate(request: Request) -> Principal:
-    """Identify the key of a request, once for each request.
+    """Return the principal of the request's key. The key is read once per request.
 
     Raises:
-        HTTPException: 401 without a valid key, 429 when it is used too often.
+        HTTPException: 401 without a valid key, 429 above the rate limit.
     """
     cached: Principal | None = getattr(request.state, "principal", None)
     if cached is not None:
@@ -78,10 +78,9 @@ async def authenticate(request: Request) -> Principal:
 
 @cache
 def require(scope: Scope) -> Callable[..., Awaitable[Principal]]:
-    """A dependency: who asks, if the key has this scope.
+    """Return a dependency that gives the principal of the request.
 
-    Raises (when the route is asked):
-        Forbidden: it has not.
+    The dependency raises `Forbidden` for a key without `scope`.
     """
 
     async def check_scope(
@@ -92,7 +91,7 @@ def require(scope: Scope) -> Callable[..., Awaitable[Principal]]:
         principal = await authenticate(request)
         if not principal.has_scope(scope):
             raise Forbidden(
-                f"this needs a key with the scope {scope!r}; yours has {', '.join(sorted(principal.scopes))}"
+                f"this needs a key with the scope {scope!r}; your key has {', '.join(sorted(principal.scopes))}"
             )
         return principal
 

@@ -1,5 +1,6 @@
-"""Server-sent events, for as long as the client reads.
-Invariant: a client that stops reading is disconnected, and at most one event is held for it.
+"""Responses of server-sent events.
+
+Invariant: a client that stops reading is disconnected; at most one event is held for it.
 """
 
 import asyncio
@@ -17,12 +18,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from tertulia.api.disconnect import wait_for_disconnect as until_disconnected
 
 HEARTBEAT_SECONDS = 15.0
-"""Longest silence of a stream: a comment shows proxies and clients that it lives."""
+"""Longest time without an event: then a comment keeps proxies and clients from closing the connection."""
 SEND_TIMEOUT_SECONDS = 20.0
-"""Seconds that one event may wait for its client to read on."""
+"""Seconds that sending one event may wait for its client to read."""
 RECHECK_SECONDS = 60.0
-"""Seconds between checks that the client still may read."""
+"""Seconds between checks that the client's key is still valid."""
 STREAMS_PER_KEY = 100
+"""Open streams per key and process at most."""
 _RETRY_AFTER_SECONDS = 5
 _ABORT = "abort_connection"
 
@@ -34,7 +36,7 @@ AccessCheck = Callable[[], Awaitable[bool]]
 
 
 class StreamProtocol(HttpToolsProtocol):
-    """HTTP/1.1 that lets a stream cut its connection: only so what its reader leaves unread is forgotten at once."""
+    """HTTP/1.1 protocol that lets a response abort its connection, which frees the data its client has not read."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -42,7 +44,7 @@ class StreamProtocol(HttpToolsProtocol):
 
 
 class OpenStreams:
-    """Open streams of this process, counted by key."""
+    """Number of open streams of this process, by key."""
 
     def __init__(self) -> None:
         self._open: Counter[str] = Counter()
@@ -53,7 +55,7 @@ class OpenStreams:
 
     @contextmanager
     def track(self, key_id: str) -> Iterator[None]:
-        """Count one more while the block runs."""
+        """Context manager: count one more stream until exit."""
         self._open[key_id] += 1
         try:
             yield
@@ -63,24 +65,25 @@ class OpenStreams:
                 del self._open[key_id]
 
     def check_limit(self, key_id: str) -> None:
-        """Check that one more stream may open.
+        """Check that the key may open one more stream.
 
         Raises:
-            HTTPException: 429, that key has too many.
+            HTTPException: 429, it has `STREAMS_PER_KEY` already.
         """
         if self._open[key_id] >= STREAMS_PER_KEY:
-            detail = f"too many streams with this key: {STREAMS_PER_KEY} at a time are allowed; close one first"
+            detail = f"too many open streams with this key: {STREAMS_PER_KEY} at a time are allowed; close one first"
             raise HTTPException(429, detail, {"Retry-After": str(_RETRY_AFTER_SECONDS)})
 
 
 class EventStream(Response):
-    """Sends what comes until that ends, the reader leaves or is too slow, may not read any more, or the server stops.
+    """Send events until the source ends, the client disconnects or is too slow, its key is revoked or the server stops.
 
     Args:
         source: the encoded events.
         stopping: set when the server stops.
-        still_allowed: whether the reader still may read.
-        streams: where it counts, under `key_id`.
+        is_still_allowed: check that the client may still read.
+        streams: the open streams, among which this one counts.
+        key_id: the client's key.
     """
 
     media_type = "text/event-stream"
@@ -103,7 +106,7 @@ class EventStream(Response):
         self._key_id = key_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the stream to its end, whichever comes first."""
+        """Send the response until the first of these ends occurs."""
         with self._streams.track(self._key_id):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             sender = asyncio.create_task(self._send_events(send))
@@ -121,7 +124,7 @@ class EventStream(Response):
     async def _finish(
         self, scope: Scope, send: Send, sender: asyncio.Task[None], wait_for_disconnect: asyncio.Task[None]
     ) -> None:
-        """Say that nothing follows; to one who does not read even that, cut the connection."""
+        """End the response; abort the connection if the client does not read the end."""
         too_slow = False
         if sender.done():
             error = sender.exception()
@@ -138,7 +141,7 @@ class EventStream(Response):
             pass
         abort = scope.get("state", {}).get(_ABORT)
         if abort is not None:
-            logger.info("a stream was cut: its reader did not read for %.0f s", SEND_TIMEOUT_SECONDS)
+            logger.info("a stream was disconnected: its client did not read for %.0f s", SEND_TIMEOUT_SECONDS)
             abort()
             await asyncio.wait({wait_for_disconnect}, timeout=1)
 
@@ -159,9 +162,10 @@ class EventStream(Response):
                 await asyncio.wait({next_chunk})
 
     async def _wait_until_forbidden(self) -> None:
-        """Returns once the reader may read no more. A database that does not answer forbids nothing."""
+        """Return once the client may not read any more."""
         while True:
             await asyncio.sleep(RECHECK_SECONDS)
+            # A database that does not answer must not end the streams of valid keys.
             with suppress(SQLAlchemyError, OSError, TimeoutError):
                 if not await self._is_still_allowed():
                     return

@@ -1,4 +1,4 @@
-"""The codec endpoint: the guard first, then the protocol of Temporal's remote codec; browsers from the UI alone."""
+"""The codec endpoint: guard, protocol of Temporal's remote codec, CORS and the cookie session."""
 
 import json
 from base64 import b64encode
@@ -32,21 +32,21 @@ async def guard(request: Request) -> None:
 
 @pytest.fixture
 async def browser() -> AsyncIterator[httpx2.AsyncClient]:
-    """A client of the API, which keeps cookies as a browser does."""
+    """A client of the codec that keeps cookies, as a browser does."""
     app = FastAPI()
     app.include_router(codec_router(CODEC, guard), prefix="/v1")
     app.add_middleware(CodecCors, **cors_settings(UI))
 
     @app.get("/v1/other")
     async def other() -> str:
-        return "not the codec's"
+        return "outside the codec"
 
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://api") as client:
         yield client
 
 
 def payloads_as_json(payloads: list[Payload]) -> dict[str, Any]:
-    """Payloads in the JSON form of Go and the UI."""
+    """Return payloads in the JSON form of Temporal's UI and command line."""
     return {"payloads": [MessageToDict(payload) for payload in payloads]}
 
 
@@ -56,15 +56,17 @@ def payloads_of(answer: httpx2.Response) -> list[Payload]:
 
 
 async def test_decode_leaves_plain_payloads(browser: httpx2.AsyncClient) -> None:
-    sealed = [*await CODEC.encode(PLAIN), *await EncryptionCodec({"a": bytes(range(32))}).encode(PLAIN), *PLAIN]
-    answer = await browser.post("/v1/codec/decode?preserveStorageRefs=true", json=payloads_as_json(sealed), headers=KEY)
+    encrypted = [*await CODEC.encode(PLAIN), *await EncryptionCodec({"a": bytes(range(32))}).encode(PLAIN), *PLAIN]
+    answer = await browser.post(
+        "/v1/codec/decode?preserveStorageRefs=true", json=payloads_as_json(encrypted), headers=KEY
+    )
     assert payloads_of(answer) == [*PLAIN, *PLAIN, *PLAIN]
 
 
 async def test_encoded_payload_round_trips(browser: httpx2.AsyncClient) -> None:
-    sealed = payloads_of(await browser.post("/v1/codec/encode", json=payloads_as_json(PLAIN), headers=KEY))
-    assert b"said" not in b"".join(one.data for one in sealed)
-    assert await CODEC.decode(sealed) == PLAIN
+    encrypted = payloads_of(await browser.post("/v1/codec/encode", json=payloads_as_json(PLAIN), headers=KEY))
+    assert b"said" not in b"".join(one.data for one in encrypted)
+    assert await CODEC.decode(encrypted) == PLAIN
 
 
 async def test_decode_empty_payload_list(browser: httpx2.AsyncClient) -> None:
@@ -85,15 +87,18 @@ async def test_missing_key_is_refused_before_body(browser: httpx2.AsyncClient, r
 @pytest.mark.parametrize(
     ("body", "detail"),
     [
-        (b"", "not Temporal's payloads: must be valid JSON"),
-        (b"\xff", "not Temporal's payloads: must be valid JSON"),
-        (b"[" * 100_000, "not Temporal's payloads: must be valid JSON"),
-        (b"[]", "not Temporal's payloads: "),
-        (b"{}", "not Temporal's payloads: payloads: is required"),
-        (b'{"payloads": null}', "not Temporal's payloads: payloads: "),
-        (b'{"payloads": [{"data": "not base64"}]}', "not Temporal's payloads: payloads.0.data: "),
-        (b'{"payloads": [{"data": 5}]}', "not Temporal's payloads: payloads.0.data: expected base64"),
-        (b'{"payloads": [{"metadata": {"encoding": "?"}}]}', "not Temporal's payloads: payloads.0.metadata.encoding: "),
+        (b"", "not Temporal payloads: must be valid JSON"),
+        (b"\xff", "not Temporal payloads: must be valid JSON"),
+        (b"[" * 100_000, "not Temporal payloads: must be valid JSON"),
+        (b"[]", "not Temporal payloads: "),
+        (b"{}", "not Temporal payloads: payloads: is required"),
+        (b'{"payloads": null}', "not Temporal payloads: payloads: "),
+        (b'{"payloads": [{"data": "not base64"}]}', "not Temporal payloads: payloads.0.data: must be base64"),
+        (b'{"payloads": [{"data": 5}]}', "not Temporal payloads: payloads.0.data: must be base64"),
+        (
+            b'{"payloads": [{"metadata": {"encoding": "?"}}]}',
+            "not Temporal payloads: payloads.0.metadata.encoding: must be base64",
+        ),
     ],
 )
 async def test_decode_malformed_is_400(browser: httpx2.AsyncClient, body: bytes, detail: str) -> None:
@@ -103,8 +108,8 @@ async def test_decode_malformed_is_400(browser: httpx2.AsyncClient, body: bytes,
 
 
 async def test_decode_unknown_key_is_400(browser: httpx2.AsyncClient) -> None:
-    sealed = await EncryptionCodec({"lost": bytes(32)}).encode(PLAIN)
-    answer = await browser.post("/v1/codec/decode", json=payloads_as_json(sealed), headers=KEY)
+    encrypted = await EncryptionCodec({"lost": bytes(32)}).encode(PLAIN)
+    answer = await browser.post("/v1/codec/decode", json=payloads_as_json(encrypted), headers=KEY)
     assert answer.status_code == 400
     assert "under the key 'lost', which is not in TERTULIA_ENCRYPTION_KEYS" in answer.json()["detail"]
 
@@ -117,7 +122,7 @@ async def test_encode_long_body_is_refused(browser: httpx2.AsyncClient, monkeypa
 
 
 async def test_decode_form_content_type_is_refused(browser: httpx2.AsyncClient) -> None:
-    """A browser sends text/plain anywhere without asking first."""
+    # A browser sends text/plain to any origin without a preflight request.
     answer = await browser.post("/v1/codec/decode", content=json.dumps(payloads_as_json(PLAIN)), headers=KEY)
     assert answer.status_code == 415
 
@@ -170,9 +175,9 @@ def test_cors_origin_follows_configured_ui(url: str | None, origins: list[str]) 
 async def test_session_cookie_decodes_until_deleted(browser: httpx2.AsyncClient) -> None:
     page = await browser.get("/v1/codec/session")
     assert page.status_code == 200 and "default-src 'none'" in page.headers["content-security-policy"]
-    begun = await browser.post("/v1/codec/session", headers=KEY)
-    assert begun.status_code == 204
-    cookie = begun.headers["set-cookie"].lower()
+    started = await browser.post("/v1/codec/session", headers=KEY)
+    assert started.status_code == 204
+    cookie = started.headers["set-cookie"].lower()
     assert "httponly" in cookie and "samesite=strict" in cookie and "path=/v1/codec;" in cookie
     assert payloads_of(await browser.post("/v1/codec/decode", json=payloads_as_json(PLAIN))) == PLAIN
     assert (await browser.delete("/v1/codec/session")).status_code == 204

@@ -1,4 +1,4 @@
-"""Limits hold before what exceeds them is read, for each key apart."""
+"""Rate limit, body limit and path normalisation, each in a small application."""
 
 from collections.abc import AsyncIterator, Mapping
 
@@ -25,7 +25,7 @@ class FakeClock:
 
 
 def retry_after_seconds(rate_limiter: RateLimiter, key: str = "a") -> int | None:
-    """In how many seconds to come back; None where the request is let through."""
+    """Count one request; return the seconds of its `Retry-After`, or None if it is allowed."""
     try:
         rate_limiter.take(key)
     except HTTPException as refusal:
@@ -97,7 +97,7 @@ def test_rate_limit_forgets_unused_keys() -> None:
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx2.AsyncClient]:
-    """An application that tells how much it has read."""
+    """A client of an application that returns the size of the body it has read."""
     app = FastAPI(redirect_slashes=False)
     problems.register_error_handlers(app)
 
@@ -130,7 +130,7 @@ async def client() -> AsyncIterator[httpx2.AsyncClient]:
 
 
 async def chunked_body(total: int, seen: list[int]) -> AsyncIterator[bytes]:
-    """A body whose length nobody announces."""
+    """Yield a body that is sent without `Content-Length`."""
     for _ in range(total // 100):
         seen.append(100)
         yield b"x" * 100
@@ -150,7 +150,7 @@ async def test_body_over_limit_is_refused(client: httpx2.AsyncClient, path: str,
         answer = await client.post(path, content=content, headers=json)
         assert answer.status_code == 413
         assert answer.json() == {
-            "detail": f"the body is longer than the {limit} bytes that are allowed",
+            "detail": f"the body is too long: at most {limit} bytes are allowed",
             "type": "BodyTooLarge",
         }
 
@@ -187,4 +187,4 @@ async def test_trailing_slash_makes_no_difference(client: httpx2.AsyncClient, pa
 async def test_wrong_method_lists_allowed_ones(client: httpx2.AsyncClient) -> None:
     answer = await client.put("/things/7")
     assert (answer.status_code, answer.headers["Allow"]) == (405, "GET")
-    assert answer.json()["detail"] == "PUT is not possible here, but GET"
+    assert answer.json()["detail"] == "the method PUT is not allowed here; allowed: GET"
