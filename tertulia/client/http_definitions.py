@@ -26,6 +26,7 @@ class HttpDefinitions:
 
     def __init__(self, connection: HttpConnection) -> None:
         self._connection = connection
+        # A manifest names its agents several times: each is read once.
         self._agents: dict[AgentId, AgentShape] = {}
         self._ids: dict[str, AgentId] = {}
 
@@ -167,4 +168,4 @@ def _block_body(text: MemoryBlock) -> dict[str, JsonValue]:
 def _check_unique_labels(memory: Sequence[MemoryBlock]) -> None:
     labels = [text.label for text in memory]
     if duplicates := sorted({label for label in labels if labels.count(label) > 1}):
-        raise InvalidDefinition(f"memory: two blocks bear the label {duplicates[0]!r}")
+        raise InvalidDefinition(f"memory: two blocks have the label {duplicates[0]!r}")

@@ -34,7 +34,7 @@ class AgentShape(Record):
 
     @property
     def stored(self) -> StoredAgent:
-        """The agent as core has it."""
+        """The agent as a value of core."""
         values = {name: getattr(self, name) for name in StoredAgent.model_fields if hasattr(self, name)}
         own = {"instructions": self.system, "model": self.model_settings, "blocks": self.memory.blocks}
         return StoredAgent.model_validate(values | own)
@@ -60,12 +60,12 @@ class GroupShape(Record):
 
     @property
     def group(self) -> Group:
-        """The group's definition as core has it."""
+        """The group's definition as a value of core."""
         return Group.model_validate(self.model_dump(include=set(Group.model_fields)))
 
     @property
     def stored(self) -> StoredGroup:
-        """The group as core has it."""
+        """The group as a value of core."""
         return StoredGroup(
             group=self.group,
             default_conversation_id=self.default_conversation_id,

@@ -38,10 +38,11 @@ class AgentSpec(Definition):
 
 
 class StandbySpec(Definition):
-    """An agent on standby for one member."""
+    """An agent on standby, named by id or by name."""
 
     agent: str
     stands_in_for: str | None = None
+    """The only member that it replaces; None = any member that fails."""
 
 
 class GroupSpec(Definition):
@@ -60,7 +61,7 @@ class GroupSpec(Definition):
 
 
 class Manifest(Definition):
-    """A manifest."""
+    """The content of a manifest."""
 
     agents: tuple[AgentSpec, ...] = ()
     groups: tuple[GroupSpec, ...] = ()
@@ -94,7 +95,9 @@ def read_manifest(path: Path) -> Manifest:
     for kind, names in (("agents", manifest.agents), ("groups", manifest.groups)):
         duplicates = [name for name, count in Counter(one.name.casefold() for one in names).items() if count > 1]
         if duplicates:
-            raise InvalidDefinition(f"{path}: {kind}: the name {duplicates[0]!r} stands there twice")
+            raise InvalidDefinition(
+                f"{path}: {kind}: the name {duplicates[0]!r} occurs twice; names are compared without case"
+            )
     return manifest
 
 
@@ -109,43 +112,71 @@ class DefinitionStore(Protocol):
         """
 
     async def save_agent(self, agent: Agent, *, keep_memory: bool) -> SaveOutcome:
-        """Create the agent, or bring the one of that id, its memory included unless `keep_memory`, up to date.
+        """Create the agent, or update the one with its id.
+
+        Args:
+            agent: the definition, with its blocks in `memory`.
+            keep_memory: leave the agent's blocks as they are.
 
         Raises:
-            Conflict: another agent bears the name, or the id belongs to somebody else.
-            InvalidDefinition: two blocks of its memory bear one label.
+            Conflict: another agent has the name, or another organisation the id.
+            InvalidDefinition: two blocks have one label.
         """
 
     async def find_group(self, id_or_name: str) -> Group:
-        """Return the group with this id or, failing that, with this name. Its shared texts may be left out.
+        """Return the group with this id or, failing that, with this name in any case.
 
         Raises:
             NotFound: no such group.
         """
 
     async def create_group(self, group: Group, *, keep_memory: bool) -> SaveOutcome:
-        """Make a group whose members share exactly its `shared_memory`; with `keep_memory`, that says nothing.
+        """Create a group.
+
+        Args:
+            group: the definition, with its shared blocks in `shared_memory`.
+            keep_memory: ignore `shared_memory`.
 
         Raises:
-            Conflict: another group bears the name, or the id belongs to somebody else.
-            InvalidDefinition: two blocks bear one label, or two members one name.
+            Conflict: another group has the name, or another organisation the id.
+            InvalidDefinition: two blocks have one label, or two members one name.
         """
 
     async def write_shared_blocks(
         self, group: Group, memory: tuple[MemoryBlock, ...]
     ) -> tuple[tuple[BlockId, ...], bool]:
-        """Write a group's shared texts; return the blocks' ids in order, and whether a value changed."""
+        """Write the texts of a group's shared blocks, without attaching new blocks.
+
+        Returns:
+            The blocks' ids in order, and whether a value changed.
+
+        Raises:
+            InvalidDefinition: two blocks have one label.
+        """
 
     async def change_group(self, group_id: GroupId, patch: GroupPatch) -> None:
-        """Change a group; its conversations are told."""
+        """Change a group and notify its running conversations.
+
+        Raises:
+            NotFound: no such group, or no such agent or block.
+            InvalidDefinition: the changed group would be invalid.
+            Unavailable: no answer; the change may still be made.
+        """
 
 
 async def apply_manifest(store: DefinitionStore, manifest: Manifest) -> list[ApplyResult]:
-    """Create or update every entry, agents first; entries that are there already stay as they are.
+    """Create or update every entry, agents first. Entries that equal the stored ones change nothing.
+
+    Args:
+        store: where the definitions are stored.
+        manifest: the entries.
+
+    Returns:
+        One result per entry, in the order of the manifest.
 
     Raises:
-        InvalidDefinition: a group cannot exist as spec.
-        Conflict: a name or an id is taken. Entries before it stay; the file can be applied again.
+        InvalidDefinition: a group would be invalid, or names an agent that does not exist.
+        Conflict: a name or an id is taken. Entries before it stay; the manifest can be applied again.
     """
     results = []
     for spec in manifest.agents:

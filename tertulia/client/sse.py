@@ -33,9 +33,9 @@ class ServerSentEvent:
 
 
 class ServerSentEventDecoder:
-    """Decodes a stream as its chunks arrive.
+    """Decode a stream as its chunks arrive.
 
-    Only a line feed ends a line: other separators may occur in a message.
+    Only a line feed ends a line: a message may contain the other separators of Unicode.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ async def read_event_stream(
 ) -> AsyncGenerator[StreamEvent, None]:
     """Yield every event after `after`, once and in order, until the event that closes the conversation.
 
-    An API that does not answer yields one `Interrupted`; it is asked again until it answers.
+    An API that does not answer yields one `Interrupted`; the stream is requested again until it answers.
 
     Raises:
         NotFound: no such conversation.

@@ -1,6 +1,7 @@
 """The events of one conversation as they happen, for the API and for direct clients.
 
-Invariant: every event once and in order, however often connections are cut. Readers do not poll: they are woken.
+Invariant: every event once and in order, however often connections are cut. Readers do not poll: notifications wake
+them.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from tertulia.store.notifications import Listener, Subscription
 from tertulia.store.tables import conversations
 
 PAGE_SIZE = 100
-"""Events that a reader holds at a time: a slow reader costs no more memory."""
+"""Events that a reader holds at a time, which bounds the memory of a slow reader."""
 RETRY_SECONDS = 0.5
 """Shortest delay before a database that did not answer is read again."""
 _RECONNECT_TIMEOUT_SECONDS = 5.0
@@ -35,7 +36,7 @@ async def has_more_events(database: Database, conversation_id: str, after: int) 
     if progress is None:
         return True
     if after > progress.last_event:
-        raise InvalidDefinition(f"no event {after}: the conversation has {progress.last_event}; begin again with 0")
+        raise InvalidDefinition(f"no event {after}: the conversation has {progress.last_event}; start again with 0")
     return not progress.closed or after < progress.last_event
 
 
@@ -138,8 +139,9 @@ class _EventReader:
         self.closed = self.closed or (self._last_event is not None and self._after >= self._last_event)
 
     async def _load_progress(self) -> None:
-        """Load where the conversation stands: a reader that has seen the end does not wait, and text of finished turns
-        is old.
+        """Load the last turn and, of a closed conversation, the last event.
+
+        A reader that has seen the end must not wait for more, and deltas of finished turns are outdated.
         """
         progress = await _read_progress(self._database, self._conversation_id)
         self._is_progress_loaded = True

@@ -108,7 +108,7 @@ async def _post_all(scope: OrganisationScope, group: Group, posts: Sequence[Post
             closed = conversation_id
         else:
             return conversation_id
-    raise Unavailable("the group's conversation closes again and again; try again with the same key")
+    raise Unavailable("the group's conversation was closed during each attempt; try again with the same key")
 
 
 async def _read_answer(scope: OrganisationScope, answer: GroupAnswer) -> GroupAnswer | None:

@@ -1,4 +1,4 @@
-"""The holder of an API key. Invariant: a key gives access to the rows of one organisation."""
+"""Holders of API keys. Invariant: a key gives access to the rows of one organisation."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ from tertulia.core.keys import Scope, rank
 
 @dataclass(frozen=True)
 class Principal:
-    """The holder of a key."""
+    """The holder of an API key, on whose behalf a request is made."""
 
     organisation_id: OrganisationId
     key_id: KeyId
     scopes: frozenset[Scope]
-    """The scopes of the key, without those that they include."""
+    """The key's own scopes; each also grants the scopes below it. See `has_scope`."""
 
     def has_scope(self, scope: Scope) -> bool:
-        """Return whether the key has this scope, or one that includes it."""
+        """Return whether the key has this scope or one that includes it: `admin` > `operate` > `post` > `read`."""
         return any(rank(held) >= rank(scope) for held in self.scopes)

@@ -1,4 +1,4 @@
-"""A database that nobody has brought up to date is an error that names the remedy."""
+"""Connecting to a database without migrations is an error that names the remedy."""
 
 import psycopg
 import pytest

@@ -1,4 +1,4 @@
-"""A file that is applied again changes what is there, and tells the conversations that run."""
+"""Applying a changed manifest updates stored definitions and notifies running conversations."""
 
 import pytest
 
@@ -10,9 +10,9 @@ from tests.harness.workflow_harness import FAST_RETRIES, WorkflowHarness
 
 
 async def apply_group(harness: WorkflowHarness, name: str, **fields: object) -> ApplyResult:
-    written = {"name": name, "description": "A table.", "settings": FAST_RETRIES, **fields}
-    (line,) = await harness.client.apply(Manifest.model_validate({"groups": [written]}))
-    return line
+    spec = {"name": name, "description": "A table.", "settings": FAST_RETRIES, **fields}
+    (result,) = await harness.client.apply(Manifest.model_validate({"groups": [spec]}))
+    return result
 
 
 async def test_apply_changes_running_conversation(harness: WorkflowHarness) -> None:
@@ -22,15 +22,15 @@ async def test_apply_changes_running_conversation(harness: WorkflowHarness) -> N
     assert (await apply_group(harness, name, agents=[ana, ben])).outcome == "unchanged"
     talk = await harness.start(name, "Hello.")
     await harness.wait_until_idle(talk)
-    line = await apply_group(
+    result = await apply_group(
         harness, name, agents=[cleo, ana], manager_config={"manager_type": "round_robin", "max_turns": 3}
     )
-    assert line.outcome == "updated"
+    assert result.outcome == "updated"
     await harness.wait_until(talk, lambda status: [member.name for member in status.roster.members] == [cleo, ana])
     await harness.handle(talk).post("Again.")
     await harness.wait_until_idle(talk, rounds=2)
     assert (await harness.speakers(talk))[2:] in (["Ana", "Cleo", "Ana"], ["Cleo", "Ana", "Cleo"])
-    found = await find_group(harness.client.scope.database, DEFAULT_ORGANISATION, line.id)
+    found = await find_group(harness.client.scope.database, DEFAULT_ORGANISATION, result.id)
     assert (found.revision, found.manager_config.max_turns) == (2, 3)
 
 
@@ -38,10 +38,10 @@ async def test_apply_replaces_shared_memory_if_given(harness: WorkflowHarness) -
     (ana,) = await harness.agents("Ana")
     name = harness.name("Table")
     facts, plan = {"label": "facts", "value": "x"}, {"label": "plan", "value": "p"}
-    line = await apply_group(harness, name, agents=[ana], shared_memory=[facts])
+    result = await apply_group(harness, name, agents=[ana], shared_memory=[facts])
 
     async def shared() -> list[tuple[str, str]]:
-        found = await find_group(harness.client.scope.database, DEFAULT_ORGANISATION, line.id)
+        found = await find_group(harness.client.scope.database, DEFAULT_ORGANISATION, result.id)
         return [(block.label, block.value) for block in found.shared_memory]
 
     assert (await apply_group(harness, name, agents=[ana])).outcome == "unchanged"

@@ -1,4 +1,4 @@
-"""Servers that applying a manifest needs: Temporal only if conversations are to be told of a change."""
+"""Applying a manifest needs Temporal only to notify conversations of a changed group."""
 
 import pytest
 
@@ -11,22 +11,22 @@ from tertulia.store.groups import find_group
 from tertulia.testing import DirectClient
 from tests.harness.workflow_harness import WorkflowHarness
 
-_NOBODY = "127.0.0.1:1"
+_UNUSED = "127.0.0.1:1"
 
 
 async def test_apply_unchanged_needs_no_temporal(harness: WorkflowHarness, stack: Stack) -> None:
     ana, ben = await harness.agents("Ana", "Ben")
     name = harness.name("Table")
 
-    def file(*agents: str) -> Manifest:
+    def manifest_of(*agents: str) -> Manifest:
         return Manifest.model_validate({"groups": [{"name": name, "agents": agents}]})
 
     database_url = stack.configuration.database_url
-    alone = Configuration.from_environment({"DATABASE_URL": database_url, "TEMPORAL_ADDRESS": _NOBODY})
-    async with DirectClient.open(alone, is_lazy=True) as client:
-        assert [line.outcome for line in await client.apply(file(ana, ben))] == ["created"]
-        made = await find_group(client.scope.database, DEFAULT_ORGANISATION, name)
-        assert [line.outcome for line in await client.apply(file(ana, ben))] == ["unchanged"]
-        with pytest.raises(Unavailable, match=_NOBODY):
-            await client.apply(file(ben, ana))
-        assert await find_group(client.scope.database, DEFAULT_ORGANISATION, name) == made
+    without_temporal = Configuration.from_environment({"DATABASE_URL": database_url, "TEMPORAL_ADDRESS": _UNUSED})
+    async with DirectClient.open(without_temporal, is_lazy=True) as client:
+        assert [result.outcome for result in await client.apply(manifest_of(ana, ben))] == ["created"]
+        created = await find_group(client.scope.database, DEFAULT_ORGANISATION, name)
+        assert [result.outcome for result in await client.apply(manifest_of(ana, ben))] == ["unchanged"]
+        with pytest.raises(Unavailable, match=_UNUSED):
+            await client.apply(manifest_of(ben, ana))
+        assert await find_group(client.scope.database, DEFAULT_ORGANISATION, name) == created

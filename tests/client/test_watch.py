@@ -1,4 +1,4 @@
-"""Watching tells everything once and in order, and of the workflow what fits to that, whatever does not answer."""
+"""Watching yields each event once and in order, and only statuses that match the events, through any outage."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -93,7 +93,7 @@ def status(phase: Phase = "ready", **changes: Any) -> ConversationStatus:
 
 @dataclass
 class FakeClient:
-    """As much of a client as watching uses, and the events that it watches."""
+    """As much of a conversation as `watch` uses."""
 
     incoming: list[StreamEvent] = field(default_factory=list)
     """The events, in order."""
@@ -103,7 +103,7 @@ class FakeClient:
     """Seconds between two events."""
     ends: bool = False
     """True if the stream of events ends."""
-    asked: int = 0
+    queries: int = 0
     delivered: int = 0
     """Number of events delivered."""
 
@@ -116,8 +116,8 @@ class FakeClient:
             await asyncio.Event().wait()
 
     async def status_at(self) -> StatusAt:
-        """All of it has happened from the first, and takes its time to be read."""
-        self.asked += 1
+        """Return a status at the last event of `incoming`, whether or not it has been yielded."""
+        self.queries += 1
         status = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if status is None:
             await asyncio.sleep(60)
@@ -130,19 +130,19 @@ class FakeClient:
 
 
 class BusyClient(FakeClient):
-    """Its first answer comes when something has followed already."""
+    """A client whose first answer is outdated: one more event has followed."""
 
     async def status_at(self) -> StatusAt:
         answer = await super().status_at()
-        return StatusAt(answer.status, self.delivered if self.asked > 1 else self.delivered + 1)
+        return StatusAt(answer.status, self.delivered if self.queries > 1 else self.delivered + 1)
 
 
 class SlowClient(FakeClient):
-    """Its first answer was true when it was asked, and comes when all has happened."""
+    """A client whose first answer arrives after all events."""
 
     async def status_at(self) -> StatusAt:
         answer = await super().status_at()
-        if self.asked == 1:
+        if self.queries == 1:
             await asyncio.sleep(0.3)
         return answer
 
@@ -187,10 +187,10 @@ def test_timeline_maps_each_event() -> None:
         type(None),
         RosterChanged,
     ]
-    outside, _, floor, said, silent, _, change = delivered
+    outside, _, started, added, silent, _, change = delivered
     assert isinstance(outside, MessageAdded) and outside.turn is None
-    assert floor == TurnStarted(1, "A")
-    assert isinstance(said, MessageAdded) and said.turn and (said.turn.reason, said.turn.attempt) == ("why not", 2)
+    assert started == TurnStarted(1, "A")
+    assert isinstance(added, MessageAdded) and added.turn and (added.turn.reason, added.turn.attempt) == ("why not", 2)
     assert isinstance(silent, TurnWithoutMessage) and silent.turn == finished_turn(2, 2, "passed")
     assert isinstance(change, RosterChanged) and change.change == MembershipChange(**changed, created_at=NOW)
 
@@ -250,20 +250,20 @@ async def test_status_follows_earlier_events(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_outdated_status_is_polled_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    rests = status("ready", stop_reason="max_turns")
-    client = FakeClient([phase(1, "ready", "max_turns")], [status("executing"), status("executing"), rests])
+    idle = status("ready", stop_reason="max_turns")
+    client = FakeClient([phase(1, "ready", "max_turns")], [status("executing"), status("executing"), idle])
     items = await collect_items(client, 2, monkeypatch, RETRY_SECONDS=0.01)
-    assert items[1] == StatusSeen(rests)
+    assert items[1] == StatusSeen(idle)
 
 
 async def test_deltas_do_not_delay_next_poll(monkeypatch: pytest.MonkeyPatch) -> None:
-    rests = status("ready", stop_reason="max_turns")
+    idle = status("ready", stop_reason="max_turns")
     late = LiveDelta(turn=1, attempt=1, offset=0, text="Well")
     client = FakeClient(
-        [phase(1, "ready", "max_turns"), late], [status("executing"), status("executing"), rests], delay_seconds=0.1
+        [phase(1, "ready", "max_turns"), late], [status("executing"), status("executing"), idle], delay_seconds=0.1
     )
     items = await collect_items(client, 3, monkeypatch, RETRY_SECONDS=0.2)
-    assert items[2] == StatusSeen(rests)
+    assert items[2] == StatusSeen(idle)
 
 
 @pytest.mark.parametrize("reads_the_end", [True, False])
@@ -289,12 +289,12 @@ async def test_status_is_reported_during_events(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_idle_conversation_is_not_polled(monkeypatch: pytest.MonkeyPatch) -> None:
-    rests = status("ready", stop_reason="max_turns")
-    client = FakeClient([phase(1, "ready", "max_turns")], [rests])
+    idle = status("ready", stop_reason="max_turns")
+    client = FakeClient([phase(1, "ready", "max_turns")], [idle])
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.5):
             await collect_items(client, 99, monkeypatch, QUIET_SECONDS=0.05, RETRY_SECONDS=0.01)
-    assert client.asked <= 3
+    assert client.queries <= 3
 
 
 async def test_silent_round_is_polled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,7 +328,7 @@ async def test_deltas_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_restarted_turn_resets_live_text() -> None:
-    heard = LiveText()
+    live_text = LiveText()
     for turn, attempt, offset, text in (
         (1, 1, 0, "Well, "),
         (1, 1, 6, "yes"),
@@ -336,14 +336,14 @@ def test_restarted_turn_resets_live_text() -> None:
         (1, 1, 9, " late"),
         (1, 2, 8, "."),
     ):
-        heard.add(LiveDelta(turn=turn, attempt=attempt, offset=offset, text=text))
-    assert heard.text == "Well, no."
-    heard.add(LiveDelta(turn=2, attempt=1, offset=40, text="the end"))
-    assert heard.text == "… the end"
+        live_text.add(LiveDelta(turn=turn, attempt=attempt, offset=offset, text=text))
+    assert live_text.text == "Well, no."
+    live_text.add(LiveDelta(turn=2, attempt=1, offset=40, text="the end"))
+    assert live_text.text == "… the end"
 
 
 @pytest.mark.parametrize(
-    ("now", "rests"),
+    ("now", "idle"),
     [
         (status("initializing", pending=PendingStatus(messages=1, commands=0)), False),
         (status("ready", pending=PendingStatus(messages=1, commands=0)), False),
@@ -355,5 +355,5 @@ def test_restarted_turn_resets_live_text() -> None:
         (status("closed"), True),
     ],
 )
-def test_is_at_rest_by_status(now: ConversationStatus, rests: bool) -> None:
-    assert is_round_over(now) is rests
+def test_is_at_rest_by_status(now: ConversationStatus, idle: bool) -> None:
+    assert is_round_over(now) is idle

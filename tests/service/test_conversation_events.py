@@ -1,4 +1,4 @@
-"""Whoever follows a conversation is told each event once and in order, wherever one begins and whatever breaks."""
+"""Readers of events get each event once and in order, from any starting point and through any interruption."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ from tests.harness.workflow_harness import WorkflowHarness
 
 @pytest.fixture
 async def listener(harness: WorkflowHarness, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Listener]:
-    """One that has to do without its safety net."""
+    """A listener without its regular sweep, so that only notifications wake readers."""
     monkeypatch.setattr(notifications, "SWEEP_SECONDS", 3_600)
     async with Listener(harness.client.scope.database) as running:
         await asyncio.wait_for(running.connected.wait(), 10)
@@ -31,7 +31,7 @@ async def listener(harness: WorkflowHarness, monkeypatch: pytest.MonkeyPatch) ->
 
 
 class EventCollector:
-    """Collects what one is told, beside what else happens."""
+    """Collects the events of one reader in a task of its own."""
 
     def __init__(self, harness: WorkflowHarness, listener: Listener, conversation: str, after: int = 0) -> None:
         self.received: list[StreamEvent] = []
@@ -42,8 +42,8 @@ class EventCollector:
 
     async def _read(self) -> None:
         async with aclosing(self._source) as source:
-            async for occurrence in source:
-                self.received.append(occurrence)
+            async for event in source:
+                self.received.append(event)
 
     async def wait_for_end(self) -> None:
         """Wait for the end of the conversation."""
@@ -73,8 +73,8 @@ async def last_event_number(harness: WorkflowHarness, conversation: str) -> int:
     return len(await read_events(harness.client.scope.database, conversation))
 
 
-async def notify_delta(harness: WorkflowHarness, conversation: str, turn: int, words: str) -> None:
-    received = {"conversation_id": conversation, "turn": turn, "attempt": 1, "offset": 0, "text": words}
+async def notify_delta(harness: WorkflowHarness, conversation: str, turn: int, delta_text: str) -> None:
+    received = {"conversation_id": conversation, "turn": turn, "attempt": 1, "offset": 0, "text": delta_text}
     await harness.client.scope.database.rows(select(func.pg_notify(LIVE_CHANNEL, json.dumps(received))))
 
 
@@ -162,10 +162,10 @@ async def test_deltas_of_finished_turn_are_dropped(harness: WorkflowHarness, lis
 
     for reader in readers:
 
-        async def words(reader: EventCollector = reader) -> list[str]:
+        async def delta_texts(reader: EventCollector = reader) -> list[str]:
             return [one.text for one in reader.received if isinstance(one, LiveDelta)]
 
-        assert await eventually(words, lambda heard: "of turn 3" in heard) == ["of turn 3"]
+        assert await eventually(delta_texts, lambda texts: "of turn 3" in texts) == ["of turn 3"]
         reader.task.cancel()
 
 
@@ -178,10 +178,10 @@ async def test_cut_connection_is_reported_once(
     await harness.wait_until_idle(conversation)
     reader = EventCollector(harness, listener, conversation)
     await reader.wait_until(await last_event_number(harness, conversation))
-    away = True
+    is_unavailable = True
 
     async def read(*arguments: object, **options: object) -> list[ConversationEvent]:
-        if away:
+        if is_unavailable:
             raise OperationalError("", {}, Exception("gone"))
         return await read_events(*arguments, **options)  # type: ignore[arg-type]
 
@@ -197,7 +197,7 @@ async def test_cut_connection_is_reported_once(
     await harness.handle(conversation).post("Still there?")
     await harness.wait_until_idle(conversation, rounds=2)
     await asyncio.sleep(0.3)
-    away = False
+    is_unavailable = False
     await harness.handle(conversation).stop()
     await reader.wait_for_end()
     assert reader.numbers == list(range(1, len(reader.numbers) + 1))

@@ -1,4 +1,4 @@
-"""A message to a group goes to its one conversation, is said once, and is answered with what the round came to."""
+"""A message to a group is posted once to its default conversation and returns the results of the round."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -57,8 +57,8 @@ async def test_group_message_key_is_idempotent(harness: WorkflowHarness, listene
 async def test_group_messages_are_posted_in_order(harness: WorkflowHarness, listener: Listener) -> None:
     group = await group_id(harness, "Ana")
     answer = await send_and_wait(harness, listener, group, "One.", "Two.")
-    said = [message.text for message in await harness.transcript(answer.conversation_id) if message.role == "user"]
-    assert said == ["One.", "Two."]
+    texts = [message.text for message in await harness.transcript(answer.conversation_id) if message.role == "user"]
+    assert texts == ["One.", "Two."]
 
 
 async def test_closed_conversation_is_replaced(harness: WorkflowHarness, listener: Listener) -> None:
@@ -79,8 +79,8 @@ async def test_paused_group_returns_paused(harness: WorkflowHarness, listener: L
     first = await send_and_wait(harness, listener, group, "Hello.")
     await harness.handle(first.conversation_id).pause()
     await harness.wait_until(first.conversation_id, lambda status: status.phase == "paused")
-    held = await asyncio.wait_for(send_and_wait(harness, listener, group, "Anybody?", key="later"), 20)
-    assert (held.messages, held.stop_reason, held.turns) == ((), "paused", 0)
+    paused = await asyncio.wait_for(send_and_wait(harness, listener, group, "Anybody?", key="later"), 20)
+    assert (paused.messages, paused.stop_reason, paused.turns) == ((), "paused", 0)
     await harness.handle(first.conversation_id).resume()
     await harness.wait_until_idle(first.conversation_id, rounds=2)
     answer = await send_and_wait(harness, listener, group, "Anybody?", key="later")
@@ -98,21 +98,21 @@ async def test_fork_shares_messages_up_to_turn(harness: WorkflowHarness, listene
     first = await send_and_wait(harness, listener, group, "Hello.")
     await send_and_wait(harness, listener, group, "And then?")
     (dora,) = await harness.agents("Dora")
-    joining = (await find_agent(harness.client.scope.database, DEFAULT_ORGANISATION, dora)).id
+    new_member_id = (await find_agent(harness.client.scope.database, DEFAULT_ORGANISATION, dora)).id
     conversations = ConversationService(harness.client.scope)
-    wanted = NewFork(turn=2, agent_ids=(joining,), model="offline-other", message="What does Dora say?")
-    row = await conversations.fork(first.conversation_id, wanted)
+    new_fork = NewFork(turn=2, agent_ids=(new_member_id,), model="offline-other", message="What does Dora say?")
+    row = await conversations.fork(first.conversation_id, new_fork)
     assert (row.forked_from, row.forked_turn) == (first.conversation_id, 2)
     status = await harness.wait_until(row.conversation_id, lambda status: status.turn == 3 and status.phase == "ready")
-    said = await harness.transcript(row.conversation_id)
+    messages = await harness.transcript(row.conversation_id)
     before = await harness.transcript(first.conversation_id)
-    assert [message.text for message in said[:3]] == [message.text for message in before[:3]]
-    assert [message.sender.partition("-")[0] for message in said[3:]] == ["User", "Dora"]
-    taken = await harness.turns(row.conversation_id)
-    assert taken[-1].model == "offline-other"
-    assert status.usage.model_calls == sum(turn.model_calls for turn in taken)
+    assert [message.text for message in messages[:3]] == [message.text for message in before[:3]]
+    assert [message.sender.partition("-")[0] for message in messages[3:]] == ["User", "Dora"]
+    turns = await harness.turns(row.conversation_id)
+    assert turns[-1].model == "offline-other"
+    assert status.usage.model_calls == sum(turn.model_calls for turn in turns)
     with pytest.raises(NotFound):
-        await conversations.fork(first.conversation_id, NewFork(agent_ids=(joining, "nobody")))
+        await conversations.fork(first.conversation_id, NewFork(agent_ids=(new_member_id, "nobody")))
 
 
 async def test_fork_of_all_waits_for_message(harness: WorkflowHarness, listener: Listener) -> None:

@@ -7,7 +7,7 @@ from tertulia.core.keys import SCOPES, Scope
 from tertulia.service.principal import Principal
 
 
-def holder(*scopes: Scope) -> Principal:
+def principal_with(*scopes: Scope) -> Principal:
     return Principal(OrganisationId("o"), KeyId("k"), frozenset(scopes))
 
 
@@ -21,12 +21,12 @@ def holder(*scopes: Scope) -> Principal:
     ],
 )
 def test_scope_includes_lesser_scopes(own: Scope, has_scope: set[Scope]) -> None:
-    assert {scope for scope in SCOPES if holder(own).has_scope(scope)} == has_scope
+    assert {scope for scope in SCOPES if principal_with(own).has_scope(scope)} == has_scope
 
 
 def test_widest_scope_is_effective() -> None:
-    assert holder("read", "operate").has_scope("post")
+    assert principal_with("read", "operate").has_scope("post")
 
 
 def test_no_scope_permits_nothing() -> None:
-    assert not any(holder().has_scope(scope) for scope in SCOPES)
+    assert not any(principal_with().has_scope(scope) for scope in SCOPES)

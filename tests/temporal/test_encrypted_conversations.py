@@ -81,13 +81,13 @@ async def test_encrypted_history_has_no_text(
     async with open_with_keys(stack, model, "a") as harness:
         conversation = await script(harness)
         await harness.wait_until(conversation, lambda status: status.phase == "closed")
-        said = word_pairs(message.text for message in await harness.transcript(conversation))
+        word_pairs_sent = word_pairs(message.text for message in await harness.transcript(conversation))
         names = [turn.speaker for turn in await harness.turns(conversation)] + [harness.name("group")]
         histories = await run_histories(harness, conversation)
-    assert said
+    assert word_pairs_sent
     for history in histories:
         assert {one.metadata["encoding"] for one in payloads_of(list(history.events))} == {ENCRYPTED_ENCODING}
-        assert find_leaks(history.to_json(), *said, *names, *GROUP_TEXTS) == set()
+        assert find_leaks(history.to_json(), *word_pairs_sent, *names, *GROUP_TEXTS) == set()
         await Replayer(workflows=[], plugins=[TertuliaPlugin(SECRETS)]).replay_workflow(history)
 
 
@@ -96,8 +96,8 @@ async def test_plain_history_leaks_are_detected(harness: WorkflowHarness) -> Non
     conversation = await harness.start(group, "Shall we move the clocks?", close_after_round=True)
     await harness.wait_until(conversation, lambda status: status.phase == "closed")
     [history] = await run_histories(harness, conversation)
-    said = word_pairs(message.text for message in await harness.transcript(conversation))
-    found = find_leaks(history.to_json(), *said, harness.name("Ana"), group, *GROUP_TEXTS)
+    word_pairs_sent = word_pairs(message.text for message in await harness.transcript(conversation))
+    found = find_leaks(history.to_json(), *word_pairs_sent, harness.name("Ana"), group, *GROUP_TEXTS)
     assert {"move the", harness.name("Ana"), group, "A table in a café."} <= found
     assert len(found) > 10
 
@@ -205,7 +205,7 @@ async def test_missing_key_pauses_conversation(stack: Stack, model: OfflineModel
         await eventually(refusal, lambda message: "its last workflow task failed and is retried" in message)
         assert await is_running(keyless.client.scope, conversation)
     async with open_with_keys(stack, model, "b", "a", queue=queue) as restored:
-        await eventually(lambda: transcript_texts(restored, conversation), lambda said: len(said) == 6, seconds=60)
+        await eventually(lambda: transcript_texts(restored, conversation), lambda texts: len(texts) == 6, seconds=60)
         assert (await transcript_texts(restored, conversation))[3] == "Two."
         turns = await restored.turns(conversation)
         assert [turn.outcome for turn in turns] == ["spoke"] * 4
