@@ -112,6 +112,9 @@ class Agents:
             match_all_tags: see `tags`.
             limit: how many at most.
             order: `asc` = the oldest first.
+
+        Raises:
+            InvalidDefinition: a filter is invalid; the message names it.
         """
         filter = validated(
             AgentFilter, name=name, query_text=query_text, tags=tuple(tags), match_all_tags=match_all_tags

@@ -73,6 +73,9 @@ class Blocks:
             description_search: a part of the description, in any case.
             limit: how many at most.
             order: `asc` = the oldest first.
+
+        Raises:
+            InvalidDefinition: a filter is invalid; the message names it.
         """
         filter = validated(
             BlockFilter,

@@ -55,7 +55,14 @@ class Conversation:
         return f"Conversation({self.id!r})"
 
     async def send(self, command: AnyCommand) -> Receipt:
-        """Send any command. The methods below build the commands."""
+        """Send a command that the caller has built. The methods below build them.
+
+        Args:
+            command: the command; one without `command_id` gets an id.
+
+        Returns:
+            The receipt. The command itself takes effect at the next turn boundary.
+        """
         return await self._backend.send(self.id, with_command_id(command, str(uuid.uuid4())))
 
     async def post(self, text: str, *, sender: str = DEFAULT_SENDER, message_id: str | None = None) -> Receipt:
@@ -87,7 +94,11 @@ class Conversation:
         return await self.send(checked(Pause, reason=reason, command_id=command_id))
 
     async def resume(self, *, command_id: str | None = None) -> Receipt:
-        """Resume a paused conversation; while no member can speak, try one at once."""
+        """Resume a paused conversation; while no member can speak, try an isolated one at once.
+
+        Args:
+            command_id: the same id sent again counts once.
+        """
         return await self.send(checked(Resume, command_id=command_id))
 
     async def stop(self, reason: str = "", *, command_id: str | None = None) -> Receipt:

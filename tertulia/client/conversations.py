@@ -116,6 +116,9 @@ class Conversations:
             created_before: created before this time; with a time zone.
             limit: how many at most.
             order: `desc` = the newest first.
+
+        Raises:
+            InvalidDefinition: a filter is invalid; the message names it.
         """
         filter = _filter(group, phase, member, created_after, created_before)
         read = partial(self._backend.list, filter=filter)
@@ -130,11 +133,16 @@ class Conversations:
         created_after: datetime | None = None,
         created_before: datetime | None = None,
     ) -> int:
-        """Return the number of conversations that match every given filter. See `list`."""
+        """Return the number of conversations that match every given filter. See `list` for arguments and errors."""
         return await self._backend.count(_filter(group, phase, member, created_after, created_before))
 
     async def update(self, conversation_id: str, **settings: object) -> Conversation:
-        """Change settings of one conversation. See `Conversation.update_settings`."""
+        """Change settings of one conversation and return its handle.
+
+        Args:
+            conversation_id: the conversation.
+            settings: see `Conversation.update_settings`, which also lists the errors.
+        """
         conversation = self.handle(conversation_id)
         await conversation.update_settings(settings)
         return conversation

@@ -117,6 +117,9 @@ class Groups:
             manager_type: `round_robin` or `dynamic`.
             limit: how many at most.
             order: `asc` = the oldest first.
+
+        Raises:
+            InvalidDefinition: a filter is invalid; the message names it.
         """
         filter = validated(GroupFilter, name=name, manager_type=manager_type)
         read = partial(self._backend.list, filter=filter)

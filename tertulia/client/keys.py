@@ -38,7 +38,11 @@ class Keys:
         return await self._backend.retrieve(key_id)
 
     async def list(self, *, limit: int | None = None) -> builtins.list[KeyRow]:
-        """Return the keys, the oldest first, revoked ones included, all of them unless there is a `limit`."""
+        """Return the keys, the oldest first, revoked ones included.
+
+        Args:
+            limit: how many at most; None = all.
+        """
         keys: builtins.list[KeyRow] = []
         while limit is None or len(keys) < limit:
             size = MAX_PAGE if limit is None else min(limit - len(keys), MAX_PAGE)
@@ -55,6 +59,10 @@ class Keys:
     async def update(self, key_id: str, *, name: str) -> KeyRow:
         """Rename a key.
 
+        Args:
+            key_id: the key.
+            name: the new name, 1 to 64 characters without a colon.
+
         Raises:
             NotFound: no such key.
             InvalidDefinition: an invalid name.
@@ -63,7 +71,7 @@ class Keys:
         return await self._backend.update(key_id, name=valid_name)
 
     async def delete(self, key_id: str) -> KeyRow:
-        """Revoke a key at once and for good. It stays in the list.
+        """Revoke a key at once and for good, and return it. It stays in the list.
 
         Raises:
             NotFound: no such key.

@@ -84,7 +84,15 @@ class Members:
         in_flight: str | None = None,
         command_id: str | None = None,
     ) -> Receipt:
-        """Put another agent in a member's place in the order. See `add` and `remove` for the arguments."""
+        """Put another agent in a member's place in the order.
+
+        Args:
+            agent: the member that leaves.
+            replacement: the agent that takes its place.
+            catch_up: see `add`.
+            in_flight: see `remove`.
+            command_id: the same id sent again counts once.
+        """
         command = checked(
             ReplaceMember,
             agent=agent,
@@ -96,19 +104,39 @@ class Members:
         return await self._send(command)
 
     async def reorder(self, agents: Sequence[str], *, command_id: str | None = None) -> Receipt:
-        """Set a new speaking order: every member once."""
+        """Set a new speaking order.
+
+        Args:
+            agents: every member once, standby and muted ones included.
+            command_id: the same id sent again counts once.
+        """
         return await self._send(checked(ReorderMembers, agents=tuple(agents), command_id=command_id))
 
     async def mute(self, agent: str, *, command_id: str | None = None) -> Receipt:
-        """Mute a member: it keeps reading and does not speak."""
+        """Mute a member: it keeps reading and takes no turns.
+
+        Args:
+            agent: the member.
+            command_id: the same id sent again counts once.
+        """
         return await self._send(checked(MuteMember, agent=agent, command_id=command_id))
 
     async def unmute(self, agent: str, *, command_id: str | None = None) -> Receipt:
-        """Make a muted member, or one on standby, an active speaker."""
+        """Make a muted or standby member active.
+
+        Args:
+            agent: the member.
+            command_id: the same id sent again counts once.
+        """
         return await self._send(checked(UnmuteMember, agent=agent, command_id=command_id))
 
     async def reinstate(self, agent: str, *, command_id: str | None = None) -> Receipt:
-        """Treat an isolated or suspect member or manager as healthy from now on."""
+        """Treat an isolated or suspect member or manager as healthy.
+
+        Args:
+            agent: the member or manager.
+            command_id: the same id sent again counts once.
+        """
         return await self._send(checked(ReinstateMember, agent=agent, command_id=command_id))
 
     async def list(self) -> builtins.list[MemberRow]:
