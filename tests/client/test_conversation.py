@@ -30,7 +30,7 @@ class FakeBackend:
     after_status: Sequence[StreamEvent] = ()
     """Events that happen while the first status is on its way."""
     ends: bool = False
-    """Whether the event stream ends after the stored events."""
+    """The event stream ends after the stored events if this is true."""
     queries: int = 0
     open_streams: int = 0
     happened: asyncio.Event = field(default_factory=asyncio.Event)
