@@ -1,4 +1,4 @@
-"""The API as one ASGI application: composition, and nothing else."""
+"""Composition of the API as one ASGI application."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -33,16 +33,19 @@ from tertulia.service.connection import Connection
 from tertulia.temporal.encryption import EncryptionCodec
 
 _DESCRIPTION = """\
-Agents, memory blocks, groups and their conversations. Every request under `/v1`, except for its health, brings a key:
-`Authorization: Bearer tertulia_…` or `X-API-Key: tertulia_…`. Whoever holds a key sees and changes the rows of the
-key's organisation, and of no other. Errors have one shape, `Problem`.
+Agents, memory blocks, groups and their conversations. Every request under `/v1`, except `/v1/health`, needs an API key:
+`Authorization: Bearer tertulia_…` or `X-API-Key: tertulia_…`. A key gives access to the rows of its organisation only.
+Every error response is a `Problem`.
+
+The examples work in the order of this page: they create the agents `ana`, `ben` and `cleo`, the group `table` and the
+conversation `table-talk`, and use them.
 """
 _POOL_SIZE = 10
-"""To the database, which are kept open; when all are busy there are more."""
+"""Database connections that are kept open; further ones are opened while all are busy."""
 
 
 def create_app(configuration: Configuration) -> FastAPI:
-    """The API over the configured servers, which it connects to when it is started."""
+    """Create the API application; it connects to the configured servers when it starts."""
     app = FastAPIOffline(
         title="Tertulia",
         version=version("tertulia"),
@@ -89,7 +92,7 @@ def _routers(configuration: Configuration) -> tuple[APIRouter, ...]:
 def _lifespan_of(configuration: Configuration) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # Lazy: an API that starts before Temporal answers what needs the database alone.
+        # Lazy: an API that starts before Temporal serves the routes that need only the database.
         async with Connection.open(configuration, is_lazy=True, pool_size=_POOL_SIZE) as connection:
             app.state.connection = connection
             async with events.run_listener(app, connection.database):

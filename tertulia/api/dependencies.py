@@ -1,4 +1,4 @@
-"""Dependencies of the routes: each service, scoped to the organisation of the request's key."""
+"""Dependencies of the routes. Invariant: every service is limited to the organisation of the request's key."""
 
 from typing import Annotated
 
@@ -31,7 +31,7 @@ SharedListener = Annotated[Listener, Depends(get_listener)]
 
 
 def organisation_scope(connection: Connection, principal: Principal) -> OrganisationScope:
-    """Return the organisation scope of a key's holder."""
+    """Return the scope of a principal's organisation."""
     return OrganisationScope(connection, principal.organisation_id)
 
 

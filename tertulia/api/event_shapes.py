@@ -1,49 +1,48 @@
-"""The events of a stream as the API's documentation shows them. Nothing is checked against them while a stream runs."""
+"""Schemas of the streamed events, for the OpenAPI document only: a running stream does not validate events."""
 
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, GetJsonSchemaHandler, JsonValue, RootModel
+from pydantic import GetJsonSchemaHandler, JsonValue, RootModel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from tertulia.api.schemas.responses import ResponseModel
 from tertulia.core.phases import PublicPhase
 from tertulia.core.records import EventKind, MembershipChange
 
 
-class _EventData(BaseModel):
+class _EventData(ResponseModel):
     created_at: datetime
 
 
 class MessageEventData(_EventData):
-    """`message`: a message entered the transcript, a participant's or one from outside."""
+    """`message`: a message was added to the transcript."""
 
     seq: int
     turn: int | None
-    """The turn in which it was said; null for a message from outside."""
+    """Turn of the message; null for a posted message."""
     round: int | None
     role: Literal["user", "assistant"]
     sender_id: str | None
     sender: str
     text: str
     chosen_by: str | None = None
-    """The manager, rule or policy that chose the speaker. This field and the following are set for members' messages
-    only.
-    """
+    """Manager, rule or policy that chose the speaker. This field and the following are set for members' messages only."""
     reason: str | None = None
-    """Why that speaker was chosen."""
+    """Reason for the choice of the speaker."""
     error: str | None = None
-    """The failure that preceded this text, or the defect of the text."""
+    """Failure before the answer, or a defect of the answer."""
     attempt: int | None = None
     model: str | None = None
     fallback: int | None = None
-    """Which of the speaker's models answered: 0 = its own."""
+    """Index of the speaker's model that answered: 0 = its own."""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
 
 class TurnStartedEventData(_EventData):
-    """`turn_started`: a participant has the floor."""
+    """`turn_started`: a member's turn began."""
 
     turn: int
     round: int
@@ -52,7 +51,7 @@ class TurnStartedEventData(_EventData):
 
 
 class SpeakerChosenEventData(TurnStartedEventData):
-    """`speaker_chosen`: who has the next turn, and why."""
+    """`speaker_chosen`: the speaker of the next turn was chosen."""
 
     chosen_by: str
     reason: str
@@ -67,7 +66,7 @@ class SilentTurnEventData(TurnStartedEventData):
     outcome: Literal["passed", "failed", "discarded", "cancelled"]
     error: str | None
     seq: int
-    """The last message of the transcript after the turn."""
+    """Last message of the transcript after the turn."""
     attempt: int
     model: str | None
     fallback: int
@@ -79,7 +78,7 @@ class SilentTurnEventData(TurnStartedEventData):
 
 
 class SelectionFailedEventData(_EventData):
-    """`selection_failed`: a manager chose nobody."""
+    """`selection_failed`: a manager did not choose a speaker."""
 
     turn: int
     round: int
@@ -88,31 +87,34 @@ class SelectionFailedEventData(_EventData):
 
 
 class PhaseEventData(_EventData):
-    """`phase`: a round begins or ends, the conversation is paused, goes on, or is closed; the last ends the stream."""
+    """`phase`: the phase changed: a round began or ended, or the conversation was paused, resumed or closed.
+
+    No event follows the phase `closed`.
+    """
 
     phase: PublicPhase
     round: int
     reason: str
-    """Why, in a word: a stop reason, or an operator's words for a pause."""
+    """Stop reason, or the operator's reason for a pause."""
     explanation: str
 
 
-class DeltaEventData(BaseModel):
-    """`delta`: words as they are said. It has no id, and is not told again to one who was cut off."""
+class DeltaEventData(ResponseModel):
+    """`delta`: part of a turn's text while the model produces it. It has no id and is not sent again."""
 
     turn: int
     attempt: int
-    """A turn that is begun anew has a higher one: what was told of it before does not count."""
+    """Attempt at the turn. A higher one starts again at `offset` 0; discard the text of lower ones."""
     offset: int
-    """Characters of the turn's text before these."""
+    """Number of characters of the attempt before `text`."""
     text: str
 
 
-class StreamedEvent(BaseModel):
-    """One event: its lines `id`, `event` and `data`, of which the last is one of these objects as JSON."""
+class StreamedEvent(ResponseModel):
+    """One event: its lines `id`, `event` and `data`; `data` is one of these objects as JSON."""
 
     id: int | None = None
-    """The event's number: 1, 2, 3… without gaps. A `delta` has none."""
+    """Number of the event: 1, 2, 3… without gaps; null for a `delta`."""
     event: EventKind | Literal["delta"]
     data: (
         MessageEventData
@@ -128,7 +130,7 @@ class StreamedEvent(BaseModel):
 
 
 class EventStreamText(RootModel[str]):
-    """Server-sent events as they come: text, in which each event is one of `StreamedEvent`."""
+    """Server-sent events as text; each event is a `StreamedEvent`."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:

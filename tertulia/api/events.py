@@ -1,4 +1,7 @@
-"""The events of a conversation as server-sent events, which a reader that was cut off resumes where it stopped."""
+"""`/v1/conversations/{conversation_id}/events`: a conversation's events as server-sent events.
+
+Invariant: a client that reconnects with the last id it has received gets every later event once and in order.
+"""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -20,7 +23,7 @@ from tertulia.store.keys import is_valid
 from tertulia.store.notifications import Listener
 
 RETRY_MILLISECONDS = 1_000
-"""After how long a reader that was cut off shall come back."""
+"""Delay after which a disconnected client reconnects."""
 _MAX_EVENT_NUMBER = 10**18
 
 router = APIRouter(prefix="/conversations", tags=["conversations"])
@@ -28,29 +31,30 @@ router = APIRouter(prefix="/conversations", tags=["conversations"])
 
 @asynccontextmanager
 async def run_listener(app: FastAPI, database: Database) -> AsyncIterator[None]:
-    """While the block runs, the application's streams are woken."""
+    """Context manager: receive the notifications that wake the application's streams."""
     async with Listener(database) as listener:
         app.state.listener = listener
         app.state.streams = OpenStreams()
         yield
 
 
-_CONVERSATION_HELP = "The conversation's id."
-_AFTER_HELP = "Begin behind the event of this number; 0 = from the start."
-_LAST_EVENT_ID_HELP = "As `after`, and before it: what a reader that was cut off sends by itself."
+_CONVERSATION_HELP = "Id of the conversation."
+_AFTER_HELP = "Number of an event; the stream starts just after it. 0 = from the first event."
+_LAST_EVENT_ID_HELP = "The same as `after`, and takes precedence: browsers send it when they reconnect."
 _DELTAS_HELP = (
-    "Whether to tell words as they are said, too. They are a foretaste: the message that follows is the truth."
+    "Also send the text of a turn while the model produces it. It is a preview: the `message` that follows is final."
 )
 
 
 @router.get(
     "/{conversation_id}/events",
+    summary="Stream the events of a conversation",
     response_model=None,
     response_class=EventStream,
     status_code=200,
     responses={
-        200: {"model": EventStreamText, "description": "The events, until the conversation is closed."},
-        204: {"description": "The conversation is closed, and its last event was seen: nothing follows."},
+        200: {"model": EventStreamText, "description": "The events until the conversation is closed."},
+        204: {"description": "The conversation is closed and no event follows."},
     },
 )
 async def follow(
@@ -65,15 +69,16 @@ async def follow(
     ] = None,
     deltas: Annotated[bool, Query(description=_DELTAS_HELP)] = True,
 ) -> Response:
-    """Follow a conversation: every event once and in order, as it happens, until it is closed.
+    """Stream every event once and in order until the conversation is closed.
 
-    Each event's `id` is its number, 1, 2, 3… without gaps. A reader that was cut off goes on behind the last one it has
-    seen, with `Last-Event-ID` or `after`. A reader that does not read is cut off.
+    The `id` of an event is its number: 1, 2, 3… without gaps. After a disconnect, continue with the number of the last
+    received event in `Last-Event-ID` or `after`. A client that stops reading is disconnected.
     """
     service = ConversationService(scope)
     await service.retrieve(conversation_id)
     cursor = after if last_event_id is None else last_event_id
     if not await has_more_events(scope.database, conversation_id, cursor):
+        # A browser's EventSource reconnects after the end of a stream, except after 204.
         return Response(status_code=204)
     streams: OpenStreams = request.app.state.streams
     streams.check_limit(reader.key_id)
@@ -95,10 +100,10 @@ async def _encode_events(events: AsyncGenerator[StreamEvent, None]) -> AsyncGene
 
 
 def encode(stream_event: StreamEvent) -> bytes:
-    """One occurrence as it is sent. Only what is kept has an id: a reader resumes behind that."""
+    """Encode an event. Only stored events have an id: a client cannot resume after a delta."""
     match stream_event:
         case Interrupted():
-            return b": the database does not answer; what follows comes when it does\n\n"
+            return b": the database does not answer; the stream continues when it does\n\n"
         case LiveDelta():
             return _format_event("delta", stream_event.model_dump(mode="json"))
         case event:
@@ -107,5 +112,5 @@ def encode(stream_event: StreamEvent) -> bytes:
 
 
 def _format_event(kind: str, data: object) -> bytes:
-    # JSON holds no line break of its own, so that one line is enough.
+    # JSON escapes line breaks, so that one `data` line is enough.
     return f"event: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()

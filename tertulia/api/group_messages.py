@@ -1,4 +1,4 @@
-"""`/v1/groups/{group_id}/messages`: talk with a group. All that is said to it is one conversation, until a reset."""
+"""`/v1/groups/{group_id}/messages`: messages to a group. They form one default conversation, until a reset."""
 
 from typing import Annotated, Any
 
@@ -26,7 +26,7 @@ from tertulia.store.transcript import TranscriptPage, read_transcript_page
 router = APIRouter(prefix="/groups", tags=["groups"])
 
 _ACCEPTED: dict[int | str, dict[str, Any]] = {
-    202: {"model": MessagesAccepted, "description": "Accepted, with `background`."}
+    202: {"model": MessagesAccepted, "description": "The messages were accepted (with `background`)."}
 }
 IdempotencyKey = Annotated[
     str | None,
@@ -34,12 +34,12 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=100,
         pattern=r"^[\x21-\x7e]+$",
-        description="The same request sent again with the same key is answered as the first, and said once.",
+        description="A repeated request with the same key posts nothing and gets the first answer again.",
     ),
 ]
 
 
-@router.post("/{group_id}/messages", responses=_ACCEPTED)
+@router.post("/{group_id}/messages", summary="Send messages to a group", responses=_ACCEPTED)
 async def send(
     request: Request,
     scope: PostScope,
@@ -49,10 +49,11 @@ async def send(
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> GroupAnswer | MessagesAccepted:
-    """Say something to the group, and wait until the round that it sets off is over.
+    """Send messages to the group and wait for the end of the round that they start.
 
-    The first message starts the group's default conversation, the next ones continue it. With `background`, the answer
-    comes at once; the conversation's events tell the rest. One who leaves ends the waiting, and not the round.
+    The first message starts the group's default conversation; later messages continue it. With `background`, the
+    response comes at once, and the conversation's events report the progress. A client that disconnects does not end
+    the round.
     """
     accepted = await post_to_group(
         scope,
@@ -69,7 +70,8 @@ async def send(
 
 
 def group_answer_shape(answer: records.GroupAnswer) -> GroupAnswer:
-    """The answer to messages to a group, in this shape."""
+    """Convert the answer to messages to its response."""
+    # Letta's clients treat `max_steps` as a limit that cut the answer; a planned end of the round is none.
     one_turn_each = isinstance(answer.rules, RoundRobinConfig) and answer.rules.max_turns is None
     agent_messages = [message for message in answer.messages if message.role == "assistant"]
     return GroupAnswer(
@@ -81,11 +83,11 @@ def group_answer_shape(answer: records.GroupAnswer) -> GroupAnswer:
     )
 
 
-@router.get("/{group_id}/messages")
+@router.get("/{group_id}/messages", summary="List messages of a group")
 async def messages(
     scope: ReadScope, service: GroupsToRead, group_id: str, query: Annotated[MessageQuery, Query()]
 ) -> list[GroupMessage]:
-    """A page of what was said to the group and in it, since it was reset."""
+    """List the messages of the group's default conversation since the last reset, page by page."""
     conversation_id = (await service.retrieve(group_id)).default_conversation_id
     page = TranscriptPage(
         before=_message_seq(query.before, conversation_id, "before"),
@@ -101,9 +103,9 @@ async def messages(
     ]
 
 
-@router.patch("/{group_id}/reset-messages", status_code=204)
+@router.patch("/{group_id}/reset-messages", summary="Reset the messages of a group", status_code=204)
 async def reset(scope: OperateScope, group_id: str) -> None:
-    """Let the next message to the group start a new conversation; the present one closes, and its transcript stays."""
+    """Close the default conversation; the next message starts a new one. The closed transcript stays readable."""
     await reset_group(scope, GroupId(group_id))
 
 

@@ -1,4 +1,4 @@
-"""`/v1/groups/{group_id}/messages/stream`: as a message to the group, and what the agents say comes as it is said."""
+"""`/v1/groups/{group_id}/messages/stream`: send messages to a group and stream the agents' messages of the round."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -32,10 +32,11 @@ _DONE = b"data: [DONE]\n\n"
 
 @router.post(
     "/{group_id}/messages/stream",
+    summary="Send messages to a group and stream the answers",
     response_model=None,
     response_class=EventStream,
     status_code=200,
-    responses={200: {"model": GroupEvents, "description": "The messages, why the round ended, and what it has cost."}},
+    responses={200: {"model": GroupEvents, "description": "The agents' messages, then the stop reason and the usage."}},
 )
 async def stream(
     request: Request,
@@ -46,14 +47,15 @@ async def stream(
     body: SendMessages,
     idempotency_key: IdempotencyKey = None,
 ) -> EventStream:
-    """Say something to the group, and read each answer when it has been said, until the round is over.
+    """Send messages to the group and stream each agent's message when it is committed, until the round ends.
 
-    The stream ends with the reason, the cost, and `[DONE]`. Cut off, the round goes on: the same request with the same
-    `Idempotency-Key` tells it anew, and says nothing twice.
+    The stream ends with the stop reason, the usage and `[DONE]`. A disconnect does not end the round: the same request
+    with the same `Idempotency-Key` posts nothing and streams the same messages again.
     """
     streams: OpenStreams = request.app.state.streams
     streams.check_limit(principal.key_id)
     current_id = (await GroupService(scope).retrieve(group_id)).default_conversation_id
+    # Read before the messages are posted: an event after this number cannot be missed.
     last_seen_event = await last_event(scope.database, current_id) if current_id else 0
     posts = [message.post for message in body.messages]
     accepted = await post_to_group(scope, GroupId(group_id), posts, idempotency_key=idempotency_key)
@@ -80,7 +82,7 @@ async def _encode_stream(
     wait_for_result: Callable[[], Coroutine[Any, Any, records.GroupAnswer]],
     conversation_id: ConversationId,
 ) -> AsyncGenerator[bytes, None]:
-    """Send the agents' messages as they are committed, and the rest of the answer at the end."""
+    """Yield the agents' messages as they are committed, then the rest of the answer."""
     sent: set[int] = set()
     async with aclosing(agent_messages):
         answer_task = asyncio.create_task(wait_for_result())
@@ -101,6 +103,7 @@ async def _encode_stream(
             next_message.cancel()
             answer_task.cancel()
             await asyncio.wait((next_message, answer_task))
+    # The round can end before its last events have arrived.
     for shape in final_answer.messages:
         if shape.seq_id not in sent:
             yield _encode_line(shape)
@@ -116,7 +119,7 @@ async def _next_or_none(agent_messages: AsyncGenerator[Message, None]) -> Messag
 async def _read_agent_messages(
     database: Database, accepted: records.GroupAnswer, events: AsyncGenerator[StreamEvent, None]
 ) -> AsyncGenerator[Message, None]:
-    """Read the agents' messages after the first of these messages."""
+    """Yield the agents' messages that follow the first posted message."""
     first: PostedMessage | None = None
     async with aclosing(events):
         async for event in events:

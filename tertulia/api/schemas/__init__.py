@@ -1,1 +1,1 @@
-"""Bodies of requests and answers, in the shapes of Letta's V1 API where that has them."""
+"""Bodies of requests and responses, in the shapes of Letta's V1 API where it has them."""

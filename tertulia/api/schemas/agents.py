@@ -1,12 +1,13 @@
-"""Agents as Letta's V1 API has them. What it has and this house has not is told as it is: no tools, no embedding."""
+"""Agents in the shape of Letta's V1 API. Fields without a counterpart (tools, embedding) are empty in responses."""
 
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt
+from pydantic import Field, JsonValue, PositiveInt
 
 from tertulia.api.schemas.blocks import BlockShape, CreateBlock, block_shape
 from tertulia.api.schemas.requests import PageQuery, RequestModel
+from tertulia.api.schemas.responses import ResponseModel
 from tertulia.core.agents import AgentFilter, AgentPatch, ModelSettings, NewAgent, StoredAgent, Tags
 from tertulia.core.blocks import MAX_BLOCKS
 from tertulia.core.group import GroupSettings
@@ -15,7 +16,7 @@ from tertulia.core.names import DisplayName, Identifier
 from tertulia.core.paging import Page
 
 _MODEL_PREFIX = "openai/"
-"""Letta names a model with its provider in front: this one is the endpoint that is configured here."""
+"""Letta's names of models begin with a provider; this provider is the endpoint configured here."""
 _IGNORED_FIELDS = frozenset(
     """agent_type embedding embedding_config embedding_chunk_size context_window_limit max_reasoning_tokens
     enable_reasoner reasoning from_template template project project_id template_id base_template_id identity_ids
@@ -27,7 +28,7 @@ _IGNORED_FIELDS = frozenset(
 
 
 class LlmConfigRequest(RequestModel):
-    """Parameters of the agent's model calls, in Letta's shape."""
+    """Model and call parameters of an agent, in Letta's shape."""
 
     ignored_fields: ClassVar[frozenset[str]] = frozenset(
         """model_endpoint_type model_endpoint provider_name provider_category model_wrapper context_window
@@ -43,26 +44,28 @@ class LlmConfigRequest(RequestModel):
 
     @property
     def settings(self) -> ModelSettings:
-        """The same as this house says it."""
+        """Convert to the service's value."""
         optional = {name: getattr(self, name) for name in ("reasoning_effort", "frequency_penalty", "verbosity")}
         extra: dict[str, JsonValue] = {name: value for name, value in optional.items() if value is not None}
         return ModelSettings(model=self.model, temperature=self.temperature, max_tokens=self.max_tokens, extra=extra)
 
 
 class _AgentFields(RequestModel):
-    """Fields that a new agent and a change of one have in common."""
+    """Fields common to the creation and the change of an agent."""
 
     ignored_fields: ClassVar[frozenset[str]] = _IGNORED_FIELDS
 
     name: DisplayName | None = None
     description: str | None = Field(default=None, max_length=2_000)
-    system: str | None = Field(default=None, max_length=100_000, description="Its instructions: who it is.")
-    model: str | None = Field(
-        default=None, min_length=1, max_length=200, description="The model's name; a leading `openai/` is taken off."
+    system: str | None = Field(
+        default=None, max_length=100_000, description="Instructions: the first part of the system prompt."
     )
-    llm_config: LlmConfigRequest | None = Field(default=None, description="Goes before `model`.")
+    model: str | None = Field(
+        default=None, min_length=1, max_length=200, description="Name of the model; a leading `openai/` is removed."
+    )
+    llm_config: LlmConfigRequest | None = Field(default=None, description="Takes precedence over `model`.")
     model_settings: ModelSettings | None = Field(
-        default=None, description="All that this house knows of a model, its fallbacks included; goes before both."
+        default=None, description="All parameters of a model, and fallback models; takes precedence over both."
     )
     tags: Tags | None = None
     metadata: dict[str, JsonValue] | None = None
@@ -70,18 +73,18 @@ class _AgentFields(RequestModel):
 
     @property
     def model_name(self) -> str | None:
-        """The model as its endpoint knows it."""
+        """Name of the model at the configured endpoint."""
         return self.model.removeprefix(_MODEL_PREFIX) or None if self.model else None
 
 
 class CreateAgent(_AgentFields):
-    """An agent that is to be made."""
+    """Request to create an agent."""
 
-    id: Identifier | None = Field(default=None, description="One is made where none is given, as for the name.")
+    id: Identifier | None = Field(default=None, description="Generated if missing; the same applies to `name`.")
     memory_blocks: tuple[CreateBlock, ...] | None = Field(
-        default=None, max_length=MAX_BLOCKS, description="Blocks that are made with it, before those of `block_ids`."
+        default=None, max_length=MAX_BLOCKS, description="Blocks to create and attach before those of `block_ids`."
     )
-    max_tokens: PositiveInt | None = Field(default=None, description="The most tokens of one answer.")
+    max_tokens: PositiveInt | None = Field(default=None, description="Tokens of one answer at most.")
 
     @property
     def definition(self) -> NewAgent:
@@ -108,7 +111,7 @@ class CreateAgent(_AgentFields):
 
 
 class UpdateAgent(_AgentFields):
-    """A change of an agent: what it does not name stays, and null makes empty."""
+    """Change of an agent: fields that are not given stay; null clears a field."""
 
     @property
     def patch(self) -> AgentPatch:
@@ -130,7 +133,7 @@ _UNCHANGED_FIELDS = {"name", "description", "tags", "metadata", "block_ids"}
 
 
 class AgentQuery(PageQuery):
-    """Which agents."""
+    """Query for one page of the agents that match every given field."""
 
     ignored_fields: ClassVar[frozenset[str]] = frozenset(
         """project_id template_id base_template_id identity_id identifier_keys include_relationships sort_by
@@ -138,41 +141,43 @@ class AgentQuery(PageQuery):
     )
 
     name: str | None = None
-    query_text: str | None = Field(default=None, description="A part of the name, in whatever case.")
+    query_text: str | None = Field(default=None, description="Part of the name, in any case.")
     tags: list[str] = Field(default=[], max_length=50)
-    match_all_tags: bool = Field(default=False, description="All of the tags, not only one.")
-    ascending: bool = Field(default=True, description="As `order`, in Letta's words.")
+    match_all_tags: bool = Field(
+        default=False, description="Match agents with all of the tags instead of at least one."
+    )
+    ascending: bool = Field(
+        default=True, description="Letta's form of `order`: false = `desc`. `order` takes precedence."
+    )
 
     @property
     def page(self) -> Page:
-        """Which part of the list."""
+        """The page that the service takes."""
         page = super().page
         return page if self.ascending or "order" in self.model_fields_set else page.model_copy(update={"order": "desc"})
 
     @property
     def filter(self) -> AgentFilter:
-        """Which of them."""
+        """The filter that the service takes."""
         return AgentFilter(
             name=self.name, query_text=self.query_text, tags=tuple(self.tags), match_all_tags=self.match_all_tags
         )
 
 
-class LlmConfig(BaseModel):
-    """Parameters of the agent's model calls."""
-
-    model_config = ConfigDict(protected_namespaces=())
+class LlmConfig(ResponseModel):
+    """Model and call parameters of an agent."""
 
     model: str
     model_endpoint_type: Literal["openai"] = "openai"
     context_window: int
-    """About how many tokens of transcript a prompt holds, unless the group's settings say otherwise."""
+    """Tokens of transcript in one prompt, by default; the group's settings can change it."""
     handle: str
     temperature: float | None
     max_tokens: int | None
 
 
-class EmbeddingConfig(BaseModel):
-    """There is none: nothing here is embedded."""
+class EmbeddingConfig(ResponseModel):
+    """Always `none`: agents have no embeddings."""
 
     embedding_endpoint_type: str = "none"
     embedding_model: str = "none"
@@ -180,44 +185,42 @@ class EmbeddingConfig(BaseModel):
     embedding_chunk_size: int = 0
 
 
-class Memory(BaseModel):
-    """An agent's own blocks."""
+class Memory(ResponseModel):
+    """Memory blocks of an agent."""
 
     blocks: list[BlockShape]
-    file_blocks: list[JsonValue] = []
+    file_blocks: tuple[JsonValue, ...] = ()
     prompt_template: str = ""
 
 
-class AgentState(BaseModel):
+class AgentState(ResponseModel):
     """An agent."""
-
-    model_config = ConfigDict(protected_namespaces=())
 
     id: str
     name: str
     description: str
     system: str
-    """Its instructions."""
+    """Instructions: the first part of the system prompt."""
     agent_type: Literal["react_agent"] = "react_agent"
     llm_config: LlmConfig
     model_settings: ModelSettings
     embedding_config: EmbeddingConfig = EmbeddingConfig()
     memory: Memory
-    tools: list[JsonValue] = []
-    tool_rules: list[JsonValue] = []
-    sources: list[JsonValue] = []
-    identity_ids: list[str] = []
-    message_ids: list[str] = []
+    tools: tuple[JsonValue, ...] = ()
+    tool_rules: tuple[JsonValue, ...] = ()
+    sources: tuple[JsonValue, ...] = ()
+    identity_ids: tuple[str, ...] = ()
+    message_ids: tuple[str, ...] = ()
     tags: list[str]
     metadata: dict[str, JsonValue]
     revision: int
-    """Grows with every change."""
+    """Increases with every change."""
     created_at: datetime
     updated_at: datetime
 
 
 def agent_shape(agent: StoredAgent, default_model: str) -> AgentState:
-    """The agent in this shape."""
+    """Convert an agent to its response."""
     name = agent.model.model or default_model
     return AgentState(
         id=agent.id,

@@ -1,11 +1,12 @@
-"""Memory blocks as Letta's V1 API has them, with a version."""
+"""Memory blocks in the shape of Letta's V1 API, with a version."""
 
 from datetime import datetime
 from typing import ClassVar
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import Field, JsonValue
 
 from tertulia.api.schemas.requests import PageQuery, RequestModel
+from tertulia.api.schemas.responses import ResponseModel
 from tertulia.core.blocks import DEFAULT_BLOCK_LIMIT, Block, BlockFilter, BlockLimit, BlockPatch, BlockText, NewBlock
 from tertulia.core.names import DisplayName
 
@@ -26,13 +27,13 @@ _IGNORED_FIELDS = frozenset(
 
 
 class CreateBlock(RequestModel):
-    """A block that is to be made."""
+    """Request to create a block."""
 
     ignored_fields: ClassVar[frozenset[str]] = _IGNORED_FIELDS
 
     label: DisplayName
     value: BlockText = ""
-    limit: BlockLimit | None = Field(default=None, description="The most characters that the value may have.")
+    limit: BlockLimit | None = Field(default=None, description="Characters of the value at most.")
     description: str | None = Field(default=None, max_length=2_000)
     metadata: dict[str, JsonValue] | None = None
 
@@ -49,26 +50,26 @@ class CreateBlock(RequestModel):
 
 
 class UpdateBlock(BlockPatch, RequestModel):
-    """A change of a block; what it does not name, or names as null, stays."""
+    """Change of a block: fields that are not given, or are null, stay."""
 
     ignored_fields: ClassVar[frozenset[str]] = _IGNORED_FIELDS
 
 
 class BlockQuery(PageQuery):
-    """Which blocks."""
+    """Query for one page of the blocks that match every given field."""
 
     ignored_fields: ClassVar[frozenset[str]] = frozenset(
         {"templates_only", "name", "identity_id", "identifier_keys", "project_id"}
     )
 
     label: str | None = None
-    label_search: str | None = Field(default=None, description="A part of the label, in whatever case.")
-    value_search: str | None = Field(default=None, description="A part of the value, in whatever case.")
-    description_search: str | None = Field(default=None, description="A part of the description, in whatever case.")
+    label_search: str | None = Field(default=None, description="Part of the label, in any case.")
+    value_search: str | None = Field(default=None, description="Part of the value, in any case.")
+    description_search: str | None = Field(default=None, description="Part of the description, in any case.")
 
     @property
     def filter(self) -> BlockFilter:
-        """Which of them."""
+        """The filter that the service takes."""
         return BlockFilter(
             label=self.label,
             label_search=self.label_search,
@@ -77,7 +78,7 @@ class BlockQuery(PageQuery):
         )
 
 
-class BlockShape(BaseModel):
+class BlockShape(ResponseModel):
     """A memory block."""
 
     id: str
@@ -86,7 +87,7 @@ class BlockShape(BaseModel):
     description: str
     limit: int
     version: int
-    """Counts the changes of the value."""
+    """Increases with every change of the value; the first is 1."""
     metadata: dict[str, JsonValue]
     is_template: bool = False
     created_at: datetime
@@ -94,5 +95,5 @@ class BlockShape(BaseModel):
 
 
 def block_shape(block: Block) -> BlockShape:
-    """The block in this shape."""
+    """Convert a block to its response."""
     return BlockShape.model_validate(block.model_dump())

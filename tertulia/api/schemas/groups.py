@@ -1,11 +1,12 @@
-"""Groups as Letta's V1 API has them, with what this house adds: a name, settings, those on standby, a revision."""
+"""Groups in the shape of Letta's V1 API, with further fields: name, settings, standby members, revision."""
 
 from datetime import datetime
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import Field, JsonValue
 
 from tertulia.api.schemas.requests import PageQuery, RequestModel
+from tertulia.api.schemas.responses import ResponseModel
 from tertulia.core.blocks import MAX_BLOCKS, MemoryBlock
 from tertulia.core.group import (
     MAX_MEMBERS,
@@ -23,19 +24,19 @@ from tertulia.core.names import DisplayName, Identifier
 from tertulia.core.patches import GroupPatch
 
 ManagerType = Literal["round_robin", "dynamic", "supervisor", "sleeptime", "voice_sleeptime", "swarm"]
-"""Letta's kinds; groups of the first two can be made here."""
+"""Letta's manager types. Groups of the first two can be created here; the others match no group in a query."""
 _IGNORED_FIELDS = frozenset({"project_id", "hidden"})
 
 
 class CreateGroup(RequestModel):
-    """A group that is to be made."""
+    """Request to create a group."""
 
     ignored_fields: ClassVar[frozenset[str]] = _IGNORED_FIELDS
 
-    id: Identifier | None = Field(default=None, description="One is made where none is given, as for the name.")
+    id: Identifier | None = Field(default=None, description="Generated if missing; the same applies to `name`.")
     name: DisplayName | None = None
     description: str | None = Field(default=None, max_length=10_000)
-    agent_ids: tuple[AgentId, ...] = Field(default=(), max_length=MAX_MEMBERS, description="Who talks, in order.")
+    agent_ids: tuple[AgentId, ...] = Field(default=(), max_length=MAX_MEMBERS, description="Members, in order.")
     standby: tuple[Standby, ...] = Field(default=(), max_length=MAX_MEMBERS)
     manager_config: ManagerConfig | None = None
     shared_block_ids: tuple[BlockId, ...] | None = Field(default=None, max_length=MAX_BLOCKS)
@@ -59,13 +60,13 @@ class CreateGroup(RequestModel):
 
 
 class UpdateGroup(GroupPatch, RequestModel):
-    """A change of a group: what it does not name stays, null makes empty, and a list is replaced as a whole."""
+    """Change of a group: fields that are not given stay; null clears a field; a list is replaced as a whole."""
 
     ignored_fields: ClassVar[frozenset[str]] = _IGNORED_FIELDS
 
 
 class GroupQuery(PageQuery):
-    """Which groups."""
+    """Query for one page of the groups that match every given field."""
 
     ignored_fields: ClassVar[frozenset[str]] = frozenset({"project_id", "show_hidden_groups"})
 
@@ -74,17 +75,17 @@ class GroupQuery(PageQuery):
 
     @property
     def filter(self) -> GroupFilter:
-        """Which of them."""
+        """The filter that the service takes."""
         return GroupFilter(manager_type=self.manager_type, name=self.name)
 
 
 class GroupsOfAgentQuery(PageQuery):
-    """Which of an agent's groups."""
+    """Query for one page of the groups of an agent."""
 
     manager_type: ManagerType | None = None
 
 
-class GroupShape(BaseModel):
+class GroupShape(ResponseModel):
     """A group."""
 
     id: str
@@ -92,28 +93,28 @@ class GroupShape(BaseModel):
     description: str
     manager_type: Literal["round_robin", "dynamic"]
     agent_ids: list[str]
-    """The members, in order."""
+    """Members, in order."""
     manager_agent_id: str | None
     termination_token: str | None
     max_turns: int | None
     shared_block_ids: list[str]
-    shared_memory: list[MemoryBlock] = []
-    """Text of the shared blocks."""
+    shared_memory: tuple[MemoryBlock, ...] = ()
+    """Labels and texts of the shared blocks."""
     standby: list[Standby]
-    """Those that speak only in the place of one that fails."""
+    """Members that speak only in place of a failed one."""
     manager_config: ManagerConfig
     settings: GroupSettings
     metadata: dict[str, JsonValue]
     revision: int
-    """Grows with every change."""
+    """Increases with every change."""
     default_conversation_id: str | None
-    """The conversation that receives messages to the group; null before the first."""
+    """Conversation that receives messages to the group; null before the first message."""
     created_at: datetime
     updated_at: datetime
 
 
 def group_shape(stored: StoredGroup) -> GroupShape:
-    """The group in this shape."""
+    """Convert a group to its response."""
     group = stored.group
     rules = group.manager_config
     return GroupShape(
@@ -126,7 +127,7 @@ def group_shape(stored: StoredGroup) -> GroupShape:
         termination_token=rules.termination_token,
         max_turns=rules.max_turns,
         shared_block_ids=[*group.shared_block_ids],
-        shared_memory=[*group.shared_memory],
+        shared_memory=group.shared_memory,
         standby=[*group.standby],
         manager_config=rules,
         settings=group.settings,

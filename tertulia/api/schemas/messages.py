@@ -1,11 +1,12 @@
-"""Messages to a group, and what comes of them, as Letta's V1 API has them."""
+"""Messages to a group and their answers, in the shapes of Letta's V1 API."""
 
 from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, Field, RootModel, field_validator
+from pydantic import Field, RootModel, field_validator
 
 from tertulia.api.schemas.requests import PageQuery, RequestModel
+from tertulia.api.schemas.responses import ResponseModel
 from tertulia.core.commands import DEFAULT_SENDER, CommandIdText, PostMessage
 from tertulia.core.errors import NotFound
 from tertulia.core.ids import ConversationId
@@ -20,7 +21,7 @@ _MAX_DIGITS = 18
 
 
 class TextPart(RequestModel):
-    """A part of a message."""
+    """Text part of a message."""
 
     ignored_fields: ClassVar[frozenset[str]] = frozenset({"signature"})
 
@@ -32,27 +33,28 @@ _MessageText = Annotated[str, Field(min_length=1, json_schema_extra={"pattern": 
 
 
 class MessageRequest(RequestModel):
-    """Something to be said to the group."""
+    """A message to the group."""
 
     ignored_fields: ClassVar[frozenset[str]] = frozenset({"type", "otid", "sender_id", "batch_item_id", "group_id"})
 
-    role: Literal["user", "system"] = Field(default="user", description="What a system says comes from `System`.")
+    role: Literal["user", "system"] = Field(default="user", description="`system`: the sender is `System`.")
     content: _MessageText | Annotated[list[TextPart], Field(min_length=1, max_length=100)]
-    name: DisplayName | None = Field(default=None, description="Who says it; none of the group's agents.")
+    name: DisplayName | None = Field(default=None, description="Name of the sender; not the name of a member.")
     command_id: CommandIdText | None = Field(
-        default=None, description="The same id sent again counts once; null = derived from `Idempotency-Key`."
+        default=None,
+        description="Idempotency key: a repeated id is posted once. Null = derived from `Idempotency-Key`.",
     )
 
     @field_validator("content")
     @classmethod
     def _check_not_blank(cls, content: str | list[TextPart]) -> str | list[TextPart]:
         if not _join_text(content).strip():
-            raise ValueError("a message has words")
+            raise ValueError("must not be blank")
         return content
 
     @property
     def post(self) -> PostMessage:
-        """The command that says it."""
+        """The command that posts it."""
         sender = self.name or (_SYSTEM_SENDER if self.role == "system" else DEFAULT_SENDER)
         return PostMessage(text=_join_text(self.content), sender=sender, command_id=self.command_id)
 
@@ -70,25 +72,25 @@ class SendMessages(RequestModel):
     )
 
     messages: tuple[MessageRequest, ...] = Field(min_length=1, max_length=_MAX_MESSAGES)
-    background: bool = Field(default=False, description="Answer at once, and not when the round is over.")
+    background: bool = Field(default=False, description="Answer at once instead of after the round.")
 
 
 class MessageQuery(PageQuery):
-    """Which messages."""
+    """Query for one page of messages; `before` and `after` are ids of messages."""
 
     ignored_fields: ClassVar[frozenset[str]] = frozenset(
         """use_assistant_message assistant_message_tool_name assistant_message_tool_kwarg""".split()
     )
 
 
-class _Message(BaseModel):
+class _Message(ResponseModel):
     id: str
     date: datetime
     name: str
-    """The sender."""
+    """Name of the sender."""
     content: str
     seq_id: int
-    """Its number in the conversation: 1, 2, 3… without gaps."""
+    """Number of the message in the conversation: 1, 2, 3… without gaps."""
     conversation_id: str
 
 
@@ -112,45 +114,46 @@ GroupMessage = Annotated[UserMessage | AssistantMessage, Field(discriminator="me
 LettaStopReason = Literal["end_turn", "max_steps", "cancelled", "error"]
 
 
-class StopReason(BaseModel):
-    """Why the round ended."""
+class StopReason(ResponseModel):
+    """Reason for the end of the round."""
 
     message_type: Literal["stop_reason"] = "stop_reason"
     stop_reason: LettaStopReason
+    """The nearest of Letta's reasons."""
     reason: str
-    """The same in this house's words: `max_turns`, `termination_token`, `stopped`, …"""
+    """The exact reason: `max_turns`, `termination_token`, `operator_stop`, …"""
 
 
-class UsageStatistics(BaseModel):
-    """Tokens and calls of the round."""
+class UsageStatistics(ResponseModel):
+    """Tokens and turns of the round."""
 
     message_type: Literal["usage_statistics"] = "usage_statistics"
     completion_tokens: int
     prompt_tokens: int
     total_tokens: int
     step_count: int
-    """Turns."""
+    """Number of turns."""
 
 
-class GroupAnswer(BaseModel):
-    """The answer to messages to a group, once the round is over."""
+class GroupAnswer(ResponseModel):
+    """Answer to messages to a group, after the round."""
 
     messages: list[GroupMessage]
-    """The agents' messages."""
+    """Messages of the agents."""
     stop_reason: StopReason
     usage: UsageStatistics
     conversation_id: str
     message_ids: list[str]
-    """The ids under which the messages were posted: sent again with the same `Idempotency-Key`, they count once."""
+    """Ids of the posted messages. A repeated request with the same `Idempotency-Key` has the same ids."""
 
 
 class GroupEvents(RootModel[str]):
-    """Server-sent events, each with one JSON object as its `data`: an `assistant_message` for each that is said, then
-    the `stop_reason` and the `usage_statistics`; at last `[DONE]`."""
+    """Server-sent events. The `data` of each is one JSON object: an `assistant_message` per message of an agent, then
+    the `stop_reason` and the `usage_statistics`. The last `data` is `[DONE]`."""
 
 
-class MessagesAccepted(BaseModel):
-    """Receipt of messages to a group that are processed in the background."""
+class MessagesAccepted(ResponseModel):
+    """Receipt for messages to a group with `background`."""
 
     conversation_id: str
     message_ids: list[str]
@@ -168,11 +171,11 @@ _LETTA_REASONS: dict[str, LettaStopReason] = {
 
 
 def stop_reason(reason: str | None, *, one_turn_each: bool) -> StopReason:
-    """The reason in Letta's words.
+    """Convert the reason for the end of a round to Letta's.
 
     Args:
-        reason: this house's; several that hold together have a `+` between them.
-        everyone_once: whether the round was to give everyone the floor once, so that its end is no limit.
+        reason: the exact reason; simultaneous reasons are joined by `+`, and the first one counts.
+        one_turn_each: True if the round was planned as one turn of each member, so that its end is not a limit.
     """
     first = (reason or "").partition("+")[0]
     letta_reason = _LETTA_REASONS.get(first, "max_steps" if "budget" in first else "error")
@@ -182,7 +185,7 @@ def stop_reason(reason: str | None, *, one_turn_each: bool) -> StopReason:
 
 
 def usage_statistics(usage: Usage, turns: int) -> UsageStatistics:
-    """The cost in this shape."""
+    """Convert the usage of a round to its response."""
     return UsageStatistics(
         completion_tokens=usage.completion_tokens,
         prompt_tokens=usage.prompt_tokens,
@@ -192,7 +195,7 @@ def usage_statistics(usage: Usage, turns: int) -> UsageStatistics:
 
 
 def message_shape(conversation_id: str, message: Message) -> UserMessage | AssistantMessage:
-    """The message in this shape."""
+    """Convert a message to its response."""
     common = {
         "id": f"{_ID_PREFIX}{conversation_id}-{message.seq}",
         "date": message.created_at,
@@ -207,10 +210,15 @@ def message_shape(conversation_id: str, message: Message) -> UserMessage | Assis
 
 
 def parse_message_id(message_id: str, conversation_id: ConversationId | None, field: str) -> int:
-    """The number of the message of that id.
+    """Return the `seq` in the id of a message.
+
+    Args:
+        message_id: the id, as in a response.
+        conversation_id: the conversation that must contain the message.
+        field: name of the parameter, for the error.
 
     Raises:
-        NotFound: it is none of this conversation's.
+        NotFound: the conversation has no message with this id.
     """
     prefix, _, number = message_id.removeprefix(_ID_PREFIX).rpartition("-")
     if prefix != conversation_id or not (number.isascii() and number.isdigit() and len(number) <= _MAX_DIGITS):

@@ -1,9 +1,9 @@
-"""Base of all requests. Invariant: an unknown field is refused unless it is listed as ignored."""
+"""Base of all request bodies and queries. Invariant: an unknown field is refused unless `ignored_fields` lists it."""
 
 from typing import Annotated, Any, ClassVar
 
 from fastapi import Depends, Header
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 from starlette.exceptions import HTTPException
 
 from tertulia.core.base import Definition
@@ -11,10 +11,10 @@ from tertulia.core.paging import DEFAULT_PAGE, MAX_PAGE, Order, Page
 
 
 class RequestModel(Definition):
-    """A request's body, or its query."""
+    """Body or query of a request."""
 
     ignored_fields: ClassVar[frozenset[str]] = frozenset()
-    """Fields of Letta's that mean nothing here: they may be sent, and are not read."""
+    """Fields of Letta's API without a meaning here: clients may send them, and they have no effect."""
 
     @model_validator(mode="before")
     @classmethod
@@ -25,45 +25,34 @@ class RequestModel(Definition):
 
 
 class PageQuery(RequestModel):
-    """The query of a list."""
+    """Query for one page of a list."""
 
-    before: str | None = Field(default=None, description="The id of a row: only what comes before it in the list.")
-    after: str | None = Field(default=None, description="The id of a row: only what comes after it in the list.")
-    limit: int = Field(default=DEFAULT_PAGE, ge=1, le=MAX_PAGE, description="How many, at most.")
-    order: Order = Field(default="asc", description="`asc`: the oldest first; `desc`: the newest first.")
+    before: str | None = Field(default=None, description="Id of a row; the page ends just before it.")
+    after: str | None = Field(default=None, description="Id of a row; the page starts just after it.")
+    limit: int = Field(default=DEFAULT_PAGE, ge=1, le=MAX_PAGE, description="Rows of the page at most.")
+    order: Order = Field(default="asc", description="`asc`: oldest first; `desc`: newest first.")
 
     @property
     def page(self) -> Page:
-        """Which part of the list."""
+        """The page that the service takes."""
         return Page(before=self.before, after=self.after, limit=self.limit, order=self.order)
-
-
-class DeletedResponse(BaseModel):
-    """The answer to a deletion."""
-
-    message: str
 
 
 def _parse_if_match(
     if_match: Annotated[
         str | None,
-        Header(description="Change it only if this is still its revision, or its version: a number; 409 otherwise."),
+        Header(description="Revision or version that the change applies to, as in `ETag`; any other one gives 409."),
     ] = None,
 ) -> int | None:
     if if_match is None or if_match.strip() == "*":
         return None
     number = if_match.strip().removeprefix("W/").strip('"')
     if not (number.isascii() and number.isdigit() and len(number) < _MAX_DIGITS):
-        raise HTTPException(400, "If-Match: a revision is a number, as in the last answer's `ETag`")
+        raise HTTPException(400, "If-Match: expected a number, as in the `ETag` of the last response")
     return int(number)
 
 
 _MAX_DIGITS = 10
 
 ExpectedRevision = Annotated[int | None, Depends(_parse_if_match)]
-"""The revision, or the version, that the request is about; None = whatever it is."""
-
-
-def etag(revision: int) -> dict[str, str]:
-    """The header that tells the revision."""
-    return {"ETag": f'"{revision}"'}
+"""Revision or version that the change applies to; None = the present one, whatever its number."""
