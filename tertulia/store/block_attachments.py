@@ -128,7 +128,7 @@ async def write_block_texts(
     """
     labels = [block.label for block in memory]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
-        raise InvalidDefinition(f"memory: two blocks bear the label {twice[0]!r}")
+        raise InvalidDefinition(f"memory: two blocks have the label {twice[0]!r}")
     query = select(blocks.c.id, blocks.c.label, blocks.c.value, owner.attached.c.position)
     query = query.select_from(owner.attached.join(blocks)).where(owner.id == owner_id)
     rows = (await connection.execute(query.order_by(blocks.c.id).with_for_update(of=blocks, key_share=True))).all()

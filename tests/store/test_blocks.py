@@ -160,7 +160,7 @@ async def test_save_agent_replaces_memory(database: Database) -> None:
     assert await save_agent(database, OURS, silent) == "updated"
     assert (await find_agent(database, OURS, agent.id)).memory == ()
     twice = agent.model_copy(update={"memory": (*memory(notes="x"), *memory(notes="y"))})
-    with pytest.raises(InvalidDefinition, match="two blocks bear the label 'notes'"):
+    with pytest.raises(InvalidDefinition, match="two blocks have the label 'notes'"):
         await save_agent(database, OURS, twice)
 
 
