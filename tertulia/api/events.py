@@ -15,7 +15,7 @@ from tertulia.api.dependencies import ReadScope, SharedListener
 from tertulia.api.event_shapes import EventStreamText
 from tertulia.api.security import Reader
 from tertulia.api.sse import EventStream, OpenStreams
-from tertulia.core.records import Interrupted, LiveDelta, StreamEvent
+from tertulia.core.records import INTERRUPTED_EVENT, Interrupted, LiveDelta, StreamEvent
 from tertulia.service.conversation_events import has_more_events
 from tertulia.service.conversations import ConversationService
 from tertulia.store.database import Database
@@ -103,7 +103,9 @@ def encode(stream_event: StreamEvent) -> bytes:
     """Encode an event. Only stored events have an id: a client cannot resume after a delta."""
     match stream_event:
         case Interrupted():
-            return b": the database does not answer; the stream continues when it does\n\n"
+            # Clients of the previous version read the comment.
+            comment = f": {stream_event.reason}; the stream continues when it does\n".encode()
+            return comment + _format_event(INTERRUPTED_EVENT, {"reason": stream_event.reason})
         case LiveDelta():
             return _format_event("delta", stream_event.model_dump(mode="json"))
         case event:

@@ -12,7 +12,15 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from tertulia.client.http_connection import HttpConnection
 from tertulia.core.errors import ApiUnavailable, Unavailable
-from tertulia.core.records import NO_DATABASE, ConversationEvent, EventKind, Interrupted, LiveDelta, StreamEvent
+from tertulia.core.records import (
+    INTERRUPTED_EVENT,
+    NO_DATABASE,
+    ConversationEvent,
+    EventKind,
+    Interrupted,
+    LiveDelta,
+    StreamEvent,
+)
 
 RECONNECT_SECONDS = 0.5
 """Delay before a stream that was cut is requested again."""
@@ -115,7 +123,7 @@ class _EventReader:
 
     def _decode(self, sse_event: ServerSentEvent) -> StreamEvent | None:
         if sse_event.comment:
-            return Interrupted() if sse_event.comment.startswith(NO_DATABASE) else None
+            return None
         if sse_event.id is not None and sse_event.id <= self._after:
             return None
         event = _decode(sse_event)
@@ -129,9 +137,9 @@ class _EventReader:
 def _decode(sse_event: ServerSentEvent) -> StreamEvent | None:
     """Return the event; None for a kind that this version does not know."""
     try:
-        if sse_event.id is None:
-            return LiveDelta.model_validate_json(sse_event.data) if sse_event.kind == "delta" else None
         data = _DATA.validate_json(sse_event.data)
+        if sse_event.id is None:
+            return _decode_transient(sse_event.kind, data)
         created_at = data.get("created_at")
         if sse_event.kind not in _KINDS_WITH_OWN_TIME:
             # The stream adds the event's time to data that has none.
@@ -140,3 +148,9 @@ def _decode(sse_event: ServerSentEvent) -> StreamEvent | None:
         return ConversationEvent.model_validate(values)
     except ValidationError:
         return None
+
+
+def _decode_transient(kind: str, data: dict[str, JsonValue]) -> StreamEvent | None:
+    if kind == INTERRUPTED_EVENT:
+        return Interrupted(str(data.get("reason") or NO_DATABASE))
+    return LiveDelta.model_validate(data) if kind == "delta" else None

@@ -194,6 +194,10 @@ class GroupAnswer(Record):
 NO_DATABASE = "the database does not answer"
 
 
+INTERRUPTED_EVENT = "interrupted"
+"""Name of the server-sent event for `Interrupted`; it has no id."""
+
+
 @dataclass(frozen=True)
 class Interrupted:
     """The source of the events does not answer. Reported once; the stream continues where it stopped."""

@@ -202,6 +202,8 @@ class CuttingServer:
 
     cuts: list[int]
     """Bytes after which each connection is cut, in order; further connections are not cut."""
+    outages: int = 0
+    """Reports of an outage at the start of each stream."""
     cursors: list[int] = field(default_factory=list)
     """The `Last-Event-ID` of each connection."""
     status: str = "200 OK"
@@ -213,7 +215,7 @@ class CuttingServer:
         writer.write(f"HTTP/1.1 {self.status}\r\nconnection: close\r\n\r\n".encode())
         left = [one for one in EVENTS if one.number > after]
         # The first event is always sent again: the reader must recognise it by its number.
-        body = encode(DELTA) + b"".join(map(encode, EVENTS[:1] + left))
+        body = encode(Interrupted()) * self.outages + encode(DELTA) + b"".join(map(encode, EVENTS[:1] + left))
         if len(self.cursors) <= len(self.cuts):
             body = body[: self.cuts[len(self.cursors) - 1] % len(body)]
         writer.write(body)
@@ -245,6 +247,12 @@ async def test_reader_resumes_after_every_cut(first: int, monkeypatch: pytest.Mo
         found = await collect_events(connection)
     assert [one for one in found if isinstance(one, ConversationEvent)] == EVENTS
     assert server.cursors == sorted(server.cursors) and server.cursors[-1] > 0
+
+
+async def test_outage_of_the_source_is_reported() -> None:
+    async with asyncio.timeout(30), connect_to(CuttingServer([], outages=1)) as connection:
+        found = await collect_events(connection)
+    assert found[0] == Interrupted() and found[2:] == EVENTS
 
 
 async def test_unavailable_api_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
