@@ -37,8 +37,8 @@ Agents, memory blocks, groups and their conversations. Every request under `/v1`
 `Authorization: Bearer tertulia_…` or `X-API-Key: tertulia_…`. A key gives access to the rows of its organisation only.
 Every error response is a `Problem`.
 
-The examples work in the order of this page: they create the agents `ana`, `ben` and `cleo`, the group `table` and the
-conversation `table-talk`, and use them.
+The example request bodies work in the order of this page: they create the agents `ana`, `ben` and `cleo`, the group
+`table` and the conversation `table-talk`, and use them.
 """
 _POOL_SIZE = 10
 """Database connections that are kept open; further ones are opened while all are busy."""
@@ -50,6 +50,7 @@ def create_app(configuration: Configuration) -> FastAPI:
         title="Tertulia",
         version=version("tertulia"),
         description=_DESCRIPTION,
+        openapi_tags=openapi.TAGS,
         redoc_url=None,
         static_url="/docs/assets",
         lifespan=_lifespan_of(configuration),

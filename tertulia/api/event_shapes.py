@@ -28,7 +28,7 @@ class MessageEventData(_EventData):
     sender: str
     text: str
     chosen_by: str | None = None
-    """Manager, rule or policy that chose the speaker. This field and the following are set for members' messages only."""
+    """Manager, rule or policy that chose the speaker. Like the fields below, it is set for members' messages only."""
     reason: str | None = None
     """Reason for the choice of the speaker."""
     error: str | None = None

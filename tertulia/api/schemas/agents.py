@@ -140,9 +140,9 @@ class AgentQuery(PageQuery):
         show_hidden_agents""".split()
     )
 
-    name: str | None = None
+    name: str | None = Field(default=None, description="Exact name.")
     query_text: str | None = Field(default=None, description="Part of the name, in any case.")
-    tags: list[str] = Field(default=[], max_length=50)
+    tags: list[str] = Field(default=[], max_length=50, description="Tags of which at least one matches.")
     match_all_tags: bool = Field(
         default=False, description="Match agents with all of the tags instead of at least one."
     )

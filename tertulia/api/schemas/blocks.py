@@ -62,7 +62,7 @@ class BlockQuery(PageQuery):
         {"templates_only", "name", "identity_id", "identifier_keys", "project_id"}
     )
 
-    label: str | None = None
+    label: str | None = Field(default=None, description="Exact label.")
     label_search: str | None = Field(default=None, description="Part of the label, in any case.")
     value_search: str | None = Field(default=None, description="Part of the value, in any case.")
     description_search: str | None = Field(default=None, description="Part of the description, in any case.")

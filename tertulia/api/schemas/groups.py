@@ -70,8 +70,8 @@ class GroupQuery(PageQuery):
 
     ignored_fields: ClassVar[frozenset[str]] = frozenset({"project_id", "show_hidden_groups"})
 
-    manager_type: ManagerType | None = None
-    name: str | None = None
+    manager_type: ManagerType | None = Field(default=None, description="Manager type.")
+    name: str | None = Field(default=None, description="Exact name.")
 
     @property
     def filter(self) -> GroupFilter:
@@ -82,7 +82,7 @@ class GroupQuery(PageQuery):
 class GroupsOfAgentQuery(PageQuery):
     """Query for one page of the groups of an agent."""
 
-    manager_type: ManagerType | None = None
+    manager_type: ManagerType | None = Field(default=None, description="Manager type.")
 
 
 class GroupShape(ResponseModel):
