@@ -10,6 +10,7 @@ from tertulia import CommandRefused, Conflict, IdTaken, InvalidDefinition, NotFo
 from tertulia.core.ids import ConversationId
 from tertulia.store.conversations import reserve_conversation
 from tests.client.conformance.conftest import Pair, Servers, new_id
+from tests.harness.polling import eventually
 
 
 async def test_create_conversation(pair: Pair) -> None:
@@ -99,6 +100,7 @@ async def test_list_and_count_with_filters(pair: Pair) -> None:
     for talk in (first, second):
         await talk.wait_for_round(timeout_seconds=30)
     await second.pause()
+    await eventually(second.retrieve, lambda row: row.phase == "paused")
     middle = (await second.retrieve()).created_at
     later = middle + timedelta(days=1)
     cases: list[tuple[dict[str, Any], list[str]]] = [
@@ -108,6 +110,7 @@ async def test_list_and_count_with_filters(pair: Pair) -> None:
         ({"group": "solo Ü"}, [second.id]),
         ({"group": "nobody"}, []),
         ({"phase": "closed"}, []),
+        ({"phase": "paused"}, [second.id]),
         ({"member": "ben"}, [first.id]),
         ({"member": table.agent_ids[0]}, [second.id, first.id]),
         ({"created_after": middle}, [second.id]),
