@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import typer.main
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from tertulia.api.app import create_app
 from tertulia.configuration import Configuration
@@ -76,16 +76,11 @@ def _rest_api_page(document: Mapping[str, Any]) -> Iterator[str]:
             yield from _operation(path, method, operation, used)
     yield from ("", "## Schemas", "")
     yield "Bodies of requests and responses. Fields without a default are required."
-    pending = list(used)
-    while pending:
-        name = pending.pop(0)
-        yield from _schema(name, schemas[name], used)
-        pending += [other for other in list(used) if other not in pending and _index(used, other) > _index(used, name)]
-        pending = list(dict.fromkeys(pending))
-
-
-def _index(names: Mapping[str, None], name: str) -> int:
-    return list(names).index(name)
+    shown: set[str] = set()
+    while pending := [name for name in used if name not in shown]:
+        for name in pending:
+            yield from _schema(name, schemas[name], used)
+        shown.update(pending)
 
 
 def _operations_by_tag(document: Mapping[str, Any]) -> dict[str, list[tuple[str, str, Mapping[str, Any]]]]:
@@ -160,13 +155,13 @@ def _command_line_page() -> Iterator[str]:
     yield ""
     yield "Generated from the command's own help. [The guide](../guides/command-line.md) explains ids, output and exit"
     yield "codes."
-    yield from _command_help(typer.main.get_command(command_line), "tertulia", None)
+    yield from _command_help(get_command(command_line), "tertulia", None)
 
 
-def _command_help(command: TyperCommand | TyperGroup, name: str, parent: Any) -> Iterator[str]:
+def _command_help(command: Any, name: str, parent: Any) -> Iterator[str]:
     context = command.make_context(name.rpartition(" ")[2], ["--help"], parent=parent, resilient_parsing=True)
     context.terminal_width = context.max_content_width = 100
     yield from ("", f"## {name}", "", "```text", inspect.cleandoc(command.get_help(context)), "```")
     if isinstance(command, TyperGroup):
         for subcommand in command.list_commands(context):
-            yield from _command_help(command.commands[subcommand], f"{name} {subcommand}", context)  # type: ignore[arg-type]
+            yield from _command_help(command.commands[subcommand], f"{name} {subcommand}", context)
