@@ -94,8 +94,8 @@ def _operations_by_tag(document: Mapping[str, Any]) -> dict[str, list[tuple[str,
 
 
 def _operation(path: str, method: str, operation: Mapping[str, Any], used: dict[str, None]) -> Iterator[str]:
-    yield from ("", f"### `{method.upper()} {path}`", "")
-    yield operation.get("description") or operation.get("summary", "")
+    yield from ("", f"### {operation['summary']}", "", f"`{method.upper()} {path}`", "")
+    yield operation.get("description", "")
     parameters = [one for one in operation.get("parameters", []) if one["in"] != "header" or one["name"] != "x-api-key"]
     if parameters:
         yield from ("", "| parameter | in | type | meaning |", "| --- | --- | --- | --- |")
@@ -103,15 +103,28 @@ def _operation(path: str, method: str, operation: Mapping[str, Any], used: dict[
             meaning = one.get("description") or one["schema"].get("description", "")
             name = f"`{one['name']}`" + (" (required)" if one.get("required") and one["in"] != "path" else "")
             yield f"| {name} | {one['in']} | {_type(one['schema'], used)} | {_cell(meaning)} |"
-    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
-    if body:
-        yield from ("", f"Body: {_type(body, used)}")
+    if content := operation.get("requestBody", {}).get("content", {}).get("application/json"):
+        yield from ("", f"Body: {_type(content['schema'], used)}")
+        for example in content.get("examples", {}).values():
+            yield from _example(example["value"])
     for status, response in operation["responses"].items():
         if int(status) in _SHOWN_STATUSES:
-            content = next(iter(response.get("content", {}).items()), None)
-            kind = f" {_type(content[1].get('schema', content[1].get('itemSchema', {})), used)}" if content else ""
-            media = f" (`{content[0]}`)" if content and content[0] != "application/json" else ""
-            yield from ("", f"Response {status}:{kind or ' no content'}{media}")
+            yield from _response(status, response, used)
+
+
+def _response(status: str, response: Mapping[str, Any], used: dict[str, None]) -> Iterator[str]:
+    if "content" not in response:
+        yield from ("", f"Response {status}: no content")
+    for media_type, content in response.get("content", {}).items():
+        schema = content.get("schema", content.get("itemSchema", {}))
+        media = "" if media_type == "application/json" else f" (`{media_type}`)"
+        yield from ("", f"Response {status}: {_type(schema, used)}{media}")
+        if media_type == "application/json" and "example" in content:
+            yield from _example(content["example"])
+
+
+def _example(value: Any) -> Iterator[str]:
+    yield from ("", "```json", json.dumps(value, indent=2, ensure_ascii=False), "```")
 
 
 def _schema(name: str, schema: Mapping[str, Any], used: dict[str, None]) -> Iterator[str]:
