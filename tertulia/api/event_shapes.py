@@ -1,9 +1,10 @@
 """Schemas of the streamed events, for the OpenAPI document only: a running stream does not validate events."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
-from pydantic import GetJsonSchemaHandler, JsonValue, RootModel
+from pydantic import BaseModel, GetJsonSchemaHandler, JsonValue, RootModel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -108,6 +109,22 @@ class DeltaEventData(ResponseModel):
     offset: int
     """Number of characters of the attempt before `text`."""
     text: str
+
+
+EVENT_DATA: Mapping[EventKind | Literal["delta"], type[BaseModel]] = {
+    "message": MessageEventData,
+    "speaker_chosen": SpeakerChosenEventData,
+    "turn_started": TurnStartedEventData,
+    "turn_passed": SilentTurnEventData,
+    "turn_failed": SilentTurnEventData,
+    "turn_discarded": SilentTurnEventData,
+    "turn_cancelled": SilentTurnEventData,
+    "selection_failed": SelectionFailedEventData,
+    "membership": MembershipChange,
+    "phase": PhaseEventData,
+    "delta": DeltaEventData,
+}
+"""Schema of `data` by the kind of event."""
 
 
 class StreamedEvent(ResponseModel):

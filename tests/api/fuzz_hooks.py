@@ -1,4 +1,4 @@
-"""Loaded by the fuzzer: every other id that it thinks up becomes one that is there, or all would end at a 404."""
+"""Hooks of the fuzzer: replace half of the generated ids by existing ones; otherwise most requests would get 404."""
 
 import json
 import os
@@ -13,7 +13,7 @@ _ENDS = ("/stop", "/reset-messages")
 
 @schemathesis.hook
 def map_path_parameters(context: schemathesis.HookContext, path_parameters: dict[str, Any] | None) -> Any:
-    """Put ids that are there into the address, except for what would end them."""
+    """Replace generated ids by existing ones, except on routes that delete or close what they name."""
     operation = context.operation
     if not path_parameters or operation is None or operation.method == "delete" or operation.path.endswith(_ENDS):
         return path_parameters

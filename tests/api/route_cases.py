@@ -1,4 +1,4 @@
-"""Requests of each route, for tests of all routes. A route that is missing here fails those tests."""
+"""Requests of every route, for tests that cover all routes. A missing route fails these tests."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class TenantResources:
-    """Resources of one organisation: one of each kind, under the names of the routes' parameters."""
+    """Ids of one organisation: one resource of each kind, by the names of the routes' parameters."""
 
     agent_id: str
     block_id: str
@@ -33,26 +33,26 @@ def _no_bodies(theirs: TenantResources, own: TenantResources) -> list[Json]:
 
 @dataclass(frozen=True)
 class Route:
-    """A request of one route in which nothing can be wrong but the rows that it asks for."""
+    """A valid request of one route."""
 
     scope: Scope | None
-    """The scope that it needs; None = it needs no key, or has its own guard."""
+    """Scope that the route needs; None = no key, or a guard of its own."""
     body: Callable[[TenantResources], Json | None] = _no_body
-    """A body that is fine; where it names something, then what is one's own."""
+    """A valid body. Ids in it belong to the organisation of the request's key."""
     foreign_bodies: Callable[[TenantResources, TenantResources], list[Json]] = _no_bodies
-    """Bodies that name what is another organisation's, each in another place."""
+    """Bodies with an id of another organisation, each in another field."""
     query: Mapping[str, str] = field(default_factory=dict)
-    """Parameters of the query that take an id, and an id of what."""
+    """Query parameters that take an id, with the kind of the id."""
     refusal_status: int = 404
-    """The answer to a body that names what is another's; 400 where the conversation would refuse its own as well."""
+    """Status of a foreign body; 400 where the conversation would also refuse an id of the own organisation."""
 
 
 def foreign_paths(template: str, theirs: TenantResources, own: TenantResources) -> Iterator[str]:
-    """The template with others' ids in it: in one place, or in several, or in all."""
+    """Yield the path with foreign ids in every combination of its parameters."""
     names = [part[1:-1] for part in template.split("/") if part.startswith("{")]
     for chosen in product((theirs, own), repeat=len(names)):
         if theirs in chosen:
-            values = {name: getattr(whose, name) for name, whose in zip(names, chosen, strict=True)}
+            values = {name: getattr(resources, name) for name, resources in zip(names, chosen, strict=True)}
             yield template.format(**values)
 
 

@@ -1,4 +1,4 @@
-"""Neither text of people and agents nor keys are in a log."""
+"""No log contains text of people or agents, or keys."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.harness.api_server import bearer
 from tests.harness.command_line import CommandLine
 
 MARKER = "marker-5c1e9f0d2b7a4e63"
-"""A word that stands nowhere else."""
+"""A word that occurs nowhere else."""
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +34,12 @@ def test_conversation_text_is_not_logged(tertulia: CommandLine, client: httpx2.C
     agent_id = client.post("/v1/agents/", json=agent).json()["id"]
     group = {"name": MARKER, "description": MARKER, "agent_ids": [agent_id]}
     group_id = client.post("/v1/groups/", json=group).json()["id"]
-    said = client.post(f"/v1/groups/{group_id}/messages", json={"messages": [{"role": "user", "content": MARKER}]})
-    assert said.status_code == 200, said.text
+    answer = client.post(f"/v1/groups/{group_id}/messages", json={"messages": [{"role": "user", "content": MARKER}]})
+    assert answer.status_code == 200, answer.text
     assert MARKER in client.get(f"/v1/groups/{group_id}/messages").text
-    words = all_logs(tertulia)
-    assert "POST /v1/groups/{group_id}/messages 200" in words
-    assert MARKER not in words
+    log = all_logs(tertulia)
+    assert "POST /v1/groups/{group_id}/messages 200" in log
+    assert MARKER not in log
 
 
 @pytest.mark.parametrize(
@@ -79,5 +79,5 @@ def test_api_keys_are_not_logged(tertulia: CommandLine, client: httpx2.Client) -
     for headers in ({"X-API-Key": secret}, {"Authorization": f"Bearer {wrong}"}, {"Authorization": wrong}):
         client.get("/v1/agents/", headers=headers)
         client.get(f"/v1/agents/?key={secret}", headers=headers)
-    words = all_logs(tertulia)
-    assert not [key for key in (secret, local, wrong) if key in words]
+    log = all_logs(tertulia)
+    assert not [key for key in (secret, local, wrong) if key in log]

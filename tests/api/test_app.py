@@ -1,4 +1,4 @@
-"""The API's frame: who gets in, how much, how often; health; documentation; how it ends."""
+"""The application: authentication, limits, health, documentation page, unexpected errors, start and stop."""
 
 import asyncio
 import re
@@ -36,7 +36,7 @@ async def admin(database: Database) -> str:
 
 @pytest.fixture(scope="module")
 async def api(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ApiProcess]:
-    """One for the module, with a body limit that is soon reached."""
+    """An API process with a low body limit."""
     log = tmp_path_factory.mktemp("api") / "api.log"
     async with start_api_process(stack, log, TERTULIA_MAX_BODY_BYTES="100000") as running:
         yield running
@@ -103,7 +103,7 @@ async def test_missing_scope_response_names_it(api: ApiProcess, database: Databa
         answer = await client.post("/v1/keys/", json={"name": "mine"})
     assert answer.status_code == 403
     assert answer.json() == {
-        "detail": "this needs a key with the scope 'admin'; yours has operate",
+        "detail": "this needs a key with the scope 'admin'; your key has operate",
         "type": "Forbidden",
     }
 
@@ -154,9 +154,9 @@ async def test_invalid_request_names_field_not_value(
 @pytest.mark.parametrize("route", ["", "any/fork"])
 @pytest.mark.parametrize("sender", ["", " ", "A:", "\n"])
 async def test_invalid_sender_name_is_refused(api: ApiProcess, admin: str, route: str, sender: str) -> None:
-    said = {"message": "Good evening.", "sender": sender} | ({} if route else {"group": "any"})
+    body = {"message": "Good evening.", "sender": sender} | ({} if route else {"group": "any"})
     async with api.client(admin) as client:
-        answer = await client.post(f"/v1/conversations/{route}", json=said)
+        answer = await client.post(f"/v1/conversations/{route}", json=body)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["loc"] == ["body", "sender"]
 
@@ -167,9 +167,9 @@ async def test_nul_in_path_is_refused(api: ApiProcess, admin: str) -> None:
 
 
 async def test_rate_limit_is_per_key(stack: Stack, database: Database, tmp_path: Path) -> None:
-    eager, other = [(await make_key(database, "admin")).secret for _ in range(2)]
+    limited, other = [(await make_key(database, "admin")).secret for _ in range(2)]
     async with open_api(configuration_for(stack, TERTULIA_REQUESTS_PER_MINUTE="3")) as (_, client):
-        answers = [await client.get("/v1/keys/", headers=bearer(eager)) for _ in range(4)]
+        answers = [await client.get("/v1/keys/", headers=bearer(limited)) for _ in range(4)]
         assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
         assert 1 <= int(answers[-1].headers["Retry-After"]) <= 20
         assert "3 a minute" in answers[-1].json()["detail"]
@@ -187,23 +187,23 @@ async def test_health_routes_need_no_key(api: ApiProcess) -> None:
 
 async def test_readiness_names_missing_dependency(stack: Stack) -> None:
     database_url = stack.configuration.database_url
-    nowhere = "postgresql://somebody:secret-word@127.0.0.1:1/tertulia"
-    for variables, words in (
+    unreachable = "postgresql://somebody:secret-word@127.0.0.1:1/tertulia"
+    for variables, message in (
         ({"TEMPORAL_ADDRESS": "127.0.0.1:1"}, "Temporal does not answer"),
-        ({"DATABASE_URL": nowhere}, "the database"),
+        ({"DATABASE_URL": unreachable}, "the database"),
         ({"DATABASE_URL": database_url.replace("/tertulia?", "/postgres?")}, "tertulia migrate"),
     ):
         async with open_api(configuration_for(stack, **variables)) as (_, client):
             answer = await client.get("/v1/health/ready")
             assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
-            assert words in answer.json()["detail"]
+            assert message in answer.json()["detail"]
             assert "secret-word" not in answer.text
             assert (await client.get("/v1/health/")).status_code == 200
 
 
 async def test_database_outage_returns_503(stack: Stack, admin: str) -> None:
-    nowhere = configuration_for(stack, DATABASE_URL="postgresql://somebody:secret-word@127.0.0.1:1/tertulia")
-    async with open_api(nowhere) as (_, client):
+    unreachable = configuration_for(stack, DATABASE_URL="postgresql://somebody:secret-word@127.0.0.1:1/tertulia")
+    async with open_api(unreachable) as (_, client):
         answer = await client.get("/v1/keys/", headers=bearer(admin))
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
     assert answer.json() == {"detail": "the database does not answer", "type": "Unavailable"}

@@ -1,4 +1,4 @@
-"""A shared block that somebody changes while agents talk is in the next turn's prompt of every member."""
+"""Blocks over HTTP: changes during a round reach the next prompts, and concurrent changes are not lost."""
 
 import asyncio
 from functools import partial
@@ -26,14 +26,14 @@ NEWS_COUNT = 6
 
 
 def news_number(request: dict[str, Any]) -> int:
-    """The number of the news that a prompt holds."""
+    """Return the number of the news in a prompt."""
     prompt = request["messages"][0]["content"]
     assert prompt.count("news number ") == 1
     return int(prompt.partition("news number ")[2].split(".")[0])
 
 
 async def start_long_round(harness: WorkflowHarness, block_id: str, client: Any) -> tuple[str, list[str]]:
-    """A group of three that share the block, at the beginning of a long round."""
+    """Start a long round of three members that share the block; return the conversation's id and the model names."""
     names = await harness.agents("Ana", "Ben", "Cleo")
     ids = [(await client.get("/v1/agents/", params={"name": name})).json()[0]["id"] for name in names]
     group = await client.post(
@@ -73,13 +73,13 @@ async def test_changed_block_is_in_next_prompts(stack: Stack, model: OfflineMode
         await harness.wait_until_idle(conversation_id, seconds=90)
         assert len(model_server.requests) == TURNS
         for number, asked_before in enumerate(written, start=1):
-            # One prompt may have been read before the change, and be under way while it was answered.
+            # One prompt may have been built before the change and sent after it.
             late = model_server.requests[asked_before + 1 :]
             assert min(map(news_number, late)) >= number
             assert {request["model"] for request in late} == set(models)
         last = [news_number(request) for request in model_server.requests]
         assert last == sorted(last)
-        assert set(last) == set(range(NEWS_COUNT + 1)), "the talk went on between the changes"
+        assert set(last) == set(range(NEWS_COUNT + 1)), "turns were taken between the changes"
 
 
 async def test_concurrent_appends_over_api(stack: Stack) -> None:

@@ -19,7 +19,7 @@ from tertulia.temporal.encryption import EncryptionCodec
 UI = "http://127.0.0.1:8233"
 KEY = {"Authorization": "Bearer right"}
 PLAIN = [
-    Payload(metadata={"encoding": b"json/plain", "": b"\xff\0"}, data=b'"said"'),
+    Payload(metadata={"encoding": b"json/plain", "": b"\xff\0"}, data=b'"secret"'),
     Payload(metadata={"encoding": b"binary/null"}),
 ]
 CODEC = EncryptionCodec({"b": bytes(32), "a": bytes(range(32))})
@@ -65,7 +65,7 @@ async def test_decode_leaves_plain_payloads(browser: httpx2.AsyncClient) -> None
 
 async def test_encoded_payload_round_trips(browser: httpx2.AsyncClient) -> None:
     encrypted = payloads_of(await browser.post("/v1/codec/encode", json=payloads_as_json(PLAIN), headers=KEY))
-    assert b"said" not in b"".join(one.data for one in encrypted)
+    assert b"secret" not in b"".join(one.data for one in encrypted)
     assert await CODEC.decode(encrypted) == PLAIN
 
 

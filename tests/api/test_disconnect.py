@@ -1,4 +1,4 @@
-"""A client that leaves before its answer is there ends the waiting, and not what it has set off."""
+"""A client that disconnects before the response does not stop the round that it started."""
 
 from pathlib import Path
 from typing import Any
@@ -28,19 +28,19 @@ async def test_client_disconnect_does_not_stop_round(stack: Stack, model: Offlin
             group = (await client.post("/v1/groups/", json={"agent_ids": [agent["id"]]})).json()
             path = f"/v1/groups/{group['id']}/messages"
             await model.set_behaviour(delay_ms=10_000)
-            said: dict[str, Any] = {
+            request: dict[str, Any] = {
                 "json": {"messages": [{"content": "Wait."}]},
                 "headers": {"Idempotency-Key": "once"},
             }
             with pytest.raises(httpx2.ReadTimeout):
-                await client.post(path, **said, timeout=1.5)
+                await client.post(path, **request, timeout=1.5)
 
             async def logged() -> str:
                 return log_text(log)
 
-            await eventually(logged, lambda words: _LEFT in words, seconds=20)
-            assert len((await client.get(path)).json()) == 1, "the wait ended before the round did"
-            answer = await client.post(path, **said)
+            await eventually(logged, lambda log_lines: _LEFT in log_lines, seconds=20)
+            assert len((await client.get(path)).json()) == 1, "the request ended before the round"
+            answer = await client.post(path, **request)
             assert answer.status_code == 200
             assert [one["message_type"] for one in answer.json()["messages"]] == ["assistant_message"]
             assert len((await client.get(path)).json()) == 2

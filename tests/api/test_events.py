@@ -1,10 +1,11 @@
-"""The event stream over HTTP: everything once and in order to everybody who may read it, and nobody waited for."""
+"""The event stream over HTTP: every event once and in order, and slow or forbidden readers are disconnected."""
 
 import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import cast, get_args
 
 import httpx2
 import pytest
@@ -13,8 +14,10 @@ from fastapi import FastAPI
 from tertulia.api import sse
 from tertulia.api.__main__ import ApiServer
 from tertulia.api.app import create_app
+from tertulia.api.event_shapes import EVENT_DATA
 from tertulia.configuration import Configuration
-from tertulia.devstack.offline_model import OfflineModelControl
+from tertulia.core.records import EventKind
+from tertulia.devstack.offline_model import Fault, OfflineModelControl
 from tertulia.devstack.stack import Stack
 from tertulia.store.keys import revoke_key
 from tests.harness.api_server import bearer, make_key, new_organisation
@@ -25,7 +28,7 @@ from tests.harness.workflow_harness import WorkflowHarness, open_workflow_harnes
 
 @dataclass
 class ApiServerHarness:
-    """The API as a server in this process, beside a worker."""
+    """The API as a server in this process, with a worker."""
 
     app: FastAPI
     server: ApiServer
@@ -41,7 +44,7 @@ class ApiServerHarness:
         return httpx2.AsyncClient(base_url=self.url, headers=bearer(secret), timeout=60)
 
     async def reader(self) -> httpx2.AsyncClient:
-        """A client with a key of its own that may read."""
+        """Return a client with a new key that can only read."""
         return self.client((await make_key(self.harness.client.scope.database, "read")).secret)
 
     async def open_streams(self) -> int:
@@ -55,7 +58,7 @@ class ApiServerHarness:
 
 @asynccontextmanager
 async def serve_api(configuration: Configuration, harness: WorkflowHarness) -> AsyncIterator[ApiServerHarness]:
-    """A running server."""
+    """Context manager: serve the API on a free port."""
     app = create_app(configuration)
     server = ApiServer(app)
     listener = socket.create_server(("127.0.0.1", 0))
@@ -80,7 +83,7 @@ async def api_server(stack: Stack, model: OfflineModelControl) -> AsyncIterator[
 
 
 async def start_conversation(api_server: ApiServerHarness, *, turns: int = 4, close: bool = True) -> str:
-    """Start a conversation of two; its id."""
+    """Start a conversation with two members; return its id."""
     manager = {"manager_type": "round_robin", "max_turns": turns}
     group = await api_server.harness.group("Ana", "Ben", manager=manager)
     return (await api_server.harness.client.conversations.create(group, "Shall we?", close_after_round=close)).id
@@ -96,9 +99,9 @@ async def test_stream_from_first_event_to_end(api_server: ApiServerHarness) -> N
     async with await api_server.reader() as client:
         received_events = await read_all(client, conversation)
         assert [event.id for event in received_events] == list(range(1, len(received_events) + 1))
-        said = [event for event in received_events if event.kind == "message"]
+        messages = [event for event in received_events if event.kind == "message"]
         transcript = await api_server.harness.transcript(conversation)
-        assert [(one.data["seq"], one.data["text"], one.data["sender"]) for one in said] == [
+        assert [(one.data["seq"], one.data["text"], one.data["sender"]) for one in messages] == [
             (message.seq, message.text, message.sender) for message in transcript
         ]
         assert received_events[-1].kind == "phase" and received_events[-1].data["phase"] == "closed"
@@ -108,10 +111,12 @@ async def test_stream_from_first_event_to_end(api_server: ApiServerHarness) -> N
         assert all("created_at" in event.data for event in received_events)
 
         again = await read_all(client, conversation, last=received_events[3].id or 0)
-        assert again == received_events[4:], "a reader that comes back goes on where it stopped"
+        assert again == received_events[4:], "a reader that reconnects continues after its last event"
         url = f"/v1/conversations/{conversation}/events"
         seen = await client.get(url, headers={"Last-Event-ID": str(received_events[-1].id)})
-        assert (seen.status_code, seen.content) == (204, b""), "nothing follows, and a browser does not ask again"
+        assert (seen.status_code, seen.content) == (204, b""), (
+            "no event follows; after 204 a browser does not reconnect"
+        )
         beyond = await client.get(url, params={"after": 10_000})
         assert beyond.status_code == 400 and "no event 10000" in beyond.json()["detail"]
         assert (await client.get(url, headers={"Last-Event-ID": "x"})).status_code == 422
@@ -122,17 +127,53 @@ async def test_deltas_precede_message_without_id(api_server: ApiServerHarness) -
     conversation = await start_conversation(api_server, turns=3)
     await api_server.harness.wait_until(conversation, lambda status: status.messages >= 1)
     async with await api_server.reader() as client:
-        received_events = [event async for event in read_stream(client, conversation, deltas=True)]
-    spoken = {event.data["turn"]: event.data["text"] for event in received_events if event.kind == "message"}
-    words = [event for event in received_events if event.kind == "delta"]
-    assert words and all(event.id is None for event in words)
-    for turn in {event.data["turn"] for event in words}:
-        heard = "".join(event.data["text"] for event in words if event.data["turn"] == turn)
-        assert spoken[turn].startswith(heard)
+        received_events = await read_with_deltas(client, conversation)
+    text_by_turn = {event.data["turn"]: event.data["text"] for event in received_events if event.kind == "message"}
+    deltas = [event for event in received_events if event.kind == "delta"]
+    assert deltas and all(event.id is None for event in deltas)
+    for turn in {event.data["turn"] for event in deltas}:
+        preview = "".join(event.data["text"] for event in deltas if event.data["turn"] == turn)
+        assert text_by_turn[turn].startswith(preview)
     for place, event in enumerate(received_events):
         if event.kind == "delta":
             before = [one for one in received_events[:place] if one.kind in ("message", "turn_started")]
             assert before[-1].kind == "turn_started" and before[-1].data["turn"] == event.data["turn"]
+
+
+def assert_documented(event: ReceivedEvent) -> None:
+    """Check that the data of an event has exactly the documented fields, apart from optional ones."""
+    shape = EVENT_DATA[cast(EventKind, event.kind)]
+    shape.model_validate(event.data)
+    assert event.data.keys() <= shape.model_fields.keys(), event
+    required = {name for name, field in shape.model_fields.items() if field.is_required()}
+    assert required <= event.data.keys(), event
+
+
+async def test_events_have_documented_fields(api_server: ApiServerHarness) -> None:
+    assert set(EVENT_DATA) == {*get_args(EventKind), "delta"}
+    harness = api_server.harness
+    await harness.model.set_behaviour(delay_ms=700)
+    manager = {"manager_type": "round_robin", "max_turns": 3}
+    group = await harness.group("Ana", "Ben", manager=manager, model_attempts=1, on_failure=["skip"])
+    await harness.agents("Cleo")
+    conversation = harness.handle((await harness.client.conversations.create(group, "Shall we?")).id)
+    await conversation.members.add(harness.name("Cleo"))
+    async with await api_server.reader() as client:
+        reading = asyncio.create_task(read_with_deltas(client, conversation.id))
+        await harness.wait_until_idle(conversation.id)
+        await harness.model.set_behaviour(Fault(kind="server_error"))
+        await conversation.post("And now?")
+        await harness.wait_until(conversation.id, lambda status: status.turn >= 4)
+        await conversation.stop()
+        events = await asyncio.wait_for(reading, 30)
+    for event in events:
+        assert_documented(event)
+    kinds = {"message", "turn_started", "speaker_chosen", "turn_failed", "membership", "phase", "delta"}
+    assert {event.kind for event in events} >= kinds
+
+
+async def read_with_deltas(client: httpx2.AsyncClient, conversation_id: str) -> list[ReceivedEvent]:
+    return [event async for event in read_stream(client, conversation_id, deltas=True)]
 
 
 async def test_two_readers_receive_events_at_once(api_server: ApiServerHarness) -> None:
@@ -157,9 +198,9 @@ async def test_events_of_other_organisation_are_hidden(api_server: ApiServerHarn
     conversation = await start_conversation(api_server)
     await api_server.harness.wait_until(conversation, lambda status: status.messages >= 1)
     database = api_server.harness.client.scope.database
-    stranger = await make_key(database, "admin", organisation=await new_organisation(database))
+    foreign_key = await make_key(database, "admin", organisation=await new_organisation(database))
     url = f"/v1/conversations/{conversation}/events"
-    async with api_server.client(stranger.secret) as client:
+    async with api_server.client(foreign_key.secret) as client:
         foreign, unknown = await client.get(url), await client.get("/v1/conversations/nowhere/events")
         assert foreign.status_code == unknown.status_code == 404
         assert foreign.json()["detail"].replace(conversation, "nowhere") == unknown.json()["detail"]
@@ -204,9 +245,9 @@ async def test_slow_reader_is_dropped(api_server: ApiServerHarness, monkeypatch:
         async with await api_server.reader() as client:
             reading = asyncio.create_task(read_all(client, conversation))
             await eventually(api_server.open_streams, lambda count: count == 2)
-            words = "x" * 15_000
+            text = "x" * 15_000
             for _ in range(1_000):
-                await api_server.harness.client.conversations.handle(conversation).post(words)
+                await api_server.harness.client.conversations.handle(conversation).post(text)
                 if await api_server.open_streams() == 1:
                     break
             await eventually(api_server.open_streams, lambda count: count == 1)
@@ -215,13 +256,12 @@ async def test_slow_reader_is_dropped(api_server: ApiServerHarness, monkeypatch:
             received_events = await reading
         assert [event.id for event in received_events] == list(range(1, len(received_events) + 1))
         received = await asyncio.to_thread(drain, slow)
-        assert received < sum(len(event.data.get("text", "")) for event in received_events), (
-            "what was not read is forgotten"
-        )
+        sent = sum(len(event.data.get("text", "")) for event in received_events)
+        assert received < sent, "the unread part was dropped"
 
 
 def drain(connection: socket.socket) -> int:
-    """Count the bytes until the connection ends."""
+    """Return the number of bytes until the connection ends."""
     connection.settimeout(20)
     size = 0
     try:

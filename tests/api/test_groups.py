@@ -1,4 +1,4 @@
-"""Agents, blocks and groups over HTTP: what is refused and how, races, pages, and messages that are sent twice."""
+"""Agents, blocks and groups over HTTP: refusals, concurrent changes, pages and repeated messages."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from tests.harness.workflow_harness import open_workflow_harness
 
 @pytest.fixture(scope="module")
 async def api(stack: Stack) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client, with a key of an organisation of its own, of an API over a running worker."""
+    """A client with a key of an organisation of its own, and a running worker."""
     base_url = stack.addresses.model_base_url
     assert base_url is not None
     async with open_workflow_harness(stack, OfflineModelControl(base_url)) as harness:
@@ -44,7 +44,7 @@ async def group(api: httpx2.AsyncClient, *members: dict[str, Any], **fields: Any
 async def test_invalid_group_is_refused_with_reason(api: httpx2.AsyncClient) -> None:
     ana, ben = await agents(api, 2)
     led = {"manager_type": "dynamic", "manager_agent_id": ana["id"]}
-    for fields, status, says in (
+    for fields, status, detail in (
         ({"agent_ids": [ana["id"], ana["id"]]}, 400, f"Duplicate agent ids: '{ana['id']}'"),
         ({"agent_ids": [ana["id"], "x", "y"]}, 404, "no such agent: 'x', 'y'"),
         ({"agent_ids": [ana["id"]], "manager_config": led}, 400, "is also a member"),
@@ -54,16 +54,16 @@ async def test_invalid_group_is_refused_with_reason(api: httpx2.AsyncClient) -> 
         ({"turns": 3}, 422, "turns: unknown field"),
     ):
         answer = await api.post("/v1/groups/", json=fields)
-        assert (answer.status_code, says in answer.json()["detail"]) == (status, True), answer.text
+        assert (answer.status_code, detail in answer.json()["detail"]) == (status, True), answer.text
     made = await group(api, ben)
-    for patch, status, says in (
+    for patch, status, detail in (
         ({"manager_config": led}, 400, "Cannot change group pattern after creation"),
         ({"agent_ids": [ben["id"], ben["id"]]}, 400, "Duplicate agent ids"),
         ({"agent_ids": ["x"]}, 404, "no such agent: 'x'"),
         ({"name": None}, 400, "name: cannot be null"),
     ):
         answer = await api.patch(f"/v1/groups/{made['id']}", json=patch)
-        assert (answer.status_code, says in answer.json()["detail"]) == (status, True), answer.text
+        assert (answer.status_code, detail in answer.json()["detail"]) == (status, True), answer.text
     assert (await api.get(f"/v1/groups/{made['id']}")).json() == made
 
 
@@ -110,7 +110,7 @@ async def test_delete_used_agent_requires_force(api: httpx2.AsyncClient) -> None
     now = (await api.get(f"/v1/groups/{led['id']}")).json()
     assert (now["manager_agent_id"], now["manager_type"]) == (None, "dynamic")
     answer = await api.post(f"/v1/groups/{led['id']}/messages", json={"messages": [{"content": "Who leads?"}]})
-    assert answer.json()["messages"], "where nobody manages, the fallback rule speaks"
+    assert answer.json()["messages"], "without a manager, the fallback rule chooses"
 
 
 async def test_groups_page_and_share_blocks(api: httpx2.AsyncClient) -> None:
@@ -138,9 +138,9 @@ async def test_idempotency_key_repeats_first_answer(api: httpx2.AsyncClient) -> 
     first, again = await asyncio.gather(api.post(path, **request), api.post(path, **request))
     assert first.status_code == 200, first.text
     assert first.json() == again.json() == (await api.post(path, **request)).json()
-    said = (await api.get(path)).json()
-    assert [one["message_type"] for one in said] == ["user_message", "assistant_message", "assistant_message"]
-    assert first.json()["messages"] == said[1:]
+    messages = (await api.get(path)).json()
+    assert [one["message_type"] for one in messages] == ["user_message", "assistant_message", "assistant_message"]
+    assert first.json()["messages"] == messages[1:]
     assert first.json()["stop_reason"]["stop_reason"] == "end_turn"
 
 
@@ -154,8 +154,8 @@ async def test_background_message_returns_at_once(api: httpx2.AsyncClient, model
     await model.reset()
     second = await api.post(path, json={"messages": [{"content": "And now?"}]})
     assert second.json()["conversation_id"] == answer.json()["conversation_id"]
-    words = [one["content"] for one in (await api.get(path)).json() if one["message_type"] == "user_message"]
-    assert words == ["Later?", "And now?"]
+    posted = [one["content"] for one in (await api.get(path)).json() if one["message_type"] == "user_message"]
+    assert posted == ["Later?", "And now?"]
     assert (await api.patch(f"/v1/groups/{table['id']}/reset-messages")).status_code == 204
     third = await api.post(path, json={"messages": [{"content": "Anew."}]})
     assert third.json()["conversation_id"] != answer.json()["conversation_id"]
@@ -165,7 +165,7 @@ async def test_background_message_returns_at_once(api: httpx2.AsyncClient, model
 async def test_create_agent_takes_under_50_ms(api: httpx2.AsyncClient) -> None:
     body = {"system": "x" * 2_000, "memory_blocks": [{"label": "human", "value": "y" * 500}, {"label": "persona"}]}
     taken: list[float] = []
-    # The other tests want the same cores: it has until one of them leaves it some.
+    # Other tests use the same cores: repeat until one request was not disturbed.
     while len(taken) < 20 or (min(taken) >= 0.05 and len(taken) < 500):
         began = time.perf_counter()
         answer = await api.post("/v1/agents/", json=body)

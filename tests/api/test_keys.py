@@ -1,4 +1,4 @@
-"""Keys as an operator handles them: made and revoked on the command line or over the API, and kept by the stack."""
+"""API keys on the command line and over HTTP, and the local key that the stack keeps."""
 
 import asyncio
 import json
@@ -56,8 +56,8 @@ def test_cli_key_works_until_revoked(tertulia: CommandLine, url: str) -> None:
     keys = {key["name"]: key for key in json.loads(tertulia("keys", "list", "--json").stdout)}
     key = keys["night shift"]
     assert key["scopes"] == ["admin"] and secret.startswith(key["hint"])
-    for words in (tertulia("keys", "list").stdout, json.dumps(keys)):
-        assert "night shift" in words and secret not in words
+    for output in (tertulia("keys", "list").stdout, json.dumps(keys)):
+        assert "night shift" in output and secret not in output
 
     assert key["id"] in tertulia("keys", "revoke", key["id"]).stdout
     assert status_code_of(url, secret) == 401
@@ -79,6 +79,44 @@ def test_api_key_secret_is_returned_once(tertulia: CommandLine, url: str) -> Non
         assert revoked["revoked_at"] is not None
         assert client.delete(f"/v1/keys/{reader['id']}").json() == revoked
         assert status_code_of(url, reader["key"]) == 401
+
+
+def test_key_retrieve_rename_and_count(tertulia: CommandLine, url: str) -> None:
+    tertulia("organisations", "create", "names")
+    admin = create_key(tertulia, "admin", "--scope", "admin", "--organisation", "names")
+    with httpx2.Client(base_url=url, headers=bearer(admin["key"])) as client:
+        created = client.post("/v1/keys/", json={"name": "reader", "scopes": ["read"]}).json()
+        secret = created.pop("key")
+        path = f"/v1/keys/{created['id']}"
+        assert client.get(path).json() == created
+        renamed = client.patch(path, json={"name": " night reader "})
+        assert (renamed.status_code, renamed.json()) == (200, created | {"name": "night reader"})
+        assert client.get(path).json() == renamed.json()
+        assert client.get("/v1/keys/count").json() == 2
+        assert status_code_of(url, secret, "/v1/agents/") == 200, "a new name does not change the secret"
+
+        client.delete(path)
+        assert client.patch(path, json={"name": "revoked reader"}).json()["revoked_at"] is not None
+        assert client.get("/v1/keys/count").json() == 2, "revoked keys are counted"
+        assert status_code_of(url, secret, "/v1/agents/") == 401
+
+
+def test_invalid_key_changes_are_refused(tertulia: CommandLine, url: str) -> None:
+    tertulia("organisations", "create", "refusals")
+    admin = create_key(tertulia, "admin", "--scope", "admin", "--organisation", "refusals")
+    operator = create_key(tertulia, "operator", "--scope", "operate", "--organisation", "refusals")
+    path = f"/v1/keys/{operator['id']}"
+    with httpx2.Client(base_url=url, headers=bearer(admin["key"])) as client:
+        for body in ({}, {"name": ""}, {"name": "a:b"}, {"name": None}, {"name": "x", "scopes": ["admin"]}):
+            refused = client.patch(path, json=body)
+            assert (refused.status_code, refused.json()["type"]) == (422, "InvalidRequest"), body
+        for method in ("GET", "PATCH", "DELETE"):
+            missing = client.request(method, "/v1/keys/key-nowhere", json={"name": "x"})
+            assert (missing.status_code, missing.json()["type"]) == (404, "NotFound")
+        assert client.get(path).json()["name"] == "operator"
+    for method, route in (("GET", path), ("PATCH", path), ("GET", "/v1/keys/count")):
+        refused = httpx2.request(method, f"{url}{route}", headers=bearer(operator["key"]), json={"name": "x"})
+        assert (refused.status_code, refused.json()["type"]) == (403, "Forbidden")
 
 
 def test_list_keys_over_api_pages(tertulia: CommandLine, url: str) -> None:
@@ -108,15 +146,15 @@ def test_keys_are_scoped_to_organisation(tertulia: CommandLine, url: str) -> Non
     ours = create_key(tertulia, "ours", "--scope", "admin")
     with httpx2.Client(base_url=url, headers=bearer(theirs["key"])) as client:
         assert [key["id"] for key in client.get("/v1/keys/").json()] == [theirs["id"]]
-        error_line = client.delete(f"/v1/keys/{ours['id']}")
-        assert (error_line.status_code, error_line.json()["type"]) == (404, "NotFound")
+        missing = client.delete(f"/v1/keys/{ours['id']}")
+        assert (missing.status_code, missing.json()["type"]) == (404, "NotFound")
         assert client.get("/v1/keys/", params={"after": ours["id"]}).status_code == 404
     assert status_code_of(url, ours["key"]) == 200
     assert theirs["id"] not in tertulia("keys", "list", "--json").stdout
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (("keys", "create", "x", "--scope", "reed"), "'read', 'post', 'operate' or 'admin'"),
         (("keys", "create", "x", "--organisation", "nowhere"), "tertulia organisations create nowhere"),
@@ -125,8 +163,8 @@ def test_keys_are_scoped_to_organisation(tertulia: CommandLine, url: str) -> Non
         (("organisations", "create", "local"), "exists already"),
     ],
 )
-def test_invalid_key_commands_print_one_line(tertulia: CommandLine, arguments: tuple[str, ...], words: str) -> None:
-    assert words in tertulia.error_line(*arguments)
+def test_invalid_key_commands_print_one_line(tertulia: CommandLine, arguments: tuple[str, ...], message: str) -> None:
+    assert message in tertulia.error_line(*arguments)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Programs written for Letta's groups keep working: its own client, package `letta-client`, against the running API."""
+"""Compatibility: Letta's own client, package `letta-client`, against the running API."""
 
 import time
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ from tests.harness.workflow_harness import open_workflow_harness
 
 @pytest.fixture(scope="module")
 async def letta(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[AsyncLetta]:
-    """Letta's client, with a key of an organisation of its own, of an API over a running worker."""
+    """Letta's client with a key of an organisation of its own, and a running worker."""
     log: Path = tmp_path_factory.mktemp("letta") / "api.log"
     base_url = stack.addresses.model_base_url
     assert base_url is not None
@@ -137,13 +137,17 @@ async def test_letta_group_message_and_read_back(letta: AsyncLetta) -> None:
     assert answer.stop_reason.stop_reason == "end_turn"
     assert answer.usage.step_count == 2
     assert answer.usage.total_tokens
-    told = await letta.groups.messages.list(group.id)
-    assert [one.message_type for one in told] == ["user_message", *["assistant_message"] * 2]
-    assert isinstance(told[0], UserMessage)
-    assert told[0].content == "What is in the box?"
-    assert [one.id for one in told[1:]] == [one.id for one in answer.messages]
-    assert [one.id for one in await letta.groups.messages.list(group.id, after=told[0].id, limit=1)] == [told[1].id]
-    assert [one.id for one in await letta.groups.messages.list(group.id, before=told[2].id, limit=1)] == [told[1].id]
+    received = await letta.groups.messages.list(group.id)
+    assert [one.message_type for one in received] == ["user_message", *["assistant_message"] * 2]
+    assert isinstance(received[0], UserMessage)
+    assert received[0].content == "What is in the box?"
+    assert [one.id for one in received[1:]] == [one.id for one in answer.messages]
+    assert [one.id for one in await letta.groups.messages.list(group.id, after=received[0].id, limit=1)] == [
+        received[1].id
+    ]
+    assert [one.id for one in await letta.groups.messages.list(group.id, before=received[2].id, limit=1)] == [
+        received[1].id
+    ]
     await letta.groups.messages.reset(group.id)
     assert await letta.groups.messages.list(group.id) == []
 
@@ -153,11 +157,11 @@ async def test_letta_group_message_stream(letta: AsyncLetta, model: OfflineModel
     group = await letta.groups.create(agent_ids=[hal.id, ida.id], description="two at a table")
     question = MessageCreate(role="user", content="What is in the box?")
     await model.set_behaviour(delay_ms=1_000)
-    told, after = [], []
+    received, after = [], []
     async for part in letta.groups.messages.create_stream(group.id, messages=[question]):
-        told.append(part)
+        received.append(part)
         after.append(time.monotonic())
-    assert [part.message_type for part in told] == [*["assistant_message"] * 2, "stop_reason", "usage_statistics"]
-    assert after[1] - after[0] > 0.5, "the first answer was read while the second one was thought of"
+    assert [part.message_type for part in received] == [*["assistant_message"] * 2, "stop_reason", "usage_statistics"]
+    assert after[1] - after[0] > 0.5, "the first answer was received before the second one was complete"
     read = await letta.groups.messages.list(group.id)
-    assert [getattr(part, "id", None) for part in told[:2]] == [message.id for message in read[1:]]
+    assert [getattr(part, "id", None) for part in received[:2]] == [message.id for message in read[1:]]

@@ -1,4 +1,4 @@
-"""The API does what its document says, whatever it is sent: no fault, no answer that is not documented.
+"""Fuzzing against the OpenAPI document: no server error and no undocumented response.
 
 `make fuzz` runs the same for longer.
 """
@@ -18,7 +18,7 @@ from tests.harness.command_line import CommandLine
 
 FUZZER = Path(sys.executable).with_name("st")
 EXAMPLES = int(os.environ.get("TERTULIA_FUZZ_EXAMPLES", "3"))
-"""Requests of each kind and route; more than a few make it a long run, with all phases."""
+"""Requests per route and phase; more than 20 make a long run with all phases and without a timeout."""
 LONG = EXAMPLES > 20
 SEED = os.environ.get("TERTULIA_FUZZ_SEED", "1")
 CHECKS = (
@@ -33,9 +33,11 @@ CHECKS = (
     "ignored_auth",
     "use_after_free",
 )
-"""Not whether all that fits the document is accepted: some rules are not of one field, and numbers may be text."""
+"""Without the checks that valid data is accepted and invalid data refused: some rules concern several fields, and query
+parameters accept numbers as text.
+"""
 LEFT_OUT = r"(/events|/keys/\{key_id\})$"
-"""The one has no end, the other would revoke the key that it comes with."""
+"""Excluded: the event stream has no end, and the key route could revoke the fuzzer's own key."""
 HOOKS = "tests.api.fuzz_hooks"
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +47,7 @@ ROOT = Path(__file__).parents[2]
 def test_api_conforms_to_openapi_document(tertulia: CommandLine, tmp_path: Path) -> None:
     with ExitStack() as clients:
         tenant = Tenant(tertulia, clients, "fuzz", "ordinary")
-        # Another than the group's own: that may be paused, and messages to the group wait for their answer.
+        # Not the group's default conversation: if the fuzzer pauses that, messages to the group wait for a long time.
         started = {"group": tenant.resources.group_id, "message": "Good evening."}
         other = tenant.client.post("/v1/conversations/", json=started).json()["id"]
     header = f"Authorization: {tenant.client.headers['Authorization']}"

@@ -1,4 +1,4 @@
-"""The API's requests and answers: what Letta's client may send is known here, and what it reads is there."""
+"""Schemas: Letta's client may send its fields, and the fields that it reads are returned."""
 
 import inspect
 from datetime import UTC, datetime
@@ -41,7 +41,7 @@ from tertulia.core.usage import Usage
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NOT_SENT = {"self", "request_options", "agent_id", "block_id", "group_id", "block_label"}
-"""Parameters of the client's methods that are in the path, or stay with it."""
+"""Parameters of the client's methods that are in the path or not sent."""
 LEFT_OUT = {"connected_to_agents_count_gt", "connected_to_agents_count_lt", "connected_to_agents_count_eq"}
 
 
@@ -101,7 +101,7 @@ def stored_agent(**fields: Any) -> StoredAgent:
 def test_letta_parameters_are_known(method: Any, body: type[RequestModel]) -> None:
     sent = set(inspect.signature(method).parameters) - NOT_SENT - LEFT_OUT
     assert sent <= set(body.model_fields) | body.ignored_fields
-    assert not body.ignored_fields & set(body.model_fields), "what is read is not ignored"
+    assert not body.ignored_fields & set(body.model_fields), "a field is read or ignored, not both"
 
 
 @pytest.mark.parametrize(
@@ -222,8 +222,8 @@ def test_block_and_group_parse_as_letta() -> None:
     ],
 )
 def test_stop_reason_in_letta_terms(reason: str | None, one_turn_each: bool, letta: str) -> None:
-    told = stop_reason(reason, one_turn_each=one_turn_each)
-    assert (told.stop_reason, told.reason) == (letta, reason or "")
+    converted = stop_reason(reason, one_turn_each=one_turn_each)
+    assert (converted.stop_reason, converted.reason) == (letta, reason or "")
 
 
 def test_usage_counts_turns_as_steps() -> None:

@@ -1,4 +1,4 @@
-"""A key opens the rows of its own organisation and no other's, on every route that there is."""
+"""Tenant isolation on every route: a key gives access to the rows of its own organisation only."""
 
 import hashlib
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ from tests.api.tenant import Tenant, api_url
 from tests.harness.command_line import CommandLine
 
 TENANT_A_MARKER = "marker-5e2c"
-"""In everything that A has."""
+"""Text in everything of organisation A."""
 ALL_ROUTES = list(ROUTES)
 UNOWNED = {"claims", "group_changes"}
-"""Tables in which no row is anybody's in particular."""
+"""Tables whose rows belong to no organisation."""
 NOBODY = TenantResources(*[""] * len(fields(TenantResources)))
 PAGING = {"before", "after"}
 OWNERS = {"conversation_id": "conversations", "group_id": "groups", "agent_id": "agents"}
@@ -55,14 +55,14 @@ def connection(tertulia: CommandLine) -> Iterator[psycopg.Connection[Any]]:
 
 @pytest.fixture
 def unchanged(tenant_a: Tenant, tenant_b: Tenant, connection: psycopg.Connection[Any]) -> Iterator[None]:
-    """All of A's rows are the same afterwards."""
+    """Check after the test that every row of A is unchanged."""
     before = rows_of(connection, tenant_a.name)
     yield
     assert rows_of(connection, tenant_a.name) == before
 
 
 def rows_of(connection: psycopg.Connection[Any], organisation: str) -> dict[str, str]:
-    """A hash for each table of all the rows that are the organisation's."""
+    """Return a hash of the organisation's rows for each table."""
     return {
         table.name: hashlib.sha256(repr(sorted(_texts(connection, table, organisation))).encode()).hexdigest()
         for table in metadata.sorted_tables
@@ -85,7 +85,7 @@ def _texts(connection: psycopg.Connection[Any], table: Table, organisation: str)
 def test_every_route_has_a_case(tertulia: CommandLine) -> None:
     document = httpx2.get(f"{api_url(tertulia)}/openapi.json").json()
     there = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
-    assert there == set(ROUTES), "tests/api/route_cases.py says what each route takes"
+    assert there == set(ROUTES), "add the route to tests/api/route_cases.py"
 
 
 def test_tenant_rows_cover_every_table(tenant_a: Tenant, connection: psycopg.Connection[Any]) -> None:
@@ -105,7 +105,7 @@ def test_foreign_ids_in_path_are_not_found(
     for address in foreign_paths(template, tenant_a.resources, tenant_b.resources):
         answer = tenant_b.client.request(method, address, json=body)
         assert answer.status_code == 404, (address, answer.text)
-        # The id that the request itself named is made from the group's name.
+        # The id in the request contains the marker: it is generated from the group's name.
         assert TENANT_A_MARKER not in answer.text.replace(tenant_a.resources.conversation_id, "")
 
 
@@ -149,9 +149,9 @@ def test_taken_conversation_id_reveals_nothing(tenant_a: Tenant, tenant_b: Tenan
 
 
 def test_idempotency_keys_are_per_tenant(tenant_a: Tenant, tenant_b: Tenant, unchanged: None) -> None:
-    said = {"messages": [{"role": "user", "content": "Good evening."}]}
+    body = {"messages": [{"role": "user", "content": "Good evening."}]}
     same = {"Idempotency-Key": tenant_a.resources.message_id}
-    answer = tenant_b.client.post(f"/v1/groups/{tenant_b.resources.group_id}/messages", json=said, headers=same)
+    answer = tenant_b.client.post(f"/v1/groups/{tenant_b.resources.group_id}/messages", json=body, headers=same)
     assert answer.status_code == 200
     assert answer.json()["conversation_id"] == tenant_b.resources.conversation_id and TENANT_A_MARKER not in answer.text
 
@@ -167,7 +167,7 @@ def test_reads_contain_nothing_foreign(
     tenant_a: Tenant, tenant_b: Tenant, unchanged: None, method: str, template: str
 ) -> None:
     if template.endswith("/events"):
-        return  # it has no end; whose it is was asked for above
+        return  # the stream has no end; test_foreign_ids_in_path_are_not_found covers it
     answer = tenant_b.client.get(own_path(template, tenant_b.resources))
     assert answer.status_code == 200, answer.text
     assert TENANT_A_MARKER not in answer.text
@@ -183,7 +183,7 @@ def test_lists_and_counts_are_per_tenant(tenant_a: Tenant, tenant_b: Tenant) -> 
 
 @pytest.fixture(scope="module")
 def clients_without_scope(tenant_b: Tenant) -> dict[str, httpx2.Client]:
-    """Clients of B by the scope that theirs falls short of."""
+    """Clients of B by the scope that their key lacks."""
     return {scope: tenant_b.client_with(SCOPES[rank - 1]) for rank, scope in enumerate(SCOPES) if rank}
 
 

@@ -140,7 +140,7 @@ class AgentQuery(PageQuery):
         show_hidden_agents""".split()
     )
 
-    name: str | None = Field(default=None, description="Exact name.")
+    name: str | None = Field(default=None, description="Exact name, in any case.")
     query_text: str | None = Field(default=None, description="Part of the name, in any case.")
     tags: list[str] = Field(default=[], max_length=50, description="Tags of which at least one matches.")
     match_all_tags: bool = Field(

@@ -71,7 +71,7 @@ class GroupQuery(PageQuery):
     ignored_fields: ClassVar[frozenset[str]] = frozenset({"project_id", "show_hidden_groups"})
 
     manager_type: ManagerType | None = Field(default=None, description="Manager type.")
-    name: str | None = Field(default=None, description="Exact name.")
+    name: str | None = Field(default=None, description="Exact name, in any case.")
 
     @property
     def filter(self) -> GroupFilter:
