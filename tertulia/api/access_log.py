@@ -44,6 +44,7 @@ class AccessLogMiddleware:
         except Exception as error:
             # Without a traceback: its last line is the error's message, which may contain text of people and agents.
             logger.error("unexpected error in %s: %s", _route_template(scope), error_location(error))  # noqa: TRY400
+            # No response has started yet; otherwise the connection is closed without an end of the response.
             if status == CLIENT_DISCONNECTED:
                 response = problem_response(
                     _SERVER_ERROR, "internal error; the API's log shows its place", error_type="Fault"

@@ -54,6 +54,7 @@ def create_app(configuration: Configuration) -> FastAPI:
         redoc_url=None,
         static_url="/docs/assets",
         lifespan=_lifespan_of(configuration),
+        # A redirect would lose a streamed body; PathNormalisationMiddleware accepts both forms.
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
         swagger_ui_parameters={"persistAuthorization": True},
@@ -65,8 +66,11 @@ def create_app(configuration: Configuration) -> FastAPI:
     for router in _routers(configuration):
         app.include_router(router, prefix="/v1", responses=problems.PROBLEMS)
     problems.register_error_handlers(app)
+    # FastAPI keeps the document that it has generated once, so that it is completed in place.
     document = app.openapi()
     openapi.complete_document(document)
+    # The first is the outermost: the log sees every response, CORS headers are on refusals too, and the key is checked
+    # before the body is read.
     app.user_middleware = [
         Middleware(AccessLogMiddleware),
         Middleware(codec.CodecCors, **codec.cors_settings(configuration.temporal_ui_url)),
@@ -81,6 +85,7 @@ def _routers(configuration: Configuration) -> tuple[APIRouter, ...]:
     encryption = EncryptionCodec(configuration.encryption_keys)
     definition_routers = (agents.router, blocks.router, groups.router, group_messages.router, group_stream.router)
     conversation_routers = (conversations.router, commands.router)
+    # The order of the routes in the document, in which the examples work.
     return (
         *definition_routers,
         *conversation_routers,

@@ -117,6 +117,7 @@ def codec_router(codec: EncryptionCodec, guard: Guard) -> APIRouter:
 
 
 async def _read_payloads(request: Request) -> list[Payload]:
+    # A browser sends other content types to any origin without a preflight request.
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise HTTPException(415, "the content type must be application/json")
@@ -128,6 +129,7 @@ async def _read_payloads(request: Request) -> list[Payload]:
 
 
 async def _read_body(request: Request) -> bytes:
+    # Read here and not by FastAPI, which would read the body before the guard runs.
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

@@ -76,6 +76,7 @@ def session_router(guard: Callable[..., Awaitable[object]]) -> APIRouter:
             path=_codec_path(request),
             httponly=True,
             samesite="strict",
+            # The local API has no TLS, and browsers drop secure cookies of http pages.
             secure=request.url.scheme == "https",
         )
         return response

@@ -71,7 +71,6 @@ async def send(
 
 def group_answer_shape(answer: records.GroupAnswer) -> GroupAnswer:
     """Convert the answer to messages to its response."""
-    # Letta's clients treat `max_steps` as a limit that cut the answer; a planned end of the round is none.
     one_turn_each = isinstance(answer.rules, RoundRobinConfig) and answer.rules.max_turns is None
     agent_messages = [message for message in answer.messages if message.role == "assistant"]
     return GroupAnswer(

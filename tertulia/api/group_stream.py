@@ -59,6 +59,7 @@ async def stream(
     last_seen_event = await last_event(scope.database, current_id) if current_id else 0
     posts = [message.post for message in body.messages]
     accepted = await post_to_group(scope, GroupId(group_id), posts, idempotency_key=idempotency_key)
+    # After a reset, the messages start a new conversation, whose events are counted from 1.
     after = last_seen_event if accepted.conversation_id == current_id else 0
     return EventStream(
         _encode_stream(
@@ -94,6 +95,7 @@ async def _encode_stream(
                     continue
                 message = next_message.result()
                 if message is None:
+                    # The conversation was closed; the answer has the rest.
                     break
                 sent.add(message.seq)
                 yield _encode_line(message_shape(conversation_id, message))

@@ -158,6 +158,7 @@ def problem_response(
 ) -> JSONResponse:
     """Return an error response; without `error_type`, its type follows from the status."""
     body = Problem(detail=detail, type=error_type or _TYPE_BY_STATUS.get(status, "Error"), errors=errors or [])
+    # Clients such as Letta's wait this long before they try again.
     if status == 503:
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS), **(headers or {})}
     return JSONResponse(body.model_dump(exclude_defaults=True), status, headers)

@@ -60,6 +60,7 @@ async def authenticate(request: Request) -> Principal:
     Raises:
         HTTPException: 401 without a valid key, 429 above the rate limit.
     """
+    # The middleware authenticates before the body is read; the route's dependency asks again.
     cached: Principal | None = getattr(request.state, "principal", None)
     if cached is not None:
         return cached
@@ -76,6 +77,7 @@ async def authenticate(request: Request) -> Principal:
     return principal
 
 
+# Cached: FastAPI runs a dependency once per request only if it is the same function.
 @cache
 def require(scope: Scope) -> Callable[..., Awaitable[Principal]]:
     """Return a dependency that gives the principal of the request.
@@ -85,6 +87,7 @@ def require(scope: Scope) -> Callable[..., Awaitable[Principal]]:
 
     async def check_scope(
         request: Request,
+        # Both only document the headers: `authenticate` reads them.
         _bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
         _header: Annotated[str | None, Security(_header)],
     ) -> Principal:

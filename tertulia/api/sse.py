@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from tertulia.api.disconnect import wait_for_disconnect as until_disconnected
+from tertulia.api.disconnect import wait_for_disconnect
 
 HEARTBEAT_SECONDS = 15.0
 """Longest time without an event: then a comment keeps proxies and clients from closing the connection."""
@@ -97,7 +97,9 @@ class EventStream(Response):
         streams: OpenStreams,
         key_id: str,
     ) -> None:
+        # nginx buffers responses unless this header forbids it.
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+        # Starlette sets the length of the empty body; a stream is sent in chunks.
         del self.headers["content-length"]
         self._source = source
         self._stopping = stopping
@@ -110,19 +112,19 @@ class EventStream(Response):
         with self._streams.track(self._key_id):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             sender = asyncio.create_task(self._send_events(send))
-            wait_for_disconnect = asyncio.create_task(until_disconnected(receive))
+            disconnected = asyncio.create_task(wait_for_disconnect(receive))
             others = [asyncio.create_task(self._stopping.wait()), asyncio.create_task(self._wait_until_forbidden())]
             try:
-                await asyncio.wait({sender, wait_for_disconnect, *others}, return_when=asyncio.FIRST_COMPLETED)
-                if not wait_for_disconnect.done():
-                    await self._finish(scope, send, sender, wait_for_disconnect)
+                await asyncio.wait({sender, disconnected, *others}, return_when=asyncio.FIRST_COMPLETED)
+                if not disconnected.done():
+                    await self._finish(scope, send, sender, disconnected)
             finally:
-                for task in (sender, wait_for_disconnect, *others):
+                for task in (sender, disconnected, *others):
                     task.cancel()
-                await asyncio.gather(sender, wait_for_disconnect, *others, return_exceptions=True)
+                await asyncio.gather(sender, disconnected, *others, return_exceptions=True)
 
     async def _finish(
-        self, scope: Scope, send: Send, sender: asyncio.Task[None], wait_for_disconnect: asyncio.Task[None]
+        self, scope: Scope, send: Send, sender: asyncio.Task[None], disconnected: asyncio.Task[None]
     ) -> None:
         """End the response; abort the connection if the client does not read the end."""
         too_slow = False
@@ -143,13 +145,15 @@ class EventStream(Response):
         if abort is not None:
             logger.info("a stream was disconnected: its client did not read for %.0f s", SEND_TIMEOUT_SECONDS)
             abort()
-            await asyncio.wait({wait_for_disconnect}, timeout=1)
+            # The connection is counted as open until the server has noticed the abort.
+            await asyncio.wait({disconnected}, timeout=1)
 
     async def _send_events(self, send: Send) -> None:
         async with aclosing(self._source) as source:
             next_chunk = asyncio.ensure_future(anext(source, None))
             try:
                 while True:
+                    # Not `wait_for`: it would cancel the source, which then ends.
                     done, _ = await asyncio.wait({next_chunk}, timeout=HEARTBEAT_SECONDS)
                     chunk = next_chunk.result() if done else HEARTBEAT
                     if chunk is None:

@@ -78,6 +78,7 @@ def _member_command(refusal_status: int = 400) -> Route:
     )
 
 
+_CONVERSATION_FILTERS = {"group_id": "group_id", "id_prefix": "conversation_id", "member": "agent_id"}
 _MESSAGE = {"role": "user", "content": "Good evening."}
 
 ROUTES: dict[tuple[str, str], Route] = {
@@ -152,13 +153,13 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/v1/keys/{key_id}"): Route("admin"),
     ("PATCH", "/v1/keys/{key_id}"): Route("admin", body=lambda own: {"name": "renamed"}),
     ("DELETE", "/v1/keys/{key_id}"): Route("admin"),
-    ("GET", "/v1/conversations/"): _read("conversation_id", group_id="group_id", id_prefix="conversation_id"),
+    ("GET", "/v1/conversations/"): _read("conversation_id", **_CONVERSATION_FILTERS),
     ("POST", "/v1/conversations/"): Route(
         "post",
         body=lambda own: {"group": own.group_id, "message": "Good evening."},
         foreign_bodies=lambda theirs, own: [{"group": theirs.group_id, "message": "Good evening."}],
     ),
-    ("GET", "/v1/conversations/count"): _read(),
+    ("GET", "/v1/conversations/count"): _read(**_CONVERSATION_FILTERS),
     ("GET", "/v1/conversations/{conversation_id}"): _read(),
     ("DELETE", "/v1/conversations/{conversation_id}"): Route("operate"),
     ("GET", "/v1/conversations/{conversation_id}/status"): _read(),

@@ -131,7 +131,7 @@ def test_foreign_ids_in_query_are_not_found(tenant_a: Tenant, tenant_b: Tenant, 
     for parameter, kind in ROUTES[method, template].query.items():
         query = {parameter: getattr(tenant_a.resources, kind)}
         answer = tenant_b.client.request(method, own_path(template, tenant_b.resources), params=query)
-        assert answer.status_code == 404 or (parameter not in PAGING and answer.json() == []), (query, answer.text)
+        assert answer.status_code == 404 or (parameter not in PAGING and answer.json() in ([], 0)), (query, answer.text)
 
 
 @pytest.mark.parametrize(("path", "kind"), [("agents", "agent_id"), ("groups", "group_id")])

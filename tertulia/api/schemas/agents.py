@@ -45,6 +45,7 @@ class LlmConfigRequest(RequestModel):
     @property
     def settings(self) -> ModelSettings:
         """Convert to the service's value."""
+        # Fields of Letta's that chat-completion endpoints take under the same names.
         optional = {name: getattr(self, name) for name in ("reasoning_effort", "frequency_penalty", "verbosity")}
         extra: dict[str, JsonValue] = {name: value for name, value in optional.items() if value is not None}
         return ModelSettings(model=self.model, temperature=self.temperature, max_tokens=self.max_tokens, extra=extra)

@@ -179,6 +179,7 @@ def stop_reason(reason: str | None, *, one_turn_each: bool) -> StopReason:
     """
     first = (reason or "").partition("+")[0]
     letta_reason = _LETTA_REASONS.get(first, "max_steps" if "budget" in first else "error")
+    # Letta's clients treat `max_steps` as a cut answer; here the round was planned to end after one turn of each.
     if first == "max_turns" and one_turn_each:
         letta_reason = "end_turn"
     return StopReason(stop_reason=letta_reason, reason=reason or "")

@@ -44,6 +44,7 @@ def _parse_if_match(
         Header(description="Revision or version that the change applies to, as in `ETag`; any other one gives 409."),
     ] = None,
 ) -> int | None:
+    # `*` means any present revision (RFC 9110, 13.1.1).
     if if_match is None or if_match.strip() == "*":
         return None
     number = if_match.strip().removeprefix("W/").strip('"')
