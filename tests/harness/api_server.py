@@ -76,13 +76,13 @@ async def start_api_process(stack: Stack, log: Path, **variables: str) -> AsyncI
         process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=output, stderr=output)
     try:
 
-        async def said() -> str:
-            words = log_text(log)
-            assert process.returncode is None, words
-            return words
+        async def read_log() -> str:
+            text = log_text(log)
+            assert process.returncode is None, text
+            return text
 
         text = await eventually(
-            said, lambda text: "listening on " in text, seconds=_START_SECONDS, interval_seconds=0.05
+            read_log, lambda text: "listening on " in text, seconds=_START_SECONDS, interval_seconds=0.05
         )
         yield ApiProcess(text.split("listening on ")[1].split(",")[0], process, log)
     finally:

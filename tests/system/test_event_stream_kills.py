@@ -56,7 +56,7 @@ def definitions() -> Manifest:
 
 @dataclass
 class ReconnectingReader:
-    """Reads on after the last event it has seen, however often it is cut."""
+    """An event reader that disconnects by itself `CUTS` times and continues after the last event it has received."""
 
     client: httpx2.AsyncClient
     conversation: str
@@ -69,15 +69,15 @@ class ReconnectingReader:
     async def read(self) -> None:
         """Read until the conversation is closed."""
         while not self._is_over():
-            patience = EVENTS_A_STREAM if self.cuts < CUTS else 10_000
+            remaining = EVENTS_A_STREAM if self.cuts < CUTS else 10_000
             last = self.received[-1].id if self.received else 0
             stream = read_stream(self.client, self.conversation, last or 0)
             try:
                 async with aclosing(stream):
                     async for event in stream:
                         self.received.append(event)
-                        patience -= 1
-                        if not patience:
+                        remaining -= 1
+                        if not remaining:
                             self.cuts += 1
                             break
             except (httpx2.HTTPError, AssertionError):
