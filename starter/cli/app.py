@@ -9,6 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from tertulia.starter.cli import apply, conversations, definitions, encryption, keys, members, stack, transcript
+from tertulia.starter.cli.demo import command as demo
 from tertulia.starter.cli.options import require_subcommand
 from tertulia.starter.cli.session import format_error
 from tertulia.starter.cli.terminal import escape_controls
@@ -42,6 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for register in (
+    demo.register,
     stack.register,
     apply.register,
     conversations.register,

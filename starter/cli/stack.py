@@ -1,8 +1,7 @@
-"""`up`, `api`, `migrate`, `worker` and `demo`: run processes and migrate the database."""
+"""`up`, `api`, `migrate` and `worker`: run processes and migrate the database."""
 
 import asyncio
 import shlex
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,7 +20,7 @@ _EVENT_STYLES = {"ready": "green", "ended": "red", "stopped": "dim", "started": 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (up, demo, migrate, worker, api):
+    for command in (up, migrate, worker, api):
         app.command()(command)
 
 
@@ -111,27 +110,6 @@ def _print_banner(out: Console, stack: "Stack") -> None:
         example = f'  curl -H "Authorization: Bearer $(cat {key})" {api_url}/v1/agents/'
         out.print(example, style="dim", soft_wrap=True)
     out.print()
-
-
-def demo(
-    wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="On a terminal, keep the stack running at the end until Enter.")
-    ] = True,
-    data: DataOption = None,
-) -> None:
-    """Run a demonstration of one minute: a join, a leave, a killed worker, and the proof.
-
-    It runs in a temporary folder, on free ports, with the offline model. A folder given with --data is kept.
-    """
-    from tertulia.starter.demo import run_demo
-
-    silence_library_logs()
-    try:
-        all_passed = run_demo(data, wait=wait and sys.stdin.isatty())
-    except asyncio.CancelledError:
-        raise typer.Exit(130) from None
-    if not all_passed:
-        raise typer.Exit(1)
 
 
 def migrate(data: DataOption = None) -> None:

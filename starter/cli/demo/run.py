@@ -18,13 +18,8 @@ from tertulia.devstack.events import StackEvent
 from tertulia.devstack.offline_model.control import OfflineModelControl
 from tertulia.devstack.offline_model.faults import Fault, Match
 from tertulia.devstack.stack import Stack, StackOptions
-from tertulia.starter.cli.follow import is_closed, show_item
-from tertulia.starter.cli.live_view import LiveView
-from tertulia.starter.cli.stack import migrate_and_create_key
-from tertulia.starter.cli.tables import print_transcript, print_turns
-from tertulia.starter.cli.terminal import console
-from tertulia.starter.demo.checks import Check, DemoRecord, WorkerKill, run_checks
-from tertulia.starter.demo.script import (
+from tertulia.starter.cli.demo.checks import Check, DemoRecord, WorkerKill, run_checks
+from tertulia.starter.cli.demo.script import (
     CONVERSATION,
     GROUP,
     JOINER,
@@ -35,6 +30,11 @@ from tertulia.starter.demo.script import (
     DemoFailed,
     Script,
 )
+from tertulia.starter.cli.follow import is_closed, show_item
+from tertulia.starter.cli.live_view import LiveView
+from tertulia.starter.cli.stack import migrate_and_create_key
+from tertulia.starter.cli.tables import print_transcript, print_turns
+from tertulia.starter.cli.terminal import console
 from tertulia.testing import DirectClient
 
 _GROUP_FILE = Path(__file__).with_name("demo.yaml")

@@ -10,8 +10,8 @@ from tertulia.core.errors import TertuliaError
 from tertulia.core.status import is_round_over
 from tertulia.devstack.offline_model.control import OfflineModelControl
 from tertulia.devstack.stack import Stack
+from tertulia.starter.cli.demo.checks import WorkerKill
 from tertulia.starter.cli.live_view import LiveView
-from tertulia.starter.demo.checks import WorkerKill
 
 CONVERSATION = "demo"
 GROUP = "The long table"

@@ -10,7 +10,7 @@ from tertulia.core.ids import AgentId, ConversationId, GroupId
 from tertulia.core.records import FinishedTurn, MembershipChange, Message
 from tertulia.core.status import ConversationStatus, PendingStatus, RosterStatus, UsageStatus
 from tertulia.devstack.offline_model.call_log import CallCounts
-from tertulia.starter.demo.checks import DemoRecord, WorkerKill, run_checks
+from tertulia.starter.cli.demo.checks import DemoRecord, WorkerKill, run_checks
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SPEAKERS = ("Velma", "Otto", "Velma", "Iris")
