@@ -67,6 +67,11 @@ class Connection:
                 yield cls(temporal, database, configuration.task_queue)
             except (DBAPIError, TimeoutError) as error:
                 raise translate_error(error) or error from None
+            finally:
+                if temporal_client is None:
+                    # A process that exits right after an answer of Temporal is aborted by the interpreter, because a
+                    # thread of the SDK still hands the answer over (temporalio/sdk-python issue 300).
+                    await asyncio.sleep(_SETTLE_SECONDS)
 
     @property
     def is_encrypting(self) -> bool:
