@@ -111,7 +111,16 @@ class DeltaEventData(ResponseModel):
     text: str
 
 
-EVENT_DATA: Mapping[EventKind | Literal["delta"], type[BaseModel]] = {
+class InterruptedEventData(ResponseModel):
+    """`interrupted`: the source of the events does not answer. No id; the stream continues where it stopped."""
+
+    reason: str
+
+
+StreamedKind = EventKind | Literal["delta", "interrupted"]
+"""Kinds of streamed events: the stored ones, which have an id, and two transient ones."""
+
+EVENT_DATA: Mapping[StreamedKind, type[BaseModel]] = {
     "message": MessageEventData,
     "speaker_chosen": SpeakerChosenEventData,
     "turn_started": TurnStartedEventData,
@@ -123,6 +132,7 @@ EVENT_DATA: Mapping[EventKind | Literal["delta"], type[BaseModel]] = {
     "membership": MembershipChange,
     "phase": PhaseEventData,
     "delta": DeltaEventData,
+    "interrupted": InterruptedEventData,
 }
 """Schema of `data` by the kind of event."""
 
@@ -131,8 +141,8 @@ class StreamedEvent(ResponseModel):
     """One event: its lines `id`, `event` and `data`; `data` is one of these objects as JSON."""
 
     id: int | None = None
-    """Number of the event: 1, 2, 3… without gaps; null for a `delta`."""
-    event: EventKind | Literal["delta"]
+    """Number of the event: 1, 2, 3… without gaps; null for `delta` and `interrupted`."""
+    event: StreamedKind
     data: (
         MessageEventData
         | SpeakerChosenEventData
@@ -142,6 +152,7 @@ class StreamedEvent(ResponseModel):
         | MembershipChange
         | PhaseEventData
         | DeltaEventData
+        | InterruptedEventData
         | dict[str, JsonValue]
     )
 

@@ -55,7 +55,7 @@ def complete_document(document: dict[str, Any]) -> None:
             elif _EVENTS in content:
                 content[_EVENTS] = {"itemSchema": _item_schema(content[_EVENTS].get("schema", {}), schemas)}
             elif _JSON in content:
-                content[_JSON]["example"] = response_example(content[_JSON]["schema"])
+                content[_JSON]["example"] = response_example(content[_JSON]["schema"], path)
 
 
 def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -6,6 +6,8 @@ Invariant: each example is valid under its schema; a test checks this.
 from collections.abc import Mapping
 from typing import Any
 
+from tertulia.core.commands import PATHS
+
 _CREATED = "2026-03-02T19:00:00.125000Z"
 _UPDATED = "2026-03-02T19:05:30.250000Z"
 _PERSONA = "I have worked in the library for ten years."
@@ -65,7 +67,6 @@ _SETTINGS = {
 RESPONSE_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "Health": {"version": "1.0.0", "status": "ok"},
     "Readiness": {"status": "ready", "database": "ok", "migrations": "ok", "temporal": "ok"},
-    "DeletedResponse": {"message": "agent 'ana' deleted"},
     "AgentState": {
         "id": "ana",
         "name": "Ana",
@@ -237,27 +238,64 @@ RESPONSE_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "after_seq": 4,
         "created_at": _UPDATED,
     },
-    "Receipt": {
-        "command_id": "62627b31-162d-41e1-bc3b-880f7fc18bb0",
-        "command": "add_member",
-        "detail": "at the next turn boundary: Cleo, Ana, Ben",
-        "epoch": 2,
-    },
     "Key": _KEY,
     "CreatedKey": {**_KEY, "key": "tertulia_5LME…"},
     "WirePayloads": {"payloads": [{"metadata": {"encoding": "anNvbi9wbGFpbg=="}, "data": "Ikdvb2QgZXZlbmluZy4i"}]},
 }
-"""Bodies by the name of their schema."""
+"""Bodies by the name of their schema, for schemas whose example is the same on every route."""
+
+_RECEIPTS: Mapping[str, tuple[str, int | None]] = {
+    "post_message": ("enters the transcript at the next turn boundary", None),
+    "add_member": ("at the next turn boundary: Cleo, Ana, Ben", 2),
+    "remove_member": ("at the next turn boundary: Ana, Ben", 3),
+    "replace_member": ("at the next turn boundary: Ana, Cleo", 4),
+    "reorder_members": ("at the next turn boundary: Cleo, Ana", 5),
+    "mute_member": ("at the next turn boundary: Cleo, Ana", 6),
+    "unmute_member": ("at the next turn boundary: Cleo, Ana", 7),
+    "reinstate_member": ("at the next turn boundary: Cleo, Ana", 8),
+    "update_settings": ("the new settings apply from the next turn boundary", None),
+    "pause": ("pauses at the next turn boundary", None),
+    "resume": ("continues", None),
+    "stop": ("closes at the next turn boundary", None),
+}
+"""Detail and epoch of the receipt of each command."""
+
+_COMMAND_BY_PATH = {f"/v1/conversations/{{conversation_id}}/{path}": name for name, path in PATHS.items()}
+_DELETED = {
+    "/v1/agents/{agent_id}": "agent 'ana' deleted",
+    "/v1/blocks/{block_id}": f"block {_BLOCK['id']!r} deleted",
+    "/v1/groups/{group_id}": "group 'table' deleted",
+    "/v1/conversations/{conversation_id}": "conversation 'table-talk' deleted",
+}
+"""Confirmation of each deletion, by path."""
 
 
-def response_example(schema: Mapping[str, Any]) -> Any:
-    """Return an example for the schema of a response: a reference, a list or union of references, or a count."""
+def response_example(schema: Mapping[str, Any], path: str) -> Any:
+    """Return an example of a response.
+
+    Args:
+        schema: the schema of the response: a reference, a list or union of references, or a count.
+        path: the path of the route.
+    """
     if "$ref" in schema:
-        return RESPONSE_EXAMPLES[schema["$ref"].rpartition("/")[2]]
+        name = schema["$ref"].rpartition("/")[2]
+        if name == "Receipt":
+            return _receipt(_COMMAND_BY_PATH[path])
+        return {"message": _DELETED[path]} if name == "DeletedResponse" else RESPONSE_EXAMPLES[name]
     if schema.get("type") == "array":
         items = schema["items"]
-        return [response_example(kind) for kind in items.get("oneOf", [items])]
+        return [response_example(kind, path) for kind in items.get("oneOf", [items])]
     if "anyOf" in schema:
-        return response_example(schema["anyOf"][0])
+        return response_example(schema["anyOf"][0], path)
     assert schema["type"] == "integer", schema
     return 3
+
+
+def _receipt(command: str) -> Mapping[str, Any]:
+    detail, epoch = _RECEIPTS[command]
+    return {
+        "command_id": "62627b31-162d-41e1-bc3b-880f7fc18bb0",
+        "command": command,
+        "detail": detail,
+        "epoch": epoch,
+    }

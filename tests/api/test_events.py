@@ -1,6 +1,7 @@
 """The event stream over HTTP: every event once and in order, and slow or forbidden readers are disconnected."""
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,8 +16,9 @@ from tertulia.api import sse
 from tertulia.api.__main__ import ApiServer
 from tertulia.api.app import create_app
 from tertulia.api.event_shapes import EVENT_DATA
+from tertulia.api.events import encode
 from tertulia.configuration import Configuration
-from tertulia.core.records import EventKind
+from tertulia.core.records import INTERRUPTED_EVENT, EventKind, Interrupted
 from tertulia.devstack.offline_model import Fault, OfflineModelControl
 from tertulia.devstack.stack import Stack
 from tertulia.store.keys import revoke_key
@@ -150,7 +152,7 @@ def assert_documented(event: ReceivedEvent) -> None:
 
 
 async def test_events_have_documented_fields(api_server: ApiServerHarness) -> None:
-    assert set(EVENT_DATA) == {*get_args(EventKind), "delta"}
+    assert set(EVENT_DATA) == {*get_args(EventKind), "delta", INTERRUPTED_EVENT}
     harness = api_server.harness
     await harness.model.set_behaviour(delay_ms=700)
     manager = {"manager_type": "round_robin", "max_turns": 3}
@@ -170,6 +172,14 @@ async def test_events_have_documented_fields(api_server: ApiServerHarness) -> No
         assert_documented(event)
     kinds = {"message", "turn_started", "speaker_chosen", "turn_failed", "membership", "phase", "delta"}
     assert {event.kind for event in events} >= kinds
+
+
+def test_interruption_has_documented_fields() -> None:
+    comment, event, data, *end = encode(Interrupted()).decode().split("\n")
+    # Clients of the previous version recognise the start of the comment.
+    assert comment.startswith(": the database does not answer")
+    assert event == f"event: {INTERRUPTED_EVENT}" and end == ["", ""]
+    assert_documented(ReceivedEvent(None, INTERRUPTED_EVENT, json.loads(data.removeprefix("data: "))))
 
 
 async def read_with_deltas(client: httpx2.AsyncClient, conversation_id: str) -> list[ReceivedEvent]:

@@ -12,6 +12,7 @@ from tertulia.api.app import create_app
 from tertulia.api.examples import REQUEST_EXAMPLES
 from tertulia.api.openapi import TAGS
 from tertulia.configuration import Configuration
+from tertulia.core.commands import PATHS
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
 from tests.api.route_cases import ROUTES
@@ -66,6 +67,13 @@ def test_every_json_response_has_an_example() -> None:
             if int(status) < 400 and content is not None:
                 assert content["example"] != [], (method, path)
                 assert is_valid(content["example"], content["schema"]), (method, path, content["example"])
+
+
+@pytest.mark.parametrize(("name", "path"), PATHS.items())
+def test_receipt_example_names_its_command(name: str, path: str) -> None:
+    methods = DOCUMENT["paths"][f"/v1/conversations/{{conversation_id}}/{path}"]
+    operation = methods["patch" if name == "update_settings" else "post"]
+    assert operation["responses"]["202"]["content"]["application/json"]["example"]["command"] == name
 
 
 def test_invalid_example_would_be_found() -> None:

@@ -87,7 +87,7 @@ def test_api_limits_are_named_in_errors(http_cli: HttpCommandLine, sample: Sampl
         long = there.error_line("start", sample.name, "x" * 3_000)
         assert "TERTULIA_MAX_BODY_BYTES" in long and "2000 bytes" in long
         there("list")
-        assert "2 a minute are allowed; wait " in there.error_line("list")
+        assert "2 a minute are allowed; try again in " in there.error_line("list")
     finally:
         api.kill()
 
