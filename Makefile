@@ -1,7 +1,7 @@
 # Everything is installed into .venv; Python 3.11 or later with venv, make and git are enough.
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := tertulia activities workflows starter worker.py tests benchmarks chaos docs/hooks.py
+SOURCES := tertulia activities workflows starter worker.py tests benchmarks chaos examples docs/hooks.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check coverage up format lint types imports docs docs-serve bench bench-service chaos fuzz soak clean

@@ -4,6 +4,7 @@ Invariant: the liveness monitor starts before the openai client is imported, whi
 worker was executing is handed back while its successor still starts.
 """
 
+import argparse
 import asyncio
 import logging
 import os
@@ -249,4 +250,9 @@ def _exit_immediately(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        prog="worker.py",
+        description="Run Tertulia's workers until SIGTERM or SIGINT. Environment variables configure it: the servers"
+        " (TEMPORAL_ADDRESS, DATABASE_URL), the models (OPENAI_BASE_URL, OPENAI_API_KEY) and limits (TERTULIA_…).",
+    ).parse_args()
     _exit_immediately(main())

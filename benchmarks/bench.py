@@ -1,12 +1,9 @@
 """The embedded stack of the benchmark, in a temporary folder and on free ports."""
 
 import asyncio
-import os
-import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 
 from openai import AsyncOpenAI
@@ -20,14 +17,12 @@ from benchmarks.storage import StorageSize, storage_size
 from tertulia.configuration import OFFLINE_MODEL
 from tertulia.core.ids import ConversationId
 from tertulia.core.status import ConversationStatus
-from tertulia.devstack.local_key import KEY_FILE, local_key
+from tertulia.devstack.local_key import KEY_FILE
 from tertulia.devstack.offline_model import OfflineModelControl
-from tertulia.devstack.stack import Stack, StackOptions
-from tertulia.store.migrate import upgrade_async
+from tertulia.devstack.stack import Stack
 from tertulia.store.tables import conversations, turns
-from tertulia.testing import DirectClient
+from tertulia.testing import DirectClient, open_stack
 
-_CONFIGURATION_PREFIXES = ("TEMPORAL_", "OPENAI_", "TERTULIA_", "DATABASE_URL")
 _POLL_SECONDS = 0.02
 _REPORT_SECONDS = 0.5
 _START_TIMEOUT_SECONDS = 60.0
@@ -148,23 +143,14 @@ class Bench:
 @asynccontextmanager
 async def open_bench() -> AsyncIterator[Bench]:
     """Start everything; on exit, end and remove it."""
-    with tempfile.TemporaryDirectory(prefix="tertulia-bench-") as folder:
-        options = StackOptions(
-            data=Path(folder, "data"),
-            temporal_port=0,
-            ui_port=None,
-            model_port=0,
-            api_port=0,
-            environment=_clean_environment(),
-        )
-        async with Stack(options, prepare=_prepare) as stack:
-            base_url = stack.configuration.model_endpoint.base_url
-            assert base_url is not None
-            async with (
-                DirectClient.open(stack.configuration) as client,
-                AsyncOpenAI(base_url=base_url, api_key=OFFLINE_MODEL, max_retries=0) as openai,
-            ):
-                yield Bench(stack, client, openai, OfflineModelControl(base_url))
+    async with open_stack(workers=1, with_api=True, settings={"TERTULIA_REQUESTS_PER_MINUTE": "0"}) as stack:
+        base_url = stack.configuration.model_endpoint.base_url
+        assert base_url is not None
+        async with (
+            DirectClient.open(stack.configuration) as client,
+            AsyncOpenAI(base_url=base_url, api_key=OFFLINE_MODEL, max_retries=0) as openai,
+        ):
+            yield Bench(stack, client, openai, stack.model)
 
 
 def timeout_seconds(turns: int) -> float:
@@ -175,14 +161,3 @@ def timeout_seconds(turns: int) -> float:
 def _check_deadline(deadline: float, turns: int) -> None:
     if monotonic() > deadline:
         raise BenchmarkFailed(f"{turns} turns were not taken within {timeout_seconds(turns):.0f} s")
-
-
-def _clean_environment() -> Mapping[str, str]:
-    """Return this process's environment without settings that name other servers than the embedded ones."""
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(_CONFIGURATION_PREFIXES)}
-    return variables | {"TEMPORAL_CONFIG_FILE": os.devnull, "TERTULIA_REQUESTS_PER_MINUTE": "0"}
-
-
-async def _prepare(stack: Stack) -> None:
-    await upgrade_async(stack.configuration.database_url)
-    await local_key(stack.configuration.database_url, stack.configuration.data_folder)

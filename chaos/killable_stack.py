@@ -1,9 +1,8 @@
 """A stack of its own in a temporary folder, every program of which can be killed."""
 
 import asyncio
-import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
@@ -17,17 +16,14 @@ from chaos.sample_groups import create_manifest
 from tertulia.activities.failpoints import FAILPOINTS_ENV, Failpoint
 from tertulia.core.errors import Unavailable
 from tertulia.core.ids import ConversationId
-from tertulia.devstack.offline_model import OfflineModelControl
-from tertulia.devstack.stack import Stack, StackOptions
-from tertulia.store.migrate import upgrade_async
-from tertulia.testing import DirectClient
+from tertulia.devstack.stack import Stack
+from tertulia.testing import DirectClient, eventually, open_stack
 
 T = TypeVar("T")
 
 POLL_SECONDS = 0.01
 DELAY_MS = 300
 """Time of the model for each answer."""
-_CONFIGURATION_PREFIXES = ("TEMPORAL_", "OPENAI_", "TERTULIA_", "DATABASE_URL")
 _TERMINATE_CONNECTIONS = text(
     "select pg_terminate_backend(pid) from pg_stat_activity "
     "where datname = current_database() and pid <> pg_backend_pid()"
@@ -36,17 +32,13 @@ _TRANSIENT_ERRORS = (Unavailable, RPCError, SQLAlchemyError, OSError, TimeoutErr
 """Errors that a client of a killed server sees; the client retries."""
 
 
-class WaitTimeout(Exception):
-    """Something did not happen in time."""
-
-
 class KillableStack:
     """The running stack, a client, and methods that disturb it."""
 
     def __init__(self, stack: Stack, client: DirectClient, failpoints: Path) -> None:
         self.stack = stack
         self.client = client
-        self.model = OfflineModelControl(stack.addresses.model_base_url or "")
+        self.model = stack.model
         self._failpoints = failpoints
 
     async def kill(self, program: str) -> None:
@@ -111,38 +103,20 @@ async def wait_until(read: Callable[[], Awaitable[T]], predicate: Callable[[T], 
     """Return the value of `read` once `predicate` holds for it; repeat while a server is unavailable.
 
     Raises:
-        WaitTimeout: it did not hold in time.
+        TimeoutError: it did not hold in time.
     """
-    deadline = monotonic() + seconds
-    while not predicate(value := await retry_while_unavailable(read, seconds)):
-        if monotonic() > deadline:
-            raise WaitTimeout(f"not within {seconds:g} s; last seen: {str(value)[:600]}")
-        await asyncio.sleep(POLL_SECONDS)
-    return value
+    return await eventually(
+        lambda: retry_while_unavailable(read, seconds), predicate, seconds=seconds, interval_seconds=POLL_SECONDS
+    )
 
 
 @asynccontextmanager
 async def open_killable_stack(workers: int = 2, **variables: str) -> AsyncIterator[KillableStack]:
     """Start everything; on exit, end and remove it. `variables` are the environment's."""
-    with tempfile.TemporaryDirectory(prefix="tertulia-chaos-") as folder, tempfile.TemporaryDirectory() as failpoints:
-        options = StackOptions(
-            data=Path(folder, "data"),
-            temporal_port=0,
-            ui_port=None,
-            model_port=0,
-            workers=workers,
-            environment={**_clean_environment(), FAILPOINTS_ENV: failpoints, **variables},
-        )
-        async with Stack(options, prepare=_migrate) as stack, DirectClient.open(stack.configuration) as client:
+    with tempfile.TemporaryDirectory() as failpoints:
+        async with (
+            open_stack(workers=workers, settings={FAILPOINTS_ENV: failpoints, **variables}) as stack,
+            DirectClient.open(stack.configuration) as client,
+        ):
             await client.apply(create_manifest())
             yield KillableStack(stack, client, Path(failpoints))
-
-
-def _clean_environment() -> Mapping[str, str]:
-    """Return this process's environment without settings that name other servers than the embedded ones."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(_CONFIGURATION_PREFIXES)}
-    return environment | {"TEMPORAL_CONFIG_FILE": os.devnull}
-
-
-async def _migrate(stack: Stack) -> None:
-    await upgrade_async(stack.configuration.database_url)

@@ -16,7 +16,7 @@ import psutil
 from sqlalchemy import bindparam, func, select
 
 from chaos.faults import FAULTS
-from chaos.killable_stack import KillableStack, WaitTimeout, open_killable_stack, retry_while_unavailable, wait_until
+from chaos.killable_stack import KillableStack, open_killable_stack, retry_while_unavailable, wait_until
 from chaos.sample_groups import JOINER, SOAK_GROUP
 from tertulia.core.errors import CommandRefused, TertuliaError
 from tertulia.core.ids import ConversationId
@@ -156,13 +156,13 @@ async def _run_conversation_with_diagnostics(
     """Run `_run_conversation`; a conversation that stalls is inspected while it does."""
     try:
         await _run_conversation(killable, conversation, finished)
-    except (WaitTimeout, TertuliaError) as error:
+    except (TimeoutError, TertuliaError) as error:
         described = (
             await retry_while_unavailable(killable.client.scope.workflow_handle(conversation.id).describe)
         ).raw_description
         pending = [described.pending_workflow_task, *described.pending_activities]
         pending_text = "; ".join(" ".join(str(one).split()) for one in pending)
-        raise WaitTimeout(
+        raise TimeoutError(
             f"after {len(conversation.accepted)} messages: {str(error)[:300]}; pending: {pending_text[:1500]}"
         ) from None
 
@@ -236,7 +236,7 @@ async def _verify_conversation(killable: KillableStack, conversation: SoakConver
             .order_by(messages.c.seq)
         )
         tokens = await client.scope.database.row(_TOKENS_USED, {"id": conversation.id})
-    except (WaitTimeout, TertuliaError) as error:
+    except (TimeoutError, TertuliaError) as error:
         outcome.wrong.append(f"{conversation.id}: {error}")
         return
     outcome.messages += len(said)

@@ -1,20 +1,15 @@
 """One embedded stack for the whole session: a real Temporal server, a real Postgres, the offline model."""
 
-import os
 import signal
 import time
-from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 
-from tertulia.devstack.offline_model import OfflineModelControl
-from tertulia.devstack.stack import Stack, StackOptions
-from tertulia.store.migrate import upgrade_async
+from tertulia.devstack.stack import Stack
+from tertulia.testing import OfflineModelControl, open_stack
 
 pytest_plugins = ["tests.harness.command_line", "tests.harness.hypothesis_profiles"]
-
-_CONFIGURING = ("TEMPORAL_", "OPENAI_", "TERTULIA_", "DATABASE_URL")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,33 +28,17 @@ def pytest_unconfigure() -> None:
     time.sleep(0.3)
 
 
-def clean_environment() -> Mapping[str, str]:
-    """This process's environment without what would point a part elsewhere than at the embedded stack."""
-    kept = {name: text for name, text in os.environ.items() if not name.startswith(_CONFIGURING)}
-    return kept | {"TEMPORAL_CONFIG_FILE": os.devnull}
-
-
-async def _migrate(stack: Stack) -> None:
-    await upgrade_async(stack.configuration.database_url)
-
-
 @pytest.fixture(scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """The servers, without workers: tests bring their own."""
-    data: Path = tmp_path_factory.mktemp("stack") / "data"
-    options = StackOptions(
-        data=data, temporal_port=0, ui_port=None, model_port=0, workers=0, environment=clean_environment()
-    )
-    async with Stack(options, prepare=_migrate) as running:
+    async with open_stack(tmp_path_factory.mktemp("stack") / "data") as running:
         yield running
 
 
 @pytest.fixture
 async def model(stack: Stack) -> AsyncIterator[OfflineModelControl]:
     """The offline model, told nothing before and nothing after."""
-    base_url = stack.addresses.model_base_url
-    assert base_url is not None
-    control = OfflineModelControl(base_url)
+    control = stack.model
     await control.reset()
     await control.clear_calls()
     yield control

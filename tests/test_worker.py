@@ -16,9 +16,8 @@ from tertulia.core.activity_contracts import ActivityName
 from tertulia.core.errors import ConfigurationError
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
-from tertulia.testing import DirectClient
+from tertulia.testing import DirectClient, WorkflowHarness
 from tertulia.worker import build_workers, connect, open_worker_resources, worker_options
-from tests.harness.workflow_harness import WorkflowHarness
 
 
 class CountingInterceptor(Interceptor):

@@ -60,6 +60,7 @@ def up(
 
 
 async def _run_stack(options: "StackOptions") -> None:
+    from tertulia.devstack.prepare import migrate_and_create_key
     from tertulia.devstack.stack import Stack
 
     out = console()
@@ -70,17 +71,6 @@ async def _run_stack(options: "StackOptions") -> None:
     async with Stack(options, prepare=migrate_and_create_key, report=report) as stack:
         _print_banner(out, stack)
         await stack.wait()
-
-
-async def migrate_and_create_key(stack: "Stack") -> None:
-    """Migrate the stack's database and make sure that a local API key exists."""
-    from tertulia.devstack.local_key import local_key
-    from tertulia.store.migrate import upgrade_async
-
-    configuration = stack.configuration
-    await upgrade_async(configuration.database_url)
-    if stack.options.api_port is not None:
-        await local_key(configuration.database_url, configuration.data_folder)
 
 
 def _print_banner(out: Console, stack: "Stack") -> None:

@@ -25,12 +25,13 @@ class DirectBackend:
 
     def __init__(self, scope: OrganisationScope) -> None:
         self.scope = scope
-        self.agents = translating(AgentService(scope))
-        self.blocks = translating(BlockService(scope))
-        self.groups = translating(GroupService(scope))
-        self.conversations = translating(ConversationService(scope))
-        self.keys = translating(KeyService(scope))
-        self.definitions = translating(DatabaseDefinitions(scope))
+        address = scope.database.address
+        self.agents = translating(AgentService(scope), address)
+        self.blocks = translating(BlockService(scope), address)
+        self.groups = translating(GroupService(scope), address)
+        self.conversations = translating(ConversationService(scope), address)
+        self.keys = translating(KeyService(scope), address)
+        self.definitions = translating(DatabaseDefinitions(scope), address)
 
 
 @asynccontextmanager

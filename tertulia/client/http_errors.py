@@ -16,6 +16,7 @@ from tertulia.core.errors import (
     WrongAddress,
     error_from_code,
 )
+from tertulia.core.validation_messages import field_path
 
 URL_VARIABLE = "TERTULIA_URL"
 KEY_VARIABLE = "TERTULIA_API_KEY"
@@ -75,7 +76,7 @@ def error_from_response(
 
 def _field_message(problem: _FieldProblem) -> str:
     # The first part of the place is `body`, `query`, `path` or `header`, which users of the client do not see.
-    place = ".".join(map(str, problem.loc[1:]))
+    place = field_path(problem.loc[1:])
     return f"{place}: {problem.msg}" if place else problem.msg
 
 

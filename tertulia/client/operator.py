@@ -20,7 +20,7 @@ class Operator:
     def __init__(self, connection: Connection, client_type: "type[Tertulia]") -> None:
         self._connection = connection
         self._client_type = client_type
-        self.organisations = translating(Organisations(connection))
+        self.organisations = translating(Organisations(connection), connection.database.address)
         """Organisations: create, retrieve, list."""
 
     async def organisation(self, organisation_id: str) -> "Tertulia":

@@ -104,7 +104,7 @@ class EmbeddedPostgres:
     def _create_cluster(self, pgserver: ModuleType) -> None:
         for unfinished in self._data.glob(f"{_UNFINISHED_PREFIX}*"):
             shutil.rmtree(unfinished, ignore_errors=True)
-        # Created elsewhere and then renamed: a cluster that bears the final name is complete.
+        # Created elsewhere and then renamed: a cluster with the final name is complete.
         temporary_folder = Path(tempfile.mkdtemp(prefix=_UNFINISHED_PREFIX, dir=self._data))
         exists = self._cluster.exists()
         server = pgserver.get_server(self._cluster if exists else temporary_folder, start=False)

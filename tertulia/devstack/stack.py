@@ -16,8 +16,10 @@ from typing import Self
 
 from tertulia.configuration import OFFLINE_MODEL, Configuration
 from tertulia.devstack.data_folder import DataFolder, create_process_record
+from tertulia.devstack.errors import StackError
 from tertulia.devstack.events import EventReporter, StackEvent
 from tertulia.devstack.model_server import OfflineModelServer
+from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.ports import PortRequest, choose_ports
 from tertulia.devstack.postgres import EmbeddedPostgres
 from tertulia.devstack.processes import Program, SupervisedProcess
@@ -26,6 +28,8 @@ from tertulia.devstack.signals import StopSignals
 from tertulia.devstack.temporal import NAMESPACE, EmbeddedTemporal
 from tertulia.running_stack import RunningStack
 
+_PYTHON = (sys.executable, "-P")
+"""Without the working directory on the module path: a user's modules must not replace libraries that we import."""
 _WORKER_STOP_MARGIN_SECONDS = 5.0
 _PORT_TIMEOUT_SECONDS = 5.0
 
@@ -48,11 +52,11 @@ class StackOptions:
     """Number of worker processes."""
     offline_model: bool = True
     """True to run the offline model if no real endpoint is configured."""
-    worker_command: tuple[str, ...] = (sys.executable, "-m", "tertulia.worker")
+    worker_command: tuple[str, ...] = (*_PYTHON, "-m", "tertulia.worker")
     """Runs one worker."""
-    model_command: tuple[str, ...] = (sys.executable, "-m", "tertulia.devstack.offline_model")
+    model_command: tuple[str, ...] = (*_PYTHON, "-m", "tertulia.devstack.offline_model")
     """Runs the offline model; gets `--host` and `--port` appended."""
-    api_command: tuple[str, ...] = (sys.executable, "-m", "tertulia.api")
+    api_command: tuple[str, ...] = (*_PYTHON, "-m", "tertulia.api")
     """Runs the API; gets `--host` and `--port` appended."""
     environment: Mapping[str, str] | None = None
     """Environment of the programs. It decides which parts are configured elsewhere; None = this process's own."""
@@ -119,6 +123,17 @@ class Stack:
             model_base_url=self._model.base_url if self._model else None,
             api_url=self._api.url if self._api else None,
         )
+
+    @property
+    def model(self) -> OfflineModelControl:
+        """Controls the offline model.
+
+        Raises:
+            StackError: the stack runs without it.
+        """
+        if self._model is None:
+            raise StackError("this stack has no offline model: a model endpoint is configured, or it was left out")
+        return OfflineModelControl(self._model.base_url)
 
     @property
     def environment(self) -> dict[str, str]:

@@ -66,7 +66,7 @@ class Connection:
             try:
                 yield cls(temporal, database, configuration.task_queue)
             except (DBAPIError, TimeoutError) as error:
-                raise translate_error(error) or error from None
+                raise translate_error(error, database.address) or error from None
             finally:
                 if temporal_client is None:
                     # A process that exits right after an answer of Temporal is aborted by the interpreter, because a

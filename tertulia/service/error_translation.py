@@ -20,8 +20,13 @@ from tertulia.core.records import NO_DATABASE
 T = TypeVar("T")
 
 
-def translate_error(error: Exception) -> TertuliaError | None:
-    """Return the error for users; None for a `TertuliaError` and for an error that no user can remedy."""
+def translate_error(error: Exception, database_address: str | None = None) -> TertuliaError | None:
+    """Return the error for users; None for a `TertuliaError` and for an error that no user can remedy.
+
+    Args:
+        error: of a library.
+        database_address: named to users who configure the database themselves; None = users of the API, who do not.
+    """
     match error:
         case DBAPIError(orig=UndefinedTable() | UndefinedColumn()):
             return Unavailable("the database lacks tables of this version; `tertulia migrate` brings it up to date")
@@ -32,39 +37,50 @@ def translate_error(error: Exception) -> TertuliaError | None:
         case IntegrityError():
             return Conflict("an existing row prevents the change, or a required row has gone; read it and try again")
         case DBAPIError() | PoolTimeoutError() | TimeoutError():
-            return Unavailable(NO_DATABASE)
+            return Unavailable(_no_database_at(database_address) if database_address else NO_DATABASE)
         case RPCError():
             return Unavailable("Temporal does not answer")
     return None
 
 
-def translating(service: T) -> T:
+def _no_database_at(address: str) -> str:
+    return (
+        f"no database answers at {address}, or it refuses the connection; is it running, and are the name and password"
+        " in DATABASE_URL right?"
+    )
+
+
+def translating(service: T, database_address: str) -> T:
     """Return `service` so that each of its async methods raises the errors of `translate_error`."""
-    return cast(T, _Translating(service))
+    return cast(T, _Translating(service, database_address))
 
 
 class _Translating:
-    def __init__(self, service: object) -> None:
+    def __init__(self, service: object, database_address: str) -> None:
         self._service = service
+        self._database_address = database_address
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._service, name)
-        return partial(_translate_stream if isasyncgenfunction(method) else _translate_call, method)
+        translated = _translate_stream if isasyncgenfunction(method) else _translate_call
+        return partial(translated, self._database_address, method)
 
 
-async def _translate_call(method: Callable[..., Awaitable[T]], *arguments: Any, **options: Any) -> T:
+async def _translate_call(
+    database_address: str, method: Callable[..., Awaitable[T]], *arguments: Any, **options: Any
+) -> T:
     try:
         return await method(*arguments, **options)
     except Exception as error:
-        raise translate_error(error) or error from None
+        raise translate_error(error, database_address) or error from None
 
 
 async def _translate_stream(
-    method: Callable[..., AsyncGenerator[T, None]], *arguments: Any, **options: Any
+    database_address: str, method: Callable[..., AsyncGenerator[T, None]], *arguments: Any, **options: Any
 ) -> AsyncGenerator[T, None]:
     try:
         async with aclosing(method(*arguments, **options)) as stream:
             async for item in stream:
                 yield item
     except Exception as error:
-        raise translate_error(error) or error from None
+        raise translate_error(error, database_address) or error from None

@@ -16,7 +16,7 @@ DRIVER = "postgresql+psycopg"
 _CONNECT_SECONDS = 5
 _IDLE_SECONDS = 0.2
 """A connection that was idle for this time is tested before its next use."""
-_IDLE_SINCE = "rests_since"
+_IDLE_SINCE = "idle_since"
 
 
 class Database:
@@ -26,7 +26,7 @@ class Database:
         url: `postgresql+psycopg://…`, Postgres 15 or later.
         pool_size: connections kept open.
         max_overflow: further connections while all are busy.
-        patience_seconds: limit for a statement, including the wait for a connection; None = no limit. A frozen server
+        timeout_seconds: limit for a statement, including the wait for a connection; None = no limit. A frozen server
             sends no error, so callers that people wait for need a limit.
     """
 
@@ -41,13 +41,20 @@ class Database:
             max_overflow=max_overflow,
             hide_parameters=True,
             connect_args={"connect_timeout": _CONNECT_SECONDS},
-            # What one connection has prepared and the server has cached for it is used again.
+            # The most recently used connection first: its prepared statements are cached on the server.
             pool_use_lifo=True,
         )
-        # One who asks seldom makes sure of the connection first; a worker's activities are tried again anyway.
+        # Only people's calls test an idle connection: Temporal repeats an activity that meets a broken one.
         if timeout_seconds is not None:
             _test_idle_connections(self._engine.sync_engine)
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @property
+    def address(self) -> str:
+        """Host and port, or the folder of the socket. Without name and password."""
+        url = self._engine.url
+        host = url.host or url.query.get("host") or "localhost"
+        return f"{host}:{url.port}" if url.port else str(host)
 
     async def __aenter__(self) -> Self:
         return self
@@ -91,10 +98,10 @@ class Database:
 def _test_idle_connections(engine: Engine) -> None:
     """Test connections that were idle before their next use, and replace those that were cut."""
 
-    def rests(connection: Any, record: ConnectionPoolEntry) -> None:
+    def note_checkin(connection: Any, record: ConnectionPoolEntry) -> None:
         record.info[_IDLE_SINCE] = monotonic()
 
-    def is_wanted(connection: Any, record: ConnectionPoolEntry, _: PoolProxiedConnection) -> None:
+    def test_if_idle(connection: Any, record: ConnectionPoolEntry, _: PoolProxiedConnection) -> None:
         if monotonic() - record.info.get(_IDLE_SINCE, monotonic()) < _IDLE_SECONDS:
             return
         try:
@@ -102,5 +109,5 @@ def _test_idle_connections(engine: Engine) -> None:
         except psycopg.Error:
             raise InvalidatePoolError from None
 
-    event.listen(engine, "checkin", rests)
-    event.listen(engine, "checkout", is_wanted)
+    event.listen(engine, "checkin", note_checkin)
+    event.listen(engine, "checkout", test_if_idle)

@@ -84,7 +84,7 @@ def conflicts_named(table: Table, values: Mapping[str, Any]) -> Iterator[None]:
         yield
     except IntegrityError as error:
         if f"uq_{table.name}_name" in str(error.orig):
-            raise Conflict(f"name: another {kind} already bears the name {values['name']!r}") from None
+            raise Conflict(f"name: another {kind} has the name {values['name']!r} already") from None
         if f"pk_{table.name}" in str(error.orig):
             raise Conflict(f"id: {values['id']!r} is taken") from None
         raise

@@ -11,8 +11,8 @@ from tertulia.activities.take_turn import TurnActivities
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
 from tertulia.store.database import Database
+from tertulia.testing import WorkflowHarness, open_workflow_harness
 from tests.activities.harness import ActivityHarness
-from tests.harness.workflow_harness import WorkflowHarness, open_workflow_harness
 
 
 @pytest.fixture
@@ -38,5 +38,5 @@ async def harness(stack: Stack, model: OfflineModelControl) -> AsyncIterator[Act
 @pytest.fixture
 async def workflow_harness(stack: Stack, model: OfflineModelControl) -> AsyncIterator[WorkflowHarness]:
     """A client of a running worker."""
-    async with open_workflow_harness(stack, model) as opened:
+    async with open_workflow_harness(stack) as opened:
         yield opened

@@ -6,8 +6,8 @@ import pytest
 
 from tertulia.core.events import TurnOutcome
 from tertulia.store.turns import find_turn
+from tertulia.testing import eventually
 from tests.activities.harness import ActivityHarness
-from tests.harness.polling import eventually
 
 
 @pytest.mark.parametrize("outcome", ["discarded", "cancelled"])

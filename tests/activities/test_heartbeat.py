@@ -13,8 +13,8 @@ from temporalio.client import Client
 
 from tertulia.devstack.stack import Stack
 from tertulia.temporal.plugin import TertuliaClientPlugin
+from tertulia.testing import eventually
 from tests.activities.retry_worker import RetryWorkflow, retry_worker
-from tests.harness.polling import eventually
 
 ROOT = Path(__file__).parents[2]
 

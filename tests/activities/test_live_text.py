@@ -21,8 +21,8 @@ from tertulia.devstack.stack import Stack
 from tertulia.store import notifications
 from tertulia.store.agents import find_agent, save_agent
 from tertulia.store.notifications import Listener, Subscription
+from tertulia.testing import eventually
 from tests.activities.harness import ActivityHarness
-from tests.harness.polling import eventually
 from tests.harness.scripted_model_server import (
     DONE_EVENT,
     USAGE_EVENT,

@@ -14,9 +14,8 @@ from tertulia.devstack.stack import Stack
 from tertulia.store.database import Database
 from tertulia.store.leases import add_lease, new_worker_number
 from tertulia.store.tables import claims
-from tests.harness.polling import eventually
+from tertulia.testing import WorkflowHarness, eventually
 from tests.harness.pooled_database import PooledDatabase
-from tests.harness.workflow_harness import WorkflowHarness
 
 _CUT_ALL_LOCKS = text("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and objsubid = 2")
 

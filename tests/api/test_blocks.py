@@ -10,8 +10,8 @@ import pytest
 from tertulia.core.ids import DEFAULT_ORGANISATION
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
+from tertulia.testing import WorkflowHarness, eventually, open_workflow_harness
 from tests.harness.api_server import bearer, configuration_for, make_key, open_api
-from tests.harness.polling import eventually
 from tests.harness.scripted_model_server import (
     DONE_EVENT,
     USAGE_EVENT,
@@ -19,7 +19,6 @@ from tests.harness.scripted_model_server import (
     completion_chunk,
     serve_scripted_model,
 )
-from tests.harness.workflow_harness import WorkflowHarness, open_workflow_harness
 
 TURNS = 40
 NEWS_COUNT = 6
@@ -56,7 +55,7 @@ async def test_changed_block_is_in_next_prompts(stack: Stack, model: OfflineMode
     )
     async with (
         serve_scripted_model(model_server) as url,
-        open_workflow_harness(stack, model, OPENAI_BASE_URL=url, OPENAI_API_KEY="key") as harness,
+        open_workflow_harness(stack, OPENAI_BASE_URL=url, OPENAI_API_KEY="key") as harness,
         open_api(configuration_for(stack)) as (_, client),
     ):
         key = await make_key(harness.client.scope.database, "operate", organisation=DEFAULT_ORGANISATION)

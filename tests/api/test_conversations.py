@@ -17,10 +17,9 @@ from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
 from tertulia.store.database import Database
 from tertulia.store.tables import metadata
+from tertulia.testing import WorkflowHarness, eventually, open_workflow_harness
 from tests.harness.api_server import bearer, configuration_for, make_key, new_organisation, open_api
-from tests.harness.polling import eventually
 from tests.harness.stream_reader import read_stream
-from tests.harness.workflow_harness import WorkflowHarness, open_workflow_harness
 
 PATH = "/v1/conversations/"
 
@@ -69,7 +68,7 @@ class Api:
 
 @pytest.fixture
 async def api(stack: Stack, model: OfflineModelControl) -> AsyncIterator[Api]:
-    async with open_workflow_harness(stack, model) as harness:
+    async with open_workflow_harness(stack) as harness:
         configuration = configuration_for(stack, TERTULIA_TASK_QUEUE=harness.client.scope.connection.task_queue)
         async with open_api(configuration) as (_, client):
             database = harness.client.scope.database

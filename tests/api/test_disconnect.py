@@ -8,9 +8,8 @@ import pytest
 
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
+from tertulia.testing import eventually, open_workflow_harness
 from tests.harness.api_server import log_text, make_key, new_organisation, start_api_process
-from tests.harness.polling import eventually
-from tests.harness.workflow_harness import open_workflow_harness
 
 _LEFT = "POST /v1/groups/{group_id}/messages 499"
 
@@ -18,7 +17,7 @@ _LEFT = "POST /v1/groups/{group_id}/messages 499"
 async def test_client_disconnect_does_not_stop_round(stack: Stack, model: OfflineModelControl, tmp_path: Path) -> None:
     log = tmp_path / "log"
     async with (
-        open_workflow_harness(stack, model) as harness,
+        open_workflow_harness(stack) as harness,
         start_api_process(stack, log, TERTULIA_TASK_QUEUE=harness.client.scope.connection.task_queue) as api,
     ):
         database = harness.client.scope.database

@@ -22,10 +22,9 @@ from tertulia.core.records import INTERRUPTED_EVENT, EventKind, Interrupted
 from tertulia.devstack.offline_model import Fault, OfflineModelControl
 from tertulia.devstack.stack import Stack
 from tertulia.store.keys import revoke_key
+from tertulia.testing import WorkflowHarness, eventually, open_workflow_harness
 from tests.harness.api_server import bearer, make_key, new_organisation
-from tests.harness.polling import eventually
 from tests.harness.stream_reader import ReceivedEvent, read_stream
-from tests.harness.workflow_harness import WorkflowHarness, open_workflow_harness
 
 
 @dataclass
@@ -80,7 +79,7 @@ async def serve_api(configuration: Configuration, harness: WorkflowHarness) -> A
 
 @pytest.fixture
 async def api_server(stack: Stack, model: OfflineModelControl) -> AsyncIterator[ApiServerHarness]:
-    async with open_workflow_harness(stack, model) as harness, serve_api(stack.configuration, harness) as running:
+    async with open_workflow_harness(stack) as harness, serve_api(stack.configuration, harness) as running:
         yield running
 
 

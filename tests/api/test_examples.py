@@ -15,9 +15,9 @@ from tertulia.configuration import Configuration
 from tertulia.core.commands import PATHS
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
+from tertulia.testing import open_workflow_harness
 from tests.api.route_cases import ROUTES
 from tests.harness.api_server import bearer, configuration_for, make_key, new_organisation, open_api
-from tests.harness.workflow_harness import open_workflow_harness
 
 DOCUMENT: dict[str, Any] = create_app(Configuration.from_environment({})).openapi()
 OPERATIONS = [(method, path, one) for path, methods in DOCUMENT["paths"].items() for method, one in methods.items()]
@@ -89,7 +89,7 @@ async def test_running_api_accepts_every_example(stack: Stack, model: OfflineMod
     def unique(text: str) -> str:
         return re.sub(IDS, rf'"\1-{suffix}"', text)
 
-    async with open_workflow_harness(stack, model) as harness:
+    async with open_workflow_harness(stack) as harness:
         configuration = configuration_for(stack, TERTULIA_TASK_QUEUE=harness.client.scope.connection.task_queue)
         async with open_api(configuration) as (_, client):
             database = harness.client.scope.database

@@ -11,8 +11,8 @@ import pytest
 
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
+from tertulia.testing import open_workflow_harness
 from tests.harness.api_server import bearer, configuration_for, make_key, new_organisation, open_api
-from tests.harness.workflow_harness import open_workflow_harness
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ async def api(stack: Stack) -> AsyncIterator[httpx2.AsyncClient]:
     """A client with a key of an organisation of its own, and a running worker."""
     base_url = stack.addresses.model_base_url
     assert base_url is not None
-    async with open_workflow_harness(stack, OfflineModelControl(base_url)) as harness:
+    async with open_workflow_harness(stack) as harness:
         configuration = configuration_for(stack, TERTULIA_TASK_QUEUE=harness.client.scope.connection.task_queue)
         async with open_api(configuration) as (_, client):
             database = harness.client.scope.database

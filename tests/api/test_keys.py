@@ -12,13 +12,12 @@ import pytest
 
 from tertulia.devstack.data_folder import StackRecord
 from tertulia.devstack.local_key import KEY_FILE
+from tertulia.devstack.prepare import migrate_and_create_key
 from tertulia.devstack.stack import Stack, StackOptions
 from tertulia.running_stack import find_running_stack
-from tertulia.starter.cli.stack import migrate_and_create_key
-from tests.conftest import clean_environment
+from tertulia.testing import eventually, isolated_environment
 from tests.harness.api_server import bearer
 from tests.harness.command_line import CommandLine
-from tests.harness.polling import eventually
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +176,7 @@ async def test_stack_keeps_key_and_restarts_api(tmp_path: Path) -> None:
         api_port=0,
         workers=0,
         offline_model=False,
-        environment={**clean_environment(), "OPENAI_API_KEY": "unused"},
+        environment=isolated_environment(OPENAI_API_KEY="unused"),
     )
     keys = []
     for start in (1, 2):

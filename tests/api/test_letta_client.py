@@ -12,8 +12,8 @@ from letta_client.types import AgentState, UserMessage
 
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
+from tertulia.testing import open_workflow_harness
 from tests.harness.api_server import make_key, new_organisation, start_api_process
-from tests.harness.workflow_harness import open_workflow_harness
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ async def letta(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Async
     log: Path = tmp_path_factory.mktemp("letta") / "api.log"
     base_url = stack.addresses.model_base_url
     assert base_url is not None
-    async with open_workflow_harness(stack, OfflineModelControl(base_url)) as harness:
+    async with open_workflow_harness(stack) as harness:
         database, queue = harness.client.scope.database, harness.client.scope.connection.task_queue
         async with start_api_process(stack, log, TERTULIA_TASK_QUEUE=queue) as api:
             made = await make_key(database, "operate", organisation=await new_organisation(database))

@@ -6,7 +6,7 @@ from tertulia.client.manifest import ApplyResult, Manifest
 from tertulia.core.errors import InvalidDefinition
 from tertulia.core.ids import DEFAULT_ORGANISATION
 from tertulia.store.groups import find_group
-from tests.harness.workflow_harness import FAST_RETRIES, WorkflowHarness
+from tertulia.testing.workflow_harness import FAST_RETRIES, WorkflowHarness
 
 
 async def apply_group(harness: WorkflowHarness, name: str, **fields: object) -> ApplyResult:

@@ -8,8 +8,7 @@ from tertulia.core.errors import Unavailable
 from tertulia.core.ids import DEFAULT_ORGANISATION
 from tertulia.devstack.stack import Stack
 from tertulia.store.groups import find_group
-from tertulia.testing import DirectClient
-from tests.harness.workflow_harness import WorkflowHarness
+from tertulia.testing import DirectClient, WorkflowHarness
 
 _UNUSED = "127.0.0.1:1"
 

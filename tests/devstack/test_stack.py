@@ -22,6 +22,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from tertulia.configuration import Configuration
 from tertulia.devstack.data_folder import DataFolder, ProcessRecord, StackRecord, create_process_record
+from tertulia.devstack.environment import isolated_environment
 from tertulia.devstack.errors import FolderInUse, PortInUse, StartFailed
 from tertulia.devstack.events import StackEvent
 from tertulia.devstack.postgres import EmbeddedPostgres
@@ -54,13 +55,6 @@ EXTERNAL_TEMPORAL = {"TEMPORAL_ADDRESS": "127.0.0.1:1"}
 EXTERNAL_DATABASE = {"DATABASE_URL": "postgresql://elsewhere/tertulia"}
 
 
-def environment(**more: str) -> dict[str, str]:
-    """Return this process's variables without settings and without a developer's Temporal profile."""
-    ours = ("TEMPORAL_", "OPENAI_", "TERTULIA_", "DATABASE_URL")
-    clean = {name: text for name, text in os.environ.items() if not name.startswith(ours)}
-    return clean | {"TEMPORAL_CONFIG_FILE": os.devnull} | more
-
-
 def options(data: Path, **changes: Any) -> StackOptions:
     defaults: dict[str, Any] = {
         "data": data,
@@ -70,13 +64,13 @@ def options(data: Path, **changes: Any) -> StackOptions:
         "workers": 0,
         "worker_command": SLEEPER,
         "model_command": FAKE_MODEL,
-        "environment": environment(),
+        "environment": isolated_environment(),
     }
     return StackOptions(**defaults | changes)
 
 
 def postgres_only(data: Path) -> StackOptions:
-    return options(data, offline_model=False, environment=environment(**EXTERNAL_TEMPORAL))
+    return options(data, offline_model=False, environment=isolated_environment(**EXTERNAL_TEMPORAL))
 
 
 def connect(stack: Stack) -> psycopg.Connection[Any]:
@@ -131,7 +125,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def test_client_finds_stack_by_data_folder(stack: Stack) -> None:
-    configuration = Configuration.from_environment(environment(TERTULIA_DATA=str(stack.options.data)))
+    configuration = Configuration.from_environment(isolated_environment(TERTULIA_DATA=str(stack.options.data)))
     assert configuration.model_endpoint.offline
     assert configuration.default_model == "offline"
     assert configuration.temporal_ui_url == stack.addresses.temporal_ui_url
@@ -227,7 +221,7 @@ def running(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen
 @asynccontextmanager
 async def running_stack_process(data: Path, **variables: str) -> AsyncIterator[subprocess.Popen[str]]:
     """Context manager: a stack in a process of its own, started and waiting."""
-    with running([sys.executable, "-c", RUN_UNTIL_KILLED, str(data)], env=environment(**variables)) as process:
+    with running([sys.executable, "-c", RUN_UNTIL_KILLED, str(data)], env=isolated_environment(**variables)) as process:
         assert process.stdout is not None
         assert await asyncio.to_thread(process.stdout.readline) == "waiting\n"
         yield process
@@ -267,7 +261,7 @@ async def test_sigterm_stops_the_stack_cleanly(cluster: Path) -> None:
 async def test_orphaned_postgres_is_stopped_first(cluster: Path) -> None:
     orphaned = EmbeddedPostgres(cluster)
     await orphaned.prepare()
-    program = orphaned.program(environment())
+    program = orphaned.program(isolated_environment())
     with running(program.command, user=program.user, stderr=subprocess.DEVNULL) as orphan:
         lock = cluster / "postgres" / "postmaster.pid"
         await eventually(lambda: lock.exists() and "ready" in lock.read_text())
@@ -323,7 +317,7 @@ async def test_taken_port_is_refused_by_name(tmp_path: Path) -> None:
 
 
 async def test_external_services_are_not_started(tmp_path: Path) -> None:
-    elsewhere = environment(**EXTERNAL_TEMPORAL, **EXTERNAL_DATABASE, OPENAI_API_KEY="real")
+    elsewhere = isolated_environment(**EXTERNAL_TEMPORAL, **EXTERNAL_DATABASE, OPENAI_API_KEY="real")
     async with Stack(options(tmp_path, workers=1, environment=elsewhere)) as stack:
         assert set(recorded(tmp_path)) == {"worker-1"}
         told = Configuration.from_environment(psutil.Process(stack.worker_pids[0]).environ())
@@ -334,7 +328,7 @@ async def test_external_services_are_not_started(tmp_path: Path) -> None:
 
 async def test_failed_program_reports_last_output(tmp_path: Path) -> None:
     hopeless = (sys.executable, "-c", "raise SystemExit('no such voice')")
-    elsewhere = environment(**EXTERNAL_TEMPORAL, **EXTERNAL_DATABASE)
+    elsewhere = isolated_environment(**EXTERNAL_TEMPORAL, **EXTERNAL_DATABASE)
     with pytest.raises(StartFailed, match=r"(?s)model ended with exit code 1 .*no such voice"):
         async with Stack(options(tmp_path, model_command=hopeless, environment=elsewhere)):
             pass
@@ -343,14 +337,23 @@ async def test_failed_program_reports_last_output(tmp_path: Path) -> None:
 
 async def test_wait_fails_when_worker_cannot_run(tmp_path: Path) -> None:
     hopeless = (sys.executable, "-c", "raise SystemExit('no such worker')")
-    elsewhere = environment(**EXTERNAL_TEMPORAL, **EXTERNAL_DATABASE, OPENAI_API_KEY="real")
+    elsewhere = isolated_environment(**EXTERNAL_TEMPORAL, **EXTERNAL_DATABASE, OPENAI_API_KEY="real")
     async with Stack(options(tmp_path, workers=1, worker_command=hopeless, environment=elsewhere)) as stack:
         with pytest.raises(StartFailed, match=r"(?s)worker-1 .*no such worker"):
             await stack.wait()
 
 
 async def test_request_stop_stops_the_stack(tmp_path: Path) -> None:
-    elsewhere = environment(**EXTERNAL_TEMPORAL, **EXTERNAL_DATABASE, OPENAI_API_KEY="real")
+    elsewhere = isolated_environment(**EXTERNAL_TEMPORAL, **EXTERNAL_DATABASE, OPENAI_API_KEY="real")
     async with Stack(options(tmp_path, environment=elsewhere)) as stack:
         stack.request_stop()
         await stack.wait()
+
+
+@pytest.mark.parametrize("command", ["worker_command", "model_command", "api_command"])
+def test_user_modules_do_not_replace_libraries(command: str, tmp_path: Path) -> None:
+    for name in ("tertulia", "worker", "store", "pydantic", "temporalio"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError(__name__)")
+    started = [*getattr(StackOptions(), command), "--help"]
+    done = subprocess.run(started, cwd=tmp_path, env=isolated_environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

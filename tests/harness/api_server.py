@@ -21,7 +21,7 @@ from tertulia.devstack.stack import Stack
 from tertulia.service.keys import create_key
 from tertulia.store.database import Database
 from tertulia.store.organisations import create_organisation
-from tests.harness.polling import eventually
+from tertulia.testing import eventually
 
 _START_SECONDS = 60
 

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from tertulia.starter.cli.app import run
-from tests.conftest import clean_environment
+from tertulia.testing import isolated_environment
 
 COMMAND = Path(sys.executable).with_name("tertulia")
 _UP_SECONDS = 60.0
@@ -38,7 +38,7 @@ class CommandLine:
     data: Path
     output: Path
     """The output of `tertulia up`."""
-    environment: Mapping[str, str] = field(default_factory=clean_environment)
+    environment: Mapping[str, str] = field(default_factory=isolated_environment)
 
     def __call__(self, *arguments: str, code: int = 0, **variables: str) -> CommandResult:
         """Run a command in this process, which is much faster; its exit code must be `code`."""

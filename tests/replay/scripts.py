@@ -10,8 +10,8 @@ from tertulia.core.activity_contracts import GroupChangeInput, PatchGroup
 from tertulia.core.ids import DEFAULT_ORGANISATION
 from tertulia.devstack.offline_model import Fault, Match
 from tertulia.store.groups import find_group
+from tertulia.testing import WorkflowHarness
 from tertulia.workflows.group_change import GroupChange
-from tests.harness.workflow_harness import WorkflowHarness
 
 
 async def round_robin_with_changes(harness: WorkflowHarness) -> str:

@@ -17,8 +17,8 @@ from temporalio.worker import Replayer
 
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
+from tertulia.testing import open_workflow_harness
 from tertulia.workflows.plugin import TertuliaPlugin
-from tests.harness.workflow_harness import open_workflow_harness
 from tests.replay.scripts import SCRIPTS, change_of_group
 from tests.workflows.test_conversation_history import run_histories
 
@@ -79,7 +79,7 @@ def test_recorded_histories_cover_every_step() -> None:
 async def test_new_conversation_history_replays(
     script: object, stack: Stack, model: OfflineModelControl, request: pytest.FixtureRequest
 ) -> None:
-    async with open_workflow_harness(stack, model) as harness:
+    async with open_workflow_harness(stack) as harness:
         assert callable(script)
         conversation = await script(harness)
         await harness.wait_until(conversation, lambda status: status.phase == "closed")
@@ -93,7 +93,7 @@ async def test_new_conversation_history_replays(
 async def test_new_group_change_history_replays(
     stack: Stack, model: OfflineModelControl, request: pytest.FixtureRequest
 ) -> None:
-    async with open_workflow_harness(stack, model) as harness:
+    async with open_workflow_harness(stack) as harness:
         change = await change_of_group(harness, await harness.group("Ana", "Ben"))
         history = await harness.client.scope.temporal.get_workflow_handle(change).fetch_history()
     await Replayer(workflows=[], plugins=[TertuliaPlugin()]).replay_workflow(history)

@@ -17,8 +17,7 @@ from tertulia.store.events import read_events
 from tertulia.store.notifications import LIVE_CHANNEL, Listener
 from tertulia.store.tables import conversations
 from tertulia.store.tables import events as events_table
-from tests.harness.polling import eventually
-from tests.harness.workflow_harness import WorkflowHarness
+from tertulia.testing import WorkflowHarness, eventually
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tertulia.service.group_messages import post_to_group, reset_group, wait_for
 from tertulia.store.agents import find_agent
 from tertulia.store.groups import find_group
 from tertulia.store.notifications import Listener
-from tests.harness.workflow_harness import WorkflowHarness
+from tertulia.testing import WorkflowHarness
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from tertulia.store.database import Database
-from tests.harness.polling import eventually
+from tertulia.testing import eventually
 
 PID = text("SELECT pg_backend_pid()")
 LAST_STATEMENT = text("SELECT query FROM pg_stat_activity WHERE pid = :pid")

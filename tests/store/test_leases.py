@@ -16,7 +16,7 @@ from tertulia.store.leases import (
     new_worker_number,
     remove_lease,
 )
-from tests.harness.polling import eventually
+from tertulia.testing import eventually
 from tests.harness.pooled_database import ExposedConnectionDatabase, PooledDatabase
 
 _CUT = text("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and objid = cast(:n as oid)")

@@ -16,7 +16,7 @@ from tertulia.store.conversations import ConversationOpening, open_conversation
 from tertulia.store.database import Database
 from tertulia.store.notifications import LIVE_CHANNEL, MAX_DELTAS, Listener, Subscription
 from tertulia.store.tables import conversations
-from tests.harness.polling import eventually
+from tertulia.testing import eventually
 from tests.store.harness import StoreHarness, open_store_harness, post, unique_id
 
 _CUT = text("select pg_terminate_backend(pid) from pg_stat_activity where query ~ '^LISTEN|^SELECT id, last_event'")

@@ -11,8 +11,7 @@ from sqlalchemy import func, select
 from chaos.killable_stack import KillableStack, wait_until
 from tertulia.core.ids import ConversationId
 from tertulia.store.tables import conversations
-from tertulia.testing import DirectClient
-from tests.harness.polling import eventually
+from tertulia.testing import DirectClient, eventually
 
 LONG_ROUND = 24
 """Turns of a round that still runs when the workers are back."""

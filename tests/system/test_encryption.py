@@ -15,7 +15,7 @@ import pytest
 
 from tertulia.devstack.temporal import find_executable
 from tertulia.running_stack import RunningStack, find_running_stack
-from tests.conftest import clean_environment
+from tertulia.testing import isolated_environment
 from tests.harness.command_line import CommandLine, wait_for_output
 from tests.harness.leak_detection import find_leaks, word_pairs
 
@@ -44,7 +44,7 @@ IN_THE_CLEAR = {
 
 def command_line_with_keys(tmp_path: Path, keys: str) -> CommandLine:
     return CommandLine(
-        tmp_path / "data", tmp_path / "up.log", {**clean_environment(), "TERTULIA_ENCRYPTION_KEYS": keys}
+        tmp_path / "data", tmp_path / "up.log", {**isolated_environment(), "TERTULIA_ENCRYPTION_KEYS": keys}
     )
 
 

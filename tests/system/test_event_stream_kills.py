@@ -11,12 +11,9 @@ import pytest
 
 from tertulia.client.manifest import AgentSpec, GroupSpec, Manifest
 from tertulia.devstack.offline_model import OfflineModelControl
-from tertulia.devstack.stack import Stack, StackOptions
-from tertulia.store.migrate import upgrade_async
-from tertulia.testing import DirectClient
-from tests.conftest import clean_environment
+from tertulia.devstack.stack import Stack
+from tertulia.testing import DirectClient, eventually, open_stack
 from tests.harness.api_server import bearer, make_key
-from tests.harness.polling import eventually
 from tests.harness.stream_reader import ReceivedEvent, read_stream
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -31,19 +28,8 @@ GROUP = "A long evening"
 async def stack_with_api(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """A stack with worker and API as processes."""
 
-    async def migrate(stack: Stack) -> None:
-        await upgrade_async(stack.configuration.database_url)
-
-    options = StackOptions(
-        data=tmp_path_factory.mktemp("stack") / "data",
-        temporal_port=0,
-        ui_port=None,
-        model_port=0,
-        api_port=0,
-        workers=1,
-        environment=clean_environment(),
-    )
-    async with Stack(options, prepare=migrate) as running:
+    data = tmp_path_factory.mktemp("stack") / "data"
+    async with open_stack(data, workers=1, with_api=True) as running:
         yield running
 
 

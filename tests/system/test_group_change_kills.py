@@ -15,13 +15,9 @@ from tertulia.activities.failpoints import FAILPOINTS_ENV, Failpoint
 from tertulia.core.ids import ConversationId
 from tertulia.core.records import FinishedTurn, MembershipChange
 from tertulia.core.status import ConversationStatus
-from tertulia.devstack.stack import Stack, StackOptions
-from tertulia.store.migrate import upgrade_async
 from tertulia.store.tables import conversations, members, membership_changes
-from tertulia.testing import DirectClient
-from tests.conftest import clean_environment
+from tertulia.testing import DirectClient, eventually, open_stack
 from tests.harness.api_server import bearer, make_key
-from tests.harness.polling import eventually
 from tests.system.group_change_stack import (
     TIMEOUT_SECONDS,
     GroupChangeStack,
@@ -40,21 +36,12 @@ WITHIN_SECONDS = 60
 @pytest.fixture(scope="module")
 async def change_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GroupChangeStack]:
     """Two workers and an API, each a process."""
-
-    async def migrate(stack: Stack) -> None:
-        await upgrade_async(stack.configuration.database_url)
-
     failpoints: Path = tmp_path_factory.mktemp("failpoints")
-    options = StackOptions(
-        data=tmp_path_factory.mktemp("stack") / "data",
-        temporal_port=0,
-        ui_port=None,
-        model_port=0,
-        api_port=0,
-        workers=2,
-        environment={**clean_environment(), FAILPOINTS_ENV: str(failpoints)},
-    )
-    async with Stack(options, prepare=migrate) as stack, DirectClient.open(stack.configuration) as client:
+    data = tmp_path_factory.mktemp("stack") / "data"
+    async with (
+        open_stack(data, workers=2, with_api=True, settings={FAILPOINTS_ENV: str(failpoints)}) as stack,
+        DirectClient.open(stack.configuration) as client,
+    ):
         key = await make_key(client.scope.database, "operate")
         assert stack.addresses.api_url
         async with httpx2.AsyncClient(

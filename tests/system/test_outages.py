@@ -8,10 +8,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from chaos.killable_stack import wait_until
 from tertulia.devstack.data_folder import StackRecord
 from tertulia.running_stack import STACK_FILE
+from tertulia.testing import eventually
 from tests.harness.command_line import CommandLine
-from tests.harness.polling import eventually
 from tests.system.test_worker_kills import GROUP, ScriptedStack, open_scripted_stack, transcript
 
 pytestmark = pytest.mark.slow
@@ -77,14 +78,14 @@ async def test_turns_wait_for_frozen_database(scripted_stack: ScriptedStack, com
     )
     with frozen(scripted_stack, "postgres"):
         error_line = await asyncio.to_thread(command.process, "show", conversation, code=1)
-        assert error_line.stderr.startswith("tertulia: the database")
+        assert error_line.stderr.startswith("tertulia: no database answers at ")
         assert error_line.stderr.count("\n") == 1
     await scripted_stack.stack.kill("postgres")
     await scripted_stack.model.reset()
-    await eventually(
+    await wait_until(
         lambda: client.conversations.handle(conversation).status(live=True),
         lambda status: status.stop_reason is not None,
-        seconds=60,
+        60,
     )
     said = await transcript(client, conversation)
     assert [line[0] for line in said] == list(range(1, 7))

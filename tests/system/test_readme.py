@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.conftest import clean_environment
+from tertulia.testing import isolated_environment
 from tests.harness.command_line import CommandLine, wait_for_output
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +88,7 @@ class Reader:
                 assert not command.output or matches(command.output, output), f"{line}\n{output}"
 
     def _run(self, script: str) -> str:
-        environment = {**clean_environment(), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        environment = {**isolated_environment(), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         done = subprocess.run(
             ["bash", "-c", script],
             cwd=self.folder,

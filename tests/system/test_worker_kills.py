@@ -19,14 +19,11 @@ from tertulia.configuration import Configuration
 from tertulia.core.ids import ConversationId
 from tertulia.core.status import ConversationStatus
 from tertulia.devstack.offline_model import OfflineModelControl
-from tertulia.devstack.stack import Stack, StackOptions
+from tertulia.devstack.stack import Stack
 from tertulia.running_stack import find_running_stack
-from tertulia.store.migrate import upgrade_async
 from tertulia.store.tables import selections
-from tertulia.testing import DirectClient
-from tests.conftest import clean_environment
+from tertulia.testing import DirectClient, eventually, isolated_environment, open_stack
 from tests.harness.command_line import CommandLine, wait_for_output
-from tests.harness.polling import eventually
 
 GROUP = "The table"
 PERSONAS = {
@@ -122,7 +119,7 @@ class ScriptedStack:
     def __init__(self, stack: Stack, client: DirectClient) -> None:
         self.stack = stack
         self.script = ScriptedConversation(client)
-        self.model = OfflineModelControl(stack.addresses.model_base_url or "")
+        self.model = stack.model
 
     async def kill_worker(self, _: ConversationId) -> None:
         """Send SIGKILL to the worker; the supervisor starts another."""
@@ -137,19 +134,10 @@ class ScriptedStack:
 @asynccontextmanager
 async def open_scripted_stack(data: Path, *, workers: int = 1, **environment: str) -> AsyncIterator[ScriptedStack]:
     """Context manager: a stack with this many workers and applied definitions."""
-
-    async def migrate(stack: Stack) -> None:
-        await upgrade_async(stack.configuration.database_url)
-
-    options = StackOptions(
-        data=data,
-        temporal_port=0,
-        ui_port=None,
-        model_port=0,
-        workers=workers,
-        environment={**clean_environment(), **environment},
-    )
-    async with Stack(options, prepare=migrate) as stack, DirectClient.open(stack.configuration) as client:
+    async with (
+        open_stack(data, workers=workers, settings=environment) as stack,
+        DirectClient.open(stack.configuration) as client,
+    ):
         await client.apply(definitions())
         yield ScriptedStack(stack, client)
 
@@ -290,6 +278,6 @@ def _kill_process_tree(process: psutil.Popen) -> None:
 async def _client(command_line: CommandLine) -> AsyncIterator[tuple[DirectClient, OfflineModelControl]]:
     stack = find_running_stack(command_line.data)
     assert stack is not None
-    environment = dict(clean_environment()) | {"TERTULIA_DATA": str(command_line.data)}
+    environment = isolated_environment() | {"TERTULIA_DATA": str(command_line.data)}
     async with DirectClient.open(Configuration.from_environment(environment)) as client:
         yield client, OfflineModelControl(stack.model_base_url or "")

@@ -11,8 +11,7 @@ import httpx2
 from tertulia.devstack.events import StackEvent
 from tertulia.devstack.processes import Program, SupervisedProcess
 from tertulia.devstack.stack import Stack
-from tests.conftest import clean_environment
-from tests.harness.polling import eventually
+from tertulia.testing import eventually, isolated_environment
 from tests.system.test_worker_kills import open_scripted_stack
 
 SLEEPER = (sys.executable, "-c", "import time; time.sleep(600)")
@@ -72,7 +71,7 @@ async def restart_seconds(tmp_path: Path, settle_seconds: float, life: float) ->
             starts.append(monotonic())
 
     program = Program(
-        name="sleeper", command=SLEEPER, environment=dict(clean_environment()), settle_seconds=settle_seconds
+        name="sleeper", command=SLEEPER, environment=isolated_environment(), settle_seconds=settle_seconds
     )
     process = SupervisedProcess(program, tmp_path, note, lambda: None)
     await process.start()

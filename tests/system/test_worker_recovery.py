@@ -12,7 +12,7 @@ import pytest
 
 from tertulia.activities.failpoints import FAILPOINTS_ENV, Failpoint
 from tertulia.core.ids import ConversationId
-from tests.harness.polling import eventually
+from tertulia.testing import eventually
 from tests.system.test_worker_kills import GROUP, ScriptedStack, open_scripted_stack, transcript
 
 pytestmark = pytest.mark.slow

@@ -23,11 +23,9 @@ from tertulia.service.command_updates import is_running
 from tertulia.service.group_changes import change_group
 from tertulia.store.groups import find_group
 from tertulia.temporal.encryption import ENCRYPTED_ENCODING, KEY_ID_METADATA
-from tertulia.testing import DirectClient
+from tertulia.testing import DirectClient, WorkflowHarness, eventually, open_workflow_harness
 from tertulia.workflows.plugin import TertuliaPlugin
 from tests.harness.leak_detection import find_leaks, word_pairs
-from tests.harness.polling import eventually
-from tests.harness.workflow_harness import WorkflowHarness, open_workflow_harness
 from tests.replay.scripts import SCRIPTS
 from tests.workflows.test_conversation_history import run_histories
 
@@ -37,13 +35,12 @@ GROUP_TEXTS = ("A table in a café.", "thoughtful person")
 
 
 def open_with_keys(
-    stack: Stack, model: OfflineModelControl, *key_ids: str, queue: str | None = None, cached: int = 1_000
+    stack: Stack, *key_ids: str, queue: str | None = None, cached: int = 1_000
 ) -> AbstractAsyncContextManager[WorkflowHarness]:
     """Run workers with these keys, newest first, on a fresh task queue or on `queue`."""
     keys = ",".join(f"{one}:{b64encode(SECRETS[one]).decode()}" for one in key_ids)
     return open_workflow_harness(
         stack,
-        model,
         TERTULIA_MAX_CACHED_CONVERSATIONS=str(cached),
         TERTULIA_TASK_QUEUE=queue or fresh_queue(),
         TERTULIA_ENCRYPTION_KEYS=keys,
@@ -78,7 +75,7 @@ def payloads_of(events: list[HistoryEvent]) -> list[Payload]:
 async def test_encrypted_history_has_no_text(
     script: Callable[[WorkflowHarness], Awaitable[str]], stack: Stack, model: OfflineModelControl
 ) -> None:
-    async with open_with_keys(stack, model, "a") as harness:
+    async with open_with_keys(stack, "a") as harness:
         conversation = await script(harness)
         await harness.wait_until(conversation, lambda status: status.phase == "closed")
         word_pairs_sent = word_pairs(message.text for message in await harness.transcript(conversation))
@@ -103,7 +100,7 @@ async def test_plain_history_leaks_are_detected(harness: WorkflowHarness) -> Non
 
 
 async def test_search_attributes_have_no_names(stack: Stack, model: OfflineModelControl) -> None:
-    async with open_with_keys(stack, model, "a") as harness:
+    async with open_with_keys(stack, "a") as harness:
         group = await harness.group("Ana", "Ben")
         conversation = await harness.start(group, "One.")
         status = await harness.wait_until_idle(conversation)
@@ -118,7 +115,7 @@ async def test_search_attributes_have_no_names(stack: Stack, model: OfflineModel
 
 async def test_group_change_history_is_encrypted(stack: Stack, model: OfflineModelControl) -> None:
     queue = fresh_queue()
-    async with open_with_keys(stack, model, "a", queue=queue) as harness:
+    async with open_with_keys(stack, "a", queue=queue) as harness:
         group = await find_group(harness.client.scope.database, DEFAULT_ORGANISATION, await harness.group("Ana", "Ben"))
         patch = GroupPatch(description="We have moved to the terrace.")
         await change_group(harness.client.scope, group.id, patch)
@@ -142,11 +139,11 @@ async def transcript_texts(harness: WorkflowHarness, conversation: str) -> list[
 @pytest.mark.parametrize("cached", [1_000, 0], ids=["from memory", "all replayed"])
 async def test_conversation_survives_key_rotation(cached: int, stack: Stack, model: OfflineModelControl) -> None:
     queue = fresh_queue()
-    async with open_with_keys(stack, model, "a", queue=queue, cached=cached) as harness:
+    async with open_with_keys(stack, "a", queue=queue, cached=cached) as harness:
         group = await harness.group("Ana", "Ben")
         conversation = await harness.start(group, "One.")
         await harness.wait_until_idle(conversation)
-    async with open_with_keys(stack, model, "b", "a", queue=queue, cached=cached) as rotated:
+    async with open_with_keys(stack, "b", "a", queue=queue, cached=cached) as rotated:
         await rotated.handle(conversation).post("Two.")
         await rotated.wait_until_idle(conversation, rounds=2)
         assert len(await transcript_texts(rotated, conversation)) == 6
@@ -160,11 +157,11 @@ async def test_conversation_survives_key_rotation(cached: int, stack: Stack, mod
 
 async def test_encryption_enabled_while_running(stack: Stack, model: OfflineModelControl) -> None:
     queue = fresh_queue()
-    async with open_with_keys(stack, model, queue=queue, cached=0) as harness:
+    async with open_with_keys(stack, queue=queue, cached=0) as harness:
         group = await harness.group("Ana", "Ben")
         conversation = await harness.start(group, "One.", continue_as_new_after_turns=2)
         await harness.wait_until_idle(conversation)
-    async with open_with_keys(stack, model, "a", queue=queue, cached=0) as encrypting:
+    async with open_with_keys(stack, "a", queue=queue, cached=0) as encrypting:
         await encrypting.handle(conversation).post("Two.")
         await encrypting.wait_until_idle(conversation, rounds=2)
         await encrypting.handle(conversation).post("Three.")
@@ -183,11 +180,11 @@ def task_failures(history: WorkflowHistory) -> list[str]:
 
 async def test_missing_key_pauses_conversation(stack: Stack, model: OfflineModelControl) -> None:
     queue = fresh_queue()
-    async with open_with_keys(stack, model, "a", queue=queue) as harness:
+    async with open_with_keys(stack, "a", queue=queue) as harness:
         group = await harness.group("Ana", "Ben")
         conversation = await harness.start(group, "One.")
         await harness.wait_until_idle(conversation)
-    async with open_with_keys(stack, model, "b", queue=queue) as keyless:
+    async with open_with_keys(stack, "b", queue=queue) as keyless:
         handle = keyless.client.scope.workflow_handle(conversation)
 
         async def refusal() -> str:
@@ -204,7 +201,7 @@ async def test_missing_key_pauses_conversation(stack: Stack, model: OfflineModel
         assert "under the key 'a', which is not in TERTULIA_ENCRYPTION_KEYS" in message
         await eventually(refusal, lambda message: "its last workflow task failed and is retried" in message)
         assert await is_running(keyless.client.scope, conversation)
-    async with open_with_keys(stack, model, "b", "a", queue=queue) as restored:
+    async with open_with_keys(stack, "b", "a", queue=queue) as restored:
         await eventually(lambda: transcript_texts(restored, conversation), lambda texts: len(texts) == 6, seconds=60)
         assert (await transcript_texts(restored, conversation))[3] == "Two."
         turns = await restored.turns(conversation)
@@ -213,13 +210,13 @@ async def test_missing_key_pauses_conversation(stack: Stack, model: OfflineModel
 
 async def test_missing_key_delays_turn(stack: Stack, model: OfflineModelControl) -> None:
     queue = fresh_queue()
-    async with open_with_keys(stack, model, "a", queue=queue) as harness:
+    async with open_with_keys(stack, "a", queue=queue) as harness:
         group = await harness.group("Ana", "Ben", retry_initial_seconds=0.2)
         await model.set_behaviour(delay_ms=30_000)
         conversation = await harness.start(group, "One.")
         await harness.wait_until(conversation, lambda status: status.speaking == harness.name("Ana"))
     await model.reset()
-    async with open_with_keys(stack, model, "b", queue=queue) as keyless:
+    async with open_with_keys(stack, "b", queue=queue) as keyless:
 
         async def last_failures() -> str:
             described = await keyless.client.scope.workflow_handle(conversation).describe()
@@ -228,14 +225,14 @@ async def test_missing_key_delays_turn(stack: Stack, model: OfflineModelControl)
         assert "under the key \\'a\\', which is not" in await eventually(
             last_failures, lambda text: "TERTULIA_" in text
         )
-    async with open_with_keys(stack, model, "b", "a", queue=queue) as restored:
+    async with open_with_keys(stack, "b", "a", queue=queue) as restored:
         await restored.wait_until_idle(conversation, seconds=90)
         turns = await restored.turns(conversation)
         assert [turn.outcome for turn in turns] == ["spoke", "spoke"]
 
 
 async def test_client_without_key_gets_its_name(stack: Stack, model: OfflineModelControl) -> None:
-    async with open_with_keys(stack, model, "a") as harness:
+    async with open_with_keys(stack, "a") as harness:
         group = await harness.group("Ana", "Ben")
         conversation = await harness.start(group, "One.")
         await harness.wait_until_idle(conversation)

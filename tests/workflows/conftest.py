@@ -9,20 +9,20 @@ from tertulia.activities import failpoints
 from tertulia.activities.failpoints import Failpoint
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
-from tests.harness.workflow_harness import WorkflowHarness, open_workflow_harness
+from tertulia.testing import WorkflowHarness, open_workflow_harness
 
 
 @pytest.fixture
 async def harness(stack: Stack, model: OfflineModelControl) -> AsyncIterator[WorkflowHarness]:
     """A worker that caches workflows, and its client."""
-    async with open_workflow_harness(stack, model) as opened:
+    async with open_workflow_harness(stack) as opened:
         yield opened
 
 
 @pytest.fixture
 async def replaying_harness(stack: Stack, model: OfflineModelControl) -> AsyncIterator[WorkflowHarness]:
     """A worker that replays the history before every step, and its client."""
-    async with open_workflow_harness(stack, model, TERTULIA_MAX_CACHED_CONVERSATIONS="0") as opened:
+    async with open_workflow_harness(stack, TERTULIA_MAX_CACHED_CONVERSATIONS="0") as opened:
         yield opened
 
 

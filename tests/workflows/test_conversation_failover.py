@@ -6,7 +6,7 @@ from tertulia.core.events import TurnOutcome
 from tertulia.core.records import FinishedTurn
 from tertulia.core.status import ConversationStatus, MemberStatus
 from tertulia.devstack.offline_model import Fault, Match
-from tests.harness.workflow_harness import WorkflowHarness
+from tertulia.testing import WorkflowHarness
 
 
 def member(status: ConversationStatus, name: str) -> MemberStatus:

@@ -8,9 +8,8 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHistory
 
 from tertulia.core.errors import TertuliaError
+from tertulia.testing import WorkflowHarness, eventually
 from tertulia.workflows.conversation import MAX_HISTORY_EVENTS
-from tests.harness.polling import eventually
-from tests.harness.workflow_harness import WorkflowHarness
 
 ENDLESS_ROUND = {"manager_type": "round_robin", "max_turns": 100_000}
 

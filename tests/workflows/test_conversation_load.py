@@ -15,15 +15,14 @@ from tertulia.core.ids import ConversationId
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
 from tertulia.store.tables import turns
-from tests.harness.polling import eventually
-from tests.harness.workflow_harness import WorkflowHarness, open_workflow_harness
+from tertulia.testing import WorkflowHarness, eventually, open_workflow_harness
 
 _FINISHED = select(turns.c.finished_at).where(turns.c.conversation_id.in_(bindparam("ids", expanding=True)))
 
 
 @pytest.fixture
 async def harness_with_one_call(stack: Stack, model: OfflineModelControl) -> AsyncIterator[WorkflowHarness]:
-    async with open_workflow_harness(stack, model, TERTULIA_MAX_CONCURRENT_MODEL_CALLS="1") as harness:
+    async with open_workflow_harness(stack, TERTULIA_MAX_CONCURRENT_MODEL_CALLS="1") as harness:
         yield harness
 
 
@@ -73,7 +72,7 @@ async def _commit_times(harness: WorkflowHarness, conversations: Sequence[Conver
 
 async def test_rate_limit_holds_across_workers(stack: Stack, model: OfflineModelControl) -> None:
     limit = 5.0
-    async with open_workflow_harness(stack, model, TERTULIA_MODEL_CALLS_PER_SECOND=str(limit)) as harness:
+    async with open_workflow_harness(stack, TERTULIA_MODEL_CALLS_PER_SECOND=str(limit)) as harness:
         group = await harness.group("Ana", manager={"manager_type": "round_robin"})
         began = time.monotonic()
         started = [start(harness, group, "One.") for _ in range(25)]

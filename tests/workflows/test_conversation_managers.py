@@ -3,7 +3,7 @@
 import itertools
 
 from tertulia.devstack.offline_model import Fault, Match
-from tests.harness.workflow_harness import WorkflowHarness
+from tertulia.testing import WorkflowHarness
 
 
 async def _create_managed_group(harness: WorkflowHarness, instructions: str = "", **manager: object) -> str:

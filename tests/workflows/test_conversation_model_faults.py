@@ -3,7 +3,7 @@
 from typing import get_args
 
 from tertulia.devstack.offline_model import Fault, FaultKind
-from tests.harness.workflow_harness import WorkflowHarness
+from tertulia.testing import WorkflowHarness
 
 _OF_MANAGERS = "bad_choice"
 _LARGE = 20 * 2**20

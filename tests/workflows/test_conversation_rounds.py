@@ -6,7 +6,7 @@ import pytest
 
 from tertulia.core.errors import CommandRefused, ConversationClosed, NotFound
 from tertulia.devstack.offline_model import Fault, Match
-from tests.harness.workflow_harness import WorkflowHarness
+from tertulia.testing import WorkflowHarness
 
 
 async def test_round_robin_order_then_waits(harness: WorkflowHarness) -> None:

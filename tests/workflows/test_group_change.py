@@ -16,9 +16,9 @@ from tertulia.service.group_changes import change_group, delete_agent_everywhere
 from tertulia.store.agents import find_agent
 from tertulia.store.conversations import reserve_conversation
 from tertulia.store.groups import find_group
+from tertulia.testing import WorkflowHarness
 from tertulia.workflows.conversation import GroupConversation
 from tertulia.workflows.group_change import GroupChange
-from tests.harness.workflow_harness import WorkflowHarness
 
 
 def short_names(status: ConversationStatus) -> list[str]:

@@ -12,7 +12,7 @@ from temporalio.client import WorkflowUpdateFailedError
 
 from tertulia.core.commands import Receipt
 from tertulia.core.errors import CommandRefused, NotFound, TertuliaError
-from tests.harness.workflow_harness import WorkflowHarness
+from tertulia.testing import WorkflowHarness
 
 
 async def test_member_change_applies_at_turn_boundary(harness: WorkflowHarness) -> None:

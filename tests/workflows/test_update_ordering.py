@@ -10,11 +10,9 @@ from temporalio.worker import Replayer
 from tertulia.configuration import Configuration
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
-from tertulia.testing import DirectClient
+from tertulia.testing import DirectClient, WorkflowHarness, eventually
 from tertulia.worker import build_workers, connect, open_worker_resources
 from tertulia.workflows.plugin import TertuliaPlugin
-from tests.harness.polling import eventually
-from tests.harness.workflow_harness import WorkflowHarness
 from tests.workflows.test_conversation_history import run_histories
 
 RESULTS = (EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES, EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)

@@ -1,11 +1,10 @@
 """Run the demonstration: its own stack, the conversation on the screen, the proof. Nothing stays behind."""
 
 import asyncio
-import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -14,9 +13,10 @@ from rich.text import Text
 
 from tertulia.client.watch import StatusSeen, watch
 from tertulia.core.status import ConversationStatus
+from tertulia.devstack.environment import isolated_environment
 from tertulia.devstack.events import StackEvent
-from tertulia.devstack.offline_model.control import OfflineModelControl
 from tertulia.devstack.offline_model.faults import Fault, Match
+from tertulia.devstack.prepare import migrate_and_create_key
 from tertulia.devstack.stack import Stack, StackOptions
 from tertulia.starter.cli.demo.checks import Check, DemoRecord, WorkerKill, run_checks
 from tertulia.starter.cli.demo.script import (
@@ -32,7 +32,6 @@ from tertulia.starter.cli.demo.script import (
 )
 from tertulia.starter.cli.follow import is_closed, show_item
 from tertulia.starter.cli.live_view import LiveView
-from tertulia.starter.cli.stack import migrate_and_create_key
 from tertulia.starter.cli.tables import print_transcript, print_turns
 from tertulia.starter.cli.terminal import console
 from tertulia.testing import DirectClient
@@ -40,7 +39,6 @@ from tertulia.testing import DirectClient
 _GROUP_FILE = Path(__file__).with_name("demo.yaml")
 _SPEAKING_MS = 1_100
 _CHOOSING_MS = 250
-_CONFIGURATION_PREFIXES = ("TEMPORAL_", "OPENAI_", "TERTULIA_", "DATABASE_URL")
 _TIMEOUT_SECONDS = 180.0
 
 
@@ -94,7 +92,11 @@ async def _run_demo(folder: Path, wait: bool) -> bool:
 async def _open_stack(folder: Path, view: LiveView) -> AsyncIterator[Stack]:
     """Context manager: a stack that ignores the environment, so that it shows the same everywhere."""
     options = StackOptions(
-        data=folder, temporal_port=0, ui_port=0, model_port=0, environment=_stack_environment(os.environ)
+        data=folder,
+        temporal_port=0,
+        ui_port=0,
+        model_port=0,
+        environment=isolated_environment(TERTULIA_GRACEFUL_SHUTDOWN_SECONDS="3"),
     )
 
     def report(event: StackEvent) -> None:
@@ -105,15 +107,10 @@ async def _open_stack(folder: Path, view: LiveView) -> AsyncIterator[Stack]:
         yield stack
 
 
-def _stack_environment(inherited: Mapping[str, str]) -> dict[str, str]:
-    kept = {name: text for name, text in inherited.items() if not name.startswith(_CONFIGURATION_PREFIXES)}
-    return kept | {"TEMPORAL_CONFIG_FILE": os.devnull, "TERTULIA_GRACEFUL_SHUTDOWN_SECONDS": "3"}
-
-
 async def _set_model_delays(stack: Stack) -> None:
     """Delay the offline model, so that a person can follow and the worker can be killed during a call."""
     choosing = Fault(kind="slow", match=Match(tool="choose_next_participant"), delay_ms=_CHOOSING_MS)
-    await OfflineModelControl(stack.addresses.model_base_url or "").set_behaviour(choosing, delay_ms=_SPEAKING_MS)
+    await stack.model.set_behaviour(choosing, delay_ms=_SPEAKING_MS)
 
 
 async def _run_conversation(stack: Stack, client: DirectClient, view: LiveView) -> DemoRecord:
@@ -158,7 +155,7 @@ async def _collect_record(
         turns=[turn async for turn in client.conversations.handle(CONVERSATION).turns()],
         changes=await client.conversations.handle(CONVERSATION).members.changes(),
         status=status,
-        calls=await OfflineModelControl(stack.addresses.model_base_url or "").calls(),
+        calls=await stack.model.calls(),
         worker_kill=worker_kill,
         worker_pid=next(iter(stack.worker_pids), 0),
     )

@@ -8,7 +8,6 @@ from tertulia.client.timeline import MessageAdded, RosterChanged
 from tertulia.client.watch import StatusSeen, WatchItem
 from tertulia.core.errors import TertuliaError
 from tertulia.core.status import is_round_over
-from tertulia.devstack.offline_model.control import OfflineModelControl
 from tertulia.devstack.stack import Stack
 from tertulia.starter.cli.demo.checks import WorkerKill
 from tertulia.starter.cli.live_view import LiveView
@@ -83,7 +82,7 @@ class Script:
         self._stack = stack
         self._view = view
         self._progress = progress
-        self._model = OfflineModelControl(stack.addresses.model_base_url or "")
+        self._model = stack.model
         self.waiting_for = ""
         """The event that the script waits for at the moment."""
 
@@ -122,7 +121,7 @@ class Script:
         self.waiting_for = f"tertulia {shown}"
         self._view.add_note(f"$ tertulia {shown}", "bold")
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tertulia.starter.cli", *arguments),
+            *(sys.executable, "-P", "-m", "tertulia.starter.cli", *arguments),
             env=self._stack.environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

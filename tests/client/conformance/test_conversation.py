@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import text
 
 from tertulia import CommandRefused, ConversationClosed, FinishedTurn, Message, Tertulia
+from tertulia.testing import eventually
 from tests.client.conformance.conftest import Pair, Servers
-from tests.harness.polling import eventually
 
 
 async def messages_of(client: Tertulia, conversation_id: str, after_seq: int = 0) -> list[Message]:

@@ -9,8 +9,8 @@ import pytest
 from tertulia import CommandRefused, Conflict, IdTaken, InvalidDefinition, NotFound
 from tertulia.core.ids import ConversationId
 from tertulia.store.conversations import reserve_conversation
+from tertulia.testing import eventually
 from tests.client.conformance.conftest import Pair, Servers, new_id
-from tests.harness.polling import eventually
 
 
 async def test_create_conversation(pair: Pair) -> None:

@@ -4,14 +4,14 @@ import subprocess
 
 import pytest
 
-from tests.conftest import clean_environment
+from tertulia.testing import isolated_environment
 from tests.harness.command_line import COMMAND
 
 
 @pytest.mark.timeout(240)
 def test_demo_proves_claims_and_cleans_up() -> None:
     finished = subprocess.run(
-        [COMMAND, "demo", "--no-wait"], env=dict(clean_environment()), capture_output=True, text=True, timeout=220
+        [COMMAND, "demo", "--no-wait"], env=isolated_environment(), capture_output=True, text=True, timeout=220
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "✗" not in finished.stdout

@@ -10,7 +10,7 @@ from time import monotonic, sleep
 import psutil
 import pytest
 
-from tests.conftest import clean_environment
+from tertulia.testing import isolated_environment
 from tests.harness.command_line import COMMAND
 
 
@@ -26,7 +26,7 @@ def demo_process(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """A running demonstration."""
     process = subprocess.Popen(
         [COMMAND, "demo", "--no-wait"],
-        env={**clean_environment(), "TMPDIR": str(folder)},
+        env={**isolated_environment(), "TMPDIR": str(folder)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

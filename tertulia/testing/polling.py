@@ -18,10 +18,11 @@ async def eventually(
     """Return the value of `read` once `condition` holds for it.
 
     Raises:
-        AssertionError: the condition did not hold within `seconds`; the message has the last value.
+        TimeoutError: the condition did not hold within `seconds`; the message has the last value.
     """
     deadline = time.monotonic() + seconds
     while not condition(seen := await read()):
-        assert time.monotonic() < deadline, f"not within {seconds} s; last seen: {seen!r}"
+        if time.monotonic() >= deadline:
+            raise TimeoutError(f"not within {seconds:g} s; last seen: {seen!r}")
         await asyncio.sleep(interval_seconds)
     return seen

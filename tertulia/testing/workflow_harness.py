@@ -13,15 +13,20 @@ from tertulia.core.records import FinishedTurn, Message
 from tertulia.core.status import ConversationStatus
 from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
-from tertulia.testing import DirectClient
+from tertulia.testing.client import DirectClient
+from tertulia.testing.polling import eventually
 from tertulia.worker import run_workers
-from tests.harness.polling import eventually
 
 FAST_RETRIES = {"retry_initial_seconds": 0.02, "model_attempts": 2}
 
 
 class WorkflowHarness:
-    """A client of a running worker, with unique names of agents and groups."""
+    """A client of a running worker, with unique names of agents and groups.
+
+    Args:
+        client: reaches the worker.
+        model: controls the offline model that the worker calls.
+    """
 
     def __init__(self, client: DirectClient, model: OfflineModelControl) -> None:
         self.client = client
@@ -128,12 +133,18 @@ class WorkflowHarness:
 
 
 @asynccontextmanager
-async def open_workflow_harness(
-    stack: Stack, model: OfflineModelControl, **variables: str
-) -> AsyncIterator[WorkflowHarness]:
-    """Context manager: a harness whose worker polls fresh task queues; `variables` are its environment."""
+async def open_workflow_harness(stack: Stack, **variables: str) -> AsyncIterator[WorkflowHarness]:
+    """Context manager: a harness whose worker, in this process, polls task queues of its own.
+
+    Args:
+        stack: with the offline model.
+        variables: settings of the worker, such as `TERTULIA_MAX_CONCURRENT_MODEL_CALLS`.
+
+    Raises:
+        Unavailable: a server of the stack does not answer.
+    """
     environment = stack.environment | {"TERTULIA_TASK_QUEUE": f"test-{uuid.uuid4().hex[:8]}"}
     environment |= {"TERTULIA_GRACEFUL_SHUTDOWN_SECONDS": "1", **variables}
     configuration = Configuration.from_environment(environment)
     async with DirectClient.open(configuration) as client, run_workers(client.scope.temporal, configuration):
-        yield WorkflowHarness(client, model)
+        yield WorkflowHarness(client, stack.model)
