@@ -101,7 +101,7 @@ class TurnActivities:
             )
 
     async def _record_turn_start(self, request: TakeTurnInput) -> None:
-        begun: dict[str, JsonValue] = {
+        start_detail: dict[str, JsonValue] = {
             "turn": request.turn,
             "round": request.round,
             "speaker_id": request.speaker.agent_id,
@@ -109,7 +109,7 @@ class TurnActivities:
             "chosen_by": request.chosen_by,
             "reason": request.reason,
         }
-        await record_turn_start(self._database, request.conversation_id, request.turn, begun=begun)
+        await record_turn_start(self._database, request.conversation_id, request.turn, start_detail=start_detail)
 
     async def _commit(self, request: TakeTurnInput, record: TurnRecord, text: str | None) -> TurnResult:
         await hold_if_armed(Failpoint.BEFORE_TURN_COMMIT)

@@ -1,4 +1,4 @@
-"""What a stack's database needs before workers and API start."""
+"""Prepare a stack's database: migrations and the local API key, before workers and API start."""
 
 from tertulia.devstack.local_key import local_key
 from tertulia.devstack.stack import Stack

@@ -17,7 +17,16 @@ from tertulia.core.records import KeyRow
 from tertulia.service.principal import Principal
 from tertulia.service.scope import OrganisationScope
 from tertulia.store.database import Database
-from tertulia.store.keys import count_keys, find_key, insert_key, list_keys, note_use, read_key, rename_key, revoke_key
+from tertulia.store.keys import (
+    count_keys,
+    find_key,
+    insert_key,
+    list_keys,
+    read_key,
+    record_use,
+    rename_key,
+    revoke_key,
+)
 
 KEY_PREFIX = "tertulia_"
 _SECRET_BYTES = 32
@@ -103,8 +112,8 @@ async def check_key(database: Database, secret: str) -> Principal | None:
     if found is None:
         return None
     key = found.key
-    if found.note_use:
-        await note_use(database, key.id)
+    if found.use_is_stale:
+        await record_use(database, key.id)
     return Principal(key.organisation_id, key.id, frozenset(scope for scope in SCOPES if scope in key.scopes))
 
 

@@ -109,7 +109,7 @@ async def delete_block(database: Database, organisation_id: OrganisationId, bloc
         NotFound: no such block.
     """
     async with database.transaction() as connection:
-        # Groups before agents, as whoever changes a group takes them.
+        # Groups before agents: the order in which a change of a group locks rows.
         for owner in (GROUP, AGENT):
             await connection.execute(_count_up(owner, organisation_id, block_id))
         deleted = delete(blocks).where(*_own(organisation_id, block_id)).returning(blocks.c.id)

@@ -60,8 +60,8 @@ async def open_conversation(database: Database, conversation_id: ConversationId,
         values = {"id": conversation_id, "organisation_id": opening.organisation_id, "group_id": opening.group_id}
         await connection.execute(insert(conversations).values(values).on_conflict_do_nothing())
         own = conversations.c.id == conversation_id
-        begun = await connection.execute(select(conversations.c.last_event).where(own).with_for_update())
-        if begun.scalar_one():
+        last_event = await connection.execute(select(conversations.c.last_event).where(own).with_for_update())
+        if last_event.scalar_one():
             return True
         # An earlier attempt may have opened it with what the group was then.
         await connection.execute(delete(members).where(members.c.conversation_id == conversation_id))

@@ -45,8 +45,8 @@ async def claim_default_conversation(
             raise NotFound(not_found_message("group", [group_id]))
         present: str | None = row.default_conversation_id
         if present is not None:
-            said = messages.c.conversation_id == present, messages.c.message_id == message_id
-            if (await connection.execute(select(messages.c.seq).where(*said))).first() is not None:
+            is_posted = messages.c.conversation_id == present, messages.c.message_id == message_id
+            if (await connection.execute(select(messages.c.seq).where(*is_posted))).first() is not None:
                 return ConversationId(present)
             ended = select(conversations.c.closed_at).where(conversations.c.id == present)
             if present != closed and (await connection.execute(ended)).scalar_one_or_none() is None:

@@ -35,24 +35,24 @@ class NewEvent(Record):
 
 
 async def append_events(
-    connection: AsyncConnection, conversation_id: ConversationId, tellings: Sequence[NewEvent]
+    connection: AsyncConnection, conversation_id: ConversationId, new_events: Sequence[NewEvent]
 ) -> None:
-    """Append these events and notify listeners of the last one when the transaction commits."""
-    if not tellings:
+    """Append these events and notify listeners of the last_number one when the transaction commits."""
+    if not new_events:
         return
-    revision_bump = (
+    counter_update = (
         update(conversations)
         .where(conversations.c.id == conversation_id)
-        .values(last_event=conversations.c.last_event + len(tellings))
+        .values(last_event=conversations.c.last_event + len(new_events))
         .returning(conversations.c.last_event)
     )
-    last: int = (await connection.execute(revision_bump)).scalar_one()
+    last_number: int = (await connection.execute(counter_update)).scalar_one()
     rows = [
-        {"conversation_id": conversation_id, "number": number, **telling.model_dump()}
-        for number, telling in enumerate(tellings, start=last - len(tellings) + 1)
+        {"conversation_id": conversation_id, "number": number, **new_event.model_dump()}
+        for number, new_event in enumerate(new_events, start=last_number - len(new_events) + 1)
     ]
     await connection.execute(insert(events), rows)
-    await connection.execute(select(func.pg_notify(EVENTS_CHANNEL, f"{conversation_id} {last}")))
+    await connection.execute(select(func.pg_notify(EVENTS_CHANNEL, f"{conversation_id} {last_number}")))
 
 
 def notify_column(guard: CTE, mark: str = "") -> ColumnElement[object]:

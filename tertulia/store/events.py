@@ -62,8 +62,8 @@ async def read_events(
 ) -> list[ConversationEvent]:
     """Return up to `limit` events with a number greater than `after`, the oldest first."""
     parameters = {"conversation_id": conversation_id, "after": after, "limit": limit}
-    told = [event for row in await database.rows(_EVENTS, parameters) for event in _events(row)]
-    return [event for event in told if event.number > after][:limit]
+    page = [event for row in await database.rows(_EVENTS, parameters) for event in _events(row)]
+    return [event for event in page if event.number > after][:limit]
 
 
 async def last_event(database: Database, conversation_id: str) -> int:
@@ -74,30 +74,30 @@ async def last_event(database: Database, conversation_id: str) -> int:
 
 async def number_of_message(database: Database, conversation_id: str, seq: int) -> int:
     """Return the number of the event that reported message `seq`; 0 = none. Searches from the newest event back."""
-    told = events.c.conversation_id == conversation_id, events.c.kind == "message", events.c.subject == seq
-    row = await database.row(select(events.c.number).where(*told).order_by(events.c.number.desc()).limit(1))
+    own = events.c.conversation_id == conversation_id, events.c.kind == "message", events.c.subject == seq
+    row = await database.row(select(events.c.number).where(*own).order_by(events.c.number.desc()).limit(1))
     return int(row.number) if row else 0
 
 
 def _events(row: Row[Any]) -> list[ConversationEvent]:
     """Build the events of one row; the row's number is that of the last of them."""
     if row.kind == TURN_START_ROW:
-        told = [row.detail, {name: row.detail[name] for name in _TOLD_OF_A_START}]
+        details = [row.detail, {name: row.detail[name] for name in _TURN_START_FIELDS}]
         kinds = TURN_START_EVENTS
     else:
-        told, kinds = [_data(row)], (row.kind,)
+        details, kinds = [_data(row)], (row.kind,)
     first = row.number - len(kinds) + 1
     return [
         ConversationEvent(number=first + place, kind=kind, created_at=row.created_at, data=data)
-        for place, (kind, data) in enumerate(zip(kinds, told, strict=True))
+        for place, (kind, data) in enumerate(zip(kinds, details, strict=True))
     ]
 
 
 def _data(row: Row[Any]) -> dict[str, JsonValue]:
     if row.kind == "message":
-        why = _TOLD_WITH_WORDS if row.turn else ()
+        turn_fields = _MESSAGE_TURN_FIELDS if row.turn else ()
         message = Message.model_validate(row.message).model_dump(mode="json")
-        return {**message, "round": row.message["round"], **{name: row.turn[name] for name in why}}
+        return {**message, "round": row.message["round"], **{name: row.turn[name] for name in turn_fields}}
     if row.kind in _TURN_KINDS:
         return FinishedTurn.model_validate(row.turn).model_dump(mode="json")
     if row.kind == "membership":
@@ -105,8 +105,8 @@ def _data(row: Row[Any]) -> dict[str, JsonValue]:
     return dict(row.detail or {})
 
 
-_TOLD_OF_A_START = ("turn", "round", "speaker_id", "speaker")
-_TOLD_WITH_WORDS = (
+_TURN_START_FIELDS = ("turn", "round", "speaker_id", "speaker")
+_MESSAGE_TURN_FIELDS = (
     "chosen_by",
     "reason",
     "error",

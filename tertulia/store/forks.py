@@ -44,19 +44,21 @@ async def copy_shared_part(connection: AsyncConnection, conversation_id: Convers
     }
     for table, condition in shared.items():
         await _copy(connection, table, conversation_id, (table.c.conversation_id == fork.source) & condition)
-    told = select(literal(conversation_id), messages.c.seq, literal("message"), messages.c.seq, messages.c.created_at)
+    message_events = select(
+        literal(conversation_id), messages.c.seq, literal("message"), messages.c.seq, messages.c.created_at
+    )
     own = messages.c.conversation_id == conversation_id
     columns = ["conversation_id", "number", "kind", "subject", "created_at"]
-    await connection.execute(insert(events).from_select(columns, told.where(own)))
+    await connection.execute(insert(events).from_select(columns, message_events.where(own)))
     chars = select(func.coalesce(func.sum(func.char_length(messages.c.text)), 0)).where(own).scalar_subquery()
-    revision_bump = {
+    new_values = {
         "last_seq": fork.seq,
         "last_turn": fork.turn,
         "started_turn": fork.turn,
         "last_event": fork.seq,
         "chars": chars,
     }
-    await connection.execute(update(conversations).where(conversations.c.id == conversation_id).values(revision_bump))
+    await connection.execute(update(conversations).where(conversations.c.id == conversation_id).values(new_values))
 
 
 async def _copy(connection: AsyncConnection, table: Table, conversation_id: ConversationId, condition: Any) -> None:

@@ -41,7 +41,7 @@ async def write_patch(
     async def change(connection: AsyncConnection) -> GroupChangeResult:
         group = await _locked(connection, organisation_id, group_id)
         if expected_revision is not None and group.revision != expected_revision:
-            raise Conflict(f"the group has revision {group.revision} now, not {expected_revision}; read it anew")
+            raise Conflict(f"the group has revision {group.revision} now, not {expected_revision}; read it again")
         await replace_group(connection, organisation_id, apply_group_patch(group, patch))
         now = await _locked(connection, organisation_id, group_id)
         return GroupChangeResult(groups=(GroupRevision(group_id=group_id, revision=now.revision),))
@@ -62,8 +62,8 @@ async def write_deletion(
         group = await _locked(connection, organisation_id, group_id)
         gone = update(groups).where(groups.c.id == group_id)
         await connection.execute(gone.values(deleted_at=func.now(), revision=groups.c.revision + 1))
-        told = (GroupRevision(group_id=group_id, revision=group.revision + 1),)
-        return GroupChangeResult(groups=told if closes else (), closes=closes)
+        changed = (GroupRevision(group_id=group_id, revision=group.revision + 1),)
+        return GroupChangeResult(groups=changed if closes else (), closes=closes)
 
     return await _once(database, change_id, change)
 

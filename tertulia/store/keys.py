@@ -13,7 +13,7 @@ from tertulia.store.database import Database
 from tertulia.store.paging import count
 from tertulia.store.tables import api_keys
 
-_USE_IS_NOTED_EVERY = timedelta(minutes=1)
+_USE_RECORDING_INTERVAL = timedelta(minutes=1)
 
 _COLUMNS = tuple(column for column in api_keys.c if column.name != "hash")
 
@@ -22,7 +22,7 @@ class FoundKey(NamedTuple):
     """A valid key."""
 
     key: KeyRow
-    note_use: bool
+    use_is_stale: bool
     """True if its last use was recorded more than a minute ago."""
 
 
@@ -38,30 +38,30 @@ async def insert_key(
 ) -> KeyRow:
     """Insert a key."""
     values = {"id": key_id, "organisation_id": organisation_id, "name": name}
-    making = insert(api_keys).values(**values, hash=digest, hint=hint, scopes=list(scopes)).returning(*_COLUMNS)
-    (row,) = await database.rows(making)
+    statement = insert(api_keys).values(**values, hash=digest, hint=hint, scopes=list(scopes)).returning(*_COLUMNS)
+    (row,) = await database.rows(statement)
     return _key(row._mapping)
 
 
 async def find_key(database: Database, digest: bytes) -> FoundKey | None:
     """Return the valid key with this SHA-256; None if there is none."""
-    unnoted = func.coalesce(api_keys.c.used_at < func.now() - _USE_IS_NOTED_EVERY, True)
-    finding = select(*_COLUMNS, unnoted.label("unnoted")).where(
+    use_is_stale = func.coalesce(api_keys.c.used_at < func.now() - _USE_RECORDING_INTERVAL, True)
+    statement = select(*_COLUMNS, use_is_stale.label("use_is_stale")).where(
         api_keys.c.hash == digest, api_keys.c.revoked_at.is_(None)
     )
-    row = await database.row(finding)
-    return FoundKey(_key(row._mapping), row.unnoted) if row else None
+    row = await database.row(statement)
+    return FoundKey(_key(row._mapping), row.use_is_stale) if row else None
 
 
-async def note_use(database: Database, key_id: KeyId) -> None:
+async def record_use(database: Database, key_id: KeyId) -> None:
     """Record that the key is used now."""
     await database.rows(update(api_keys).where(api_keys.c.id == key_id).values(used_at=func.now()))
 
 
 async def is_valid(database: Database, key_id: KeyId) -> bool:
     """Return whether the key exists and is not revoked. For work that goes on for long under one key."""
-    asking = select(api_keys.c.id).where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
-    return await database.row(asking) is not None
+    statement = select(api_keys.c.id).where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
+    return await database.row(statement) is not None
 
 
 async def list_keys(
@@ -72,11 +72,11 @@ async def list_keys(
     Raises:
         NotFound: the organisation has no key `after`.
     """
-    listing = _of(organisation_id).order_by(api_keys.c.created_at, api_keys.c.id).limit(limit)
+    statement = _of(organisation_id).order_by(api_keys.c.created_at, api_keys.c.id).limit(limit)
     if after is not None:
         last = await read_key(database, organisation_id, after)
-        listing = listing.where(tuple_(api_keys.c.created_at, api_keys.c.id) > tuple_(last.created_at, last.id))
-    return [_key(row._mapping) for row in await database.rows(listing)]
+        statement = statement.where(tuple_(api_keys.c.created_at, api_keys.c.id) > tuple_(last.created_at, last.id))
+    return [_key(row._mapping) for row in await database.rows(statement)]
 
 
 async def revoke_key(database: Database, organisation_id: OrganisationId, key_id: str) -> KeyRow:
@@ -85,9 +85,9 @@ async def revoke_key(database: Database, organisation_id: OrganisationId, key_id
     Raises:
         NotFound: the organisation has no such key.
     """
-    ours = (api_keys.c.organisation_id == organisation_id, api_keys.c.id == key_id)
+    own = (api_keys.c.organisation_id == organisation_id, api_keys.c.id == key_id)
     moment = func.coalesce(api_keys.c.revoked_at, func.now())
-    row = await database.row(update(api_keys).where(*ours).values(revoked_at=moment).returning(*_COLUMNS))
+    row = await database.row(update(api_keys).where(*own).values(revoked_at=moment).returning(*_COLUMNS))
     if row is None:
         raise _no_key(key_id)
     return _key(row._mapping)

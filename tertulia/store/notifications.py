@@ -221,9 +221,9 @@ class Listener:
         while True:
             delay = _RETRY_MARK_SECONDS
             self._has_unmarked.clear()
-            wanted = sorted(self._delta_subscribers)
+            subscribed = sorted(self._delta_subscribers)
             with suppress(SQLAlchemyError, OSError, TimeoutError):
-                if await mark_watched(self._database, wanted):
+                if await mark_watched(self._database, subscribed):
                     delay = MARK_SECONDS
             with suppress(TimeoutError):
                 async with asyncio.timeout(delay):
@@ -249,7 +249,7 @@ _MARK = (
 
 
 async def mark_watched(database: Database, conversation_ids: list[str]) -> bool:
-    """Record that live text is wanted in these conversations; return whether all of them exist."""
+    """Record that live text is subscribed in these conversations; return whether all of them exist."""
     if not conversation_ids:
         return True
     return len(await database.rows(_MARK, {"ids": conversation_ids})) == len(conversation_ids)

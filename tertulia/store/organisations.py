@@ -15,8 +15,8 @@ async def create_organisation(database: Database, new: NewOrganisation) -> Organ
     Raises:
         InvalidDefinition: the id is taken.
     """
-    making = insert(organisations).values(id=new.id, name=new.name).on_conflict_do_nothing().returning(organisations)
-    row = await database.row(making)
+    statement = insert(organisations).values(id=new.id, name=new.name).on_conflict_do_nothing().returning(organisations)
+    row = await database.row(statement)
     if row is None:
         raise InvalidDefinition(f"an organisation {new.id!r} exists already")
     return Organisation.model_validate(row._asdict())

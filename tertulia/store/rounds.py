@@ -53,18 +53,18 @@ def _phase_statement(*, closes_round: bool = False) -> Any:
 
     A parameter named like a column of an updated table would be written into it: hence `of_conversation`.
     """
-    revision_bump = {"phase": bindparam("to_phase"), "phase_number": bindparam("change"), "last_event": _NEXT_EVENT}
+    new_values = {"phase": bindparam("to_phase"), "phase_number": bindparam("change"), "last_event": _NEXT_EVENT}
     if closes_round:
-        revision_bump["stop_reason"] = bindparam("why")
+        new_values["stop_reason"] = bindparam("why")
     guard = (
         update(conversations)
         .where(conversations.c.id == bindparam("of_conversation"), conversations.c.phase_number < bindparam("change"))
-        .values(revision_bump)
+        .values(new_values)
         .returning(conversations.c.id, conversations.c.last_event)
         .cte("guard")
     )
     detail = bindparam("phase_detail", type_=events.c.detail.type)
-    told = insert(events).from_select(
+    appended = insert(events).from_select(
         ["conversation_id", "number", "kind", "detail"],
         select(guard.c.id, guard.c.last_event, literal("phase"), detail),
     )
@@ -74,7 +74,7 @@ def _phase_statement(*, closes_round: bool = False) -> Any:
             guard.c.id, *(bindparam(f"round_{name}", type_=rounds.c[name].type) for name in RoundRecord.model_fields)
         ),
     )
-    additions = [told.cte("told"), *([kept.cte("kept")] if closes_round else [])]
+    additions = [appended.cte("appended"), *([kept.cte("kept")] if closes_round else [])]
     return select(notify_column(guard, PHASE_MARK)).add_cte(*additions)
 
 

@@ -51,7 +51,7 @@ _RECORD = text(
                message_id
         from guard, new
     ),
-    told as (
+    appended as (
         insert into events (conversation_id, number, kind, subject, detail)
         select id, events_before, 'phase', null, cast(:phase_detail as jsonb) from guard where cast(:begins as int) = 1
         union all

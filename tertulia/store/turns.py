@@ -131,7 +131,7 @@ def _commit_statement() -> Any:
         select(guard.c.id, *(bindparam(name, type_=turns.c[name].type) for name in _RECORD_COLUMNS)),
     )
     text = bindparam("text", type_=messages.c.text.type)
-    said = insert(messages).from_select(
+    inserted_message = insert(messages).from_select(
         ["conversation_id", "seq", "turn", "round", "role", "sender_id", "sender", "text", "chars_before"],
         select(
             guard.c.id,
@@ -150,7 +150,7 @@ def _commit_statement() -> Any:
         .where(members.c.conversation_id == guard.c.id, members.c.agent_id == bindparam("speaker_id"))
         .values(cursor=bindparam("seq"))
     )
-    told = insert(events).from_select(
+    appended = insert(events).from_select(
         ["conversation_id", "number", "kind", "subject"],
         select(
             guard.c.id,
@@ -159,7 +159,12 @@ def _commit_statement() -> Any:
             bindparam("event_subject", type_=events.c.subject.type),
         ),
     )
-    additions = [recorded.cte("recorded"), said.cte("said"), seen.cte("seen"), told.cte("told")]
+    additions = [
+        recorded.cte("recorded"),
+        inserted_message.cte("inserted_message"),
+        seen.cte("seen"),
+        appended.cte("appended"),
+    ]
     return select(notify_column(guard)).add_cte(*additions)
 
 
@@ -177,27 +182,27 @@ def _begin_statement() -> Any:
         .returning(conversations.c.id, conversations.c.last_event)
         .cte("guard")
     )
-    told = insert(events).from_select(
+    appended = insert(events).from_select(
         ["conversation_id", "number", "kind", "subject", "detail"],
         select(
             guard.c.id,
             guard.c.last_event,
             literal(TURN_START_ROW),
             bindparam("this_turn", type_=events.c.subject.type),
-            bindparam("begun", type_=events.c.detail.type),
+            bindparam("start_detail", type_=events.c.detail.type),
         ),
     )
-    return select(notify_column(guard)).add_cte(told.cte("told"))
+    return select(notify_column(guard)).add_cte(appended.cte("appended"))
 
 
 _BEGIN = _begin_statement()
 
 
 async def record_turn_start(
-    database: Database, conversation_id: ConversationId, turn: int, *, begun: dict[str, JsonValue]
+    database: Database, conversation_id: ConversationId, turn: int, *, start_detail: dict[str, JsonValue]
 ) -> None:
     """Emit the events of the selection and the start of a turn. Idempotent."""
-    await database.rows(_BEGIN, {"of_conversation": conversation_id, "this_turn": turn, "begun": begun})
+    await database.rows(_BEGIN, {"of_conversation": conversation_id, "this_turn": turn, "start_detail": start_detail})
 
 
 async def commit_turn(

@@ -22,7 +22,7 @@ async def events_of(database: Database, harness: StoreHarness, **place: int) -> 
 async def test_begin_turn_is_idempotent(database: Database, harness: StoreHarness) -> None:
     before = len(await events_of(database, harness))
     here = harness.conversation_id
-    await asyncio.gather(*(record_turn_start(database, here, 1, begun=CHOSEN) for _ in range(4)))
+    await asyncio.gather(*(record_turn_start(database, here, 1, start_detail=CHOSEN) for _ in range(4)))
     both = [(before + 1, "speaker_chosen", CHOSEN), (before + 2, "turn_started", STARTED)]
     assert (await events_of(database, harness))[before:] == both
 
@@ -30,7 +30,7 @@ async def test_begin_turn_is_idempotent(database: Database, harness: StoreHarnes
 async def test_event_page_may_split_turn_start(database: Database, harness: StoreHarness) -> None:
     before = len(await events_of(database, harness))
     for turn in (1, 2):
-        await record_turn_start(database, harness.conversation_id, turn, begun={**CHOSEN, "turn": turn})
+        await record_turn_start(database, harness.conversation_id, turn, start_detail={**CHOSEN, "turn": turn})
     whole = await events_of(database, harness)
     for limit in (1, 2, 3):
         paged, after = whole[:before], before
