@@ -103,7 +103,7 @@ async def wait_until(read: Callable[[], Awaitable[T]], predicate: Callable[[T], 
     """Return the value of `read` once `predicate` holds for it; repeat while a server is unavailable.
 
     Raises:
-        TimeoutError: it did not hold in time.
+        AssertionError: it did not hold in time.
     """
     return await eventually(
         lambda: retry_while_unavailable(read, seconds), predicate, seconds=seconds, interval_seconds=POLL_SECONDS

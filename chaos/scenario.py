@@ -44,7 +44,7 @@ async def run_scenario(killable: KillableStack, conversation: ConversationId, in
     """Run the scenario to its end.
 
     Raises:
-        TimeoutError: something did not happen in time.
+        AssertionError: something did not happen in time.
     """
     client = killable.client
     await retry_while_unavailable(

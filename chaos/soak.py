@@ -156,13 +156,13 @@ async def _run_conversation_with_diagnostics(
     """Run `_run_conversation`; a conversation that stalls is inspected while it does."""
     try:
         await _run_conversation(killable, conversation, finished)
-    except (TimeoutError, TertuliaError) as error:
+    except (AssertionError, TertuliaError) as error:
         described = (
             await retry_while_unavailable(killable.client.scope.workflow_handle(conversation.id).describe)
         ).raw_description
         pending = [described.pending_workflow_task, *described.pending_activities]
         pending_text = "; ".join(" ".join(str(one).split()) for one in pending)
-        raise TimeoutError(
+        raise AssertionError(
             f"after {len(conversation.accepted)} messages: {str(error)[:300]}; pending: {pending_text[:1500]}"
         ) from None
 
@@ -236,7 +236,7 @@ async def _verify_conversation(killable: KillableStack, conversation: SoakConver
             .order_by(messages.c.seq)
         )
         tokens = await client.scope.database.row(_TOKENS_USED, {"id": conversation.id})
-    except (TimeoutError, TertuliaError) as error:
+    except (AssertionError, TertuliaError) as error:
         outcome.wrong.append(f"{conversation.id}: {error}")
         return
     outcome.messages += len(said)

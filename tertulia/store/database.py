@@ -98,7 +98,7 @@ class Database:
 def _test_idle_connections(engine: Engine) -> None:
     """Test connections that were idle before their next use, and replace those that were cut."""
 
-    def note_checkin(connection: Any, record: ConnectionPoolEntry) -> None:
+    def record_checkin(connection: Any, record: ConnectionPoolEntry) -> None:
         record.info[_IDLE_SINCE] = monotonic()
 
     def test_if_idle(connection: Any, record: ConnectionPoolEntry, _: PoolProxiedConnection) -> None:
@@ -109,5 +109,5 @@ def _test_idle_connections(engine: Engine) -> None:
         except psycopg.Error:
             raise InvalidatePoolError from None
 
-    event.listen(engine, "checkin", note_checkin)
+    event.listen(engine, "checkin", record_checkin)
     event.listen(engine, "checkout", test_if_idle)

@@ -37,7 +37,7 @@ class NewEvent(Record):
 async def append_events(
     connection: AsyncConnection, conversation_id: ConversationId, new_events: Sequence[NewEvent]
 ) -> None:
-    """Append these events and notify listeners of the last_number one when the transaction commits."""
+    """Append these events and notify listeners of the last one when the transaction commits."""
     if not new_events:
         return
     counter_update = (

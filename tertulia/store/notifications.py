@@ -249,7 +249,7 @@ _MARK = (
 
 
 async def mark_watched(database: Database, conversation_ids: list[str]) -> bool:
-    """Record that live text is subscribed in these conversations; return whether all of them exist."""
+    """Record that live text of these conversations has readers; return whether all of them exist."""
     if not conversation_ids:
         return True
     return len(await database.rows(_MARK, {"ids": conversation_ids})) == len(conversation_ids)

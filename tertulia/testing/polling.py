@@ -18,11 +18,12 @@ async def eventually(
     """Return the value of `read` once `condition` holds for it.
 
     Raises:
-        TimeoutError: the condition did not hold within `seconds`; the message has the last value.
+        AssertionError: the condition did not hold within `seconds`; the message has the last value.
     """
     deadline = time.monotonic() + seconds
     while not condition(seen := await read()):
         if time.monotonic() >= deadline:
-            raise TimeoutError(f"not within {seconds:g} s; last seen: {seen!r}")
+            # Not a TimeoutError: callers that repeat calls to a server that is down must not repeat this wait.
+            raise AssertionError(f"not within {seconds:g} s; last seen: {seen!r}")
         await asyncio.sleep(interval_seconds)
     return seen

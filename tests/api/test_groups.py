@@ -18,8 +18,6 @@ from tests.harness.api_server import bearer, configuration_for, make_key, new_or
 @pytest.fixture(scope="module")
 async def api(stack: Stack) -> AsyncIterator[httpx2.AsyncClient]:
     """A client with a key of an organisation of its own, and a running worker."""
-    base_url = stack.addresses.model_base_url
-    assert base_url is not None
     async with open_workflow_harness(stack) as harness:
         configuration = configuration_for(stack, TERTULIA_TASK_QUEUE=harness.client.scope.connection.task_queue)
         async with open_api(configuration) as (_, client):

@@ -20,8 +20,6 @@ from tests.harness.api_server import make_key, new_organisation, start_api_proce
 async def letta(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[AsyncLetta]:
     """Letta's client with a key of an organisation of its own, and a running worker."""
     log: Path = tmp_path_factory.mktemp("letta") / "api.log"
-    base_url = stack.addresses.model_base_url
-    assert base_url is not None
     async with open_workflow_harness(stack) as harness:
         database, queue = harness.client.scope.database, harness.client.scope.connection.task_queue
         async with start_api_process(stack, log, TERTULIA_TASK_QUEUE=queue) as api:

@@ -43,9 +43,7 @@ IN_THE_CLEAR = {
 
 
 def command_line_with_keys(tmp_path: Path, keys: str) -> CommandLine:
-    return CommandLine(
-        tmp_path / "data", tmp_path / "up.log", {**isolated_environment(), "TERTULIA_ENCRYPTION_KEYS": keys}
-    )
+    return CommandLine(tmp_path / "data", tmp_path / "up.log", isolated_environment(TERTULIA_ENCRYPTION_KEYS=keys))
 
 
 @contextmanager

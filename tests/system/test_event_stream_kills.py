@@ -10,7 +10,6 @@ import httpx2
 import pytest
 
 from tertulia.client.manifest import AgentSpec, GroupSpec, Manifest
-from tertulia.devstack.offline_model import OfflineModelControl
 from tertulia.devstack.stack import Stack
 from tertulia.testing import DirectClient, eventually, open_stack
 from tests.harness.api_server import bearer, make_key
@@ -87,8 +86,8 @@ async def kill_alternately(stack: Stack, reading: asyncio.Task[None]) -> int:
 
 async def test_reader_sees_events_once_despite_kills(stack_with_api: Stack) -> None:
     stack = stack_with_api
-    assert stack.addresses.model_base_url and stack.addresses.api_url
-    await OfflineModelControl(stack.addresses.model_base_url).set_behaviour(delay_ms=100)
+    assert stack.addresses.api_url
+    await stack.model.set_behaviour(delay_ms=100)
     async with DirectClient.open(stack.configuration) as client:
         await client.apply(definitions())
         key = await make_key(client.scope.database, "read")

@@ -88,7 +88,7 @@ class Reader:
                 assert not command.output or matches(command.output, output), f"{line}\n{output}"
 
     def _run(self, script: str) -> str:
-        environment = {**isolated_environment(), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        environment = isolated_environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
         done = subprocess.run(
             ["bash", "-c", script],
             cwd=self.folder,

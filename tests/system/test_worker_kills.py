@@ -278,6 +278,6 @@ def _kill_process_tree(process: psutil.Popen) -> None:
 async def _client(command_line: CommandLine) -> AsyncIterator[tuple[DirectClient, OfflineModelControl]]:
     stack = find_running_stack(command_line.data)
     assert stack is not None
-    environment = isolated_environment() | {"TERTULIA_DATA": str(command_line.data)}
+    environment = isolated_environment(TERTULIA_DATA=str(command_line.data))
     async with DirectClient.open(Configuration.from_environment(environment)) as client:
         yield client, OfflineModelControl(stack.model_base_url or "")

@@ -26,7 +26,7 @@ def demo_process(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """A running demonstration."""
     process = subprocess.Popen(
         [COMMAND, "demo", "--no-wait"],
-        env={**isolated_environment(), "TMPDIR": str(folder)},
+        env=isolated_environment(TMPDIR=str(folder)),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
